@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ponder.h: the whole boundary of the Ponder engine. Every library built from this repository
+ * exports exactly the functions declared here, and Java reaches nothing else.
+ *
+ * Rules that hold for every function, so that the comments below need not repeat them:
+ *
+ *   Status    Each function returns a pnd_status. Anything but PND_OK leaves one sentence in the
+ *             context, read with pnd_message; outputs are then undefined. No function aborts,
+ *             exits, prints or throws.
+ *   Order     context, dtype, outputs, inputs, sizes (int64_t), scalars. Scalars by value are
+ *             constants of the model; what changes from step to step is read through a pointer.
+ *   Arrays    Row-major and contiguous. `void *` arrays have the element type named by `dtype`;
+ *             the letters in square brackets are their shapes. A non-null pointer must reach its
+ *             stated size. Buffers are the caller's: aligned to the element, from pnd_allocate
+ *             or, on a CPU library, from anywhere.
+ *   Refused   Null (unless marked "nullable"), misaligned and overlapping arrays (an output may
+ *             share no byte with any other argument unless stated), sizes below 1, and sizes
+ *             whose product overflows: PND_BAD_ARGUMENT. An unknown or unsupported dtype:
+ *             PND_BAD_ARGUMENT or PND_UNSUPPORTED.
+ *   Threads   A context serves one thread at a time; a call while another runs is refused.
+ *             Its own workers are parallel over independent rows or fixed chunks.
+ *   Bits      For PND_F32 and PND_F64 the same arguments give the same bits on every CPU build
+ *             and for any number of threads. Sums run in 32 virtual lanes (element i belongs to
+ *             lane i mod 32) folded 16, 8, 4, 2, 1, unless a function states another order.
+ *   Memory    A context keeps scratch memory per thread that grows to the largest call so far;
+ *             after that no call allocates. It counts towards the context's limit.
+ */
+#ifndef PONDER_H
+#define PONDER_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define PND_API __attribute__((visibility("default")))
+#else
+#define PND_API
+#endif
+
+/* Raised with every change of a declaration below; a library and a caller must agree on it. */
+#define PND_ABI_VERSION 1
+
+typedef struct pnd_context pnd_context;
+
+typedef enum pnd_status {
+  PND_OK = 0,
+  PND_BAD_ARGUMENT = 1,
+  PND_OUT_OF_MEMORY = 2,
+  PND_UNSUPPORTED = 3,
+  PND_DEVICE_FAILED = 4
+} pnd_status;
+
+/* PND_I32 holds indices: it is accepted only where a comment says "any type". */
+typedef enum pnd_dtype { PND_F32 = 0, PND_F64 = 1, PND_I32 = 2 } pnd_dtype;
+
+/* ---- life cycle ------------------------------------------------------------------------- */
+
+/* Opens a context with that many threads, the caller included (0: one per processor this process
+ * may run on), that may hold at most memory_limit bytes (0: 80 % of the cgroup's or, where there
+ * is none, the machine's memory). */
+PND_API int32_t pnd_open(pnd_context **context, int32_t threads, int64_t memory_limit);
+
+/* Closes the context: its workers end, and all memory it still holds is released. */
+PND_API int32_t pnd_close(pnd_context *context);
+
+/* Copies the sentence about the last failure, cut to capacity - 1 bytes and closed by a zero.
+ * A null context gives this thread's last failure that had no context (pnd_open's). */
+PND_API int32_t pnd_message(pnd_context *context, char *text, int64_t capacity);
+
+/* version[0] = PND_ABI_VERSION of the library. The context may be null. */
+PND_API int32_t pnd_abi_version(pnd_context *context, int32_t *version);
+
+/* The library's name and build, such as "cpu v4". The context may be null. */
+PND_API int32_t pnd_build(pnd_context *context, char *text, int64_t capacity);
+
+/* threads[0] = the number of threads in use. */
+PND_API int32_t pnd_threads(pnd_context *context, int32_t *threads);
+
+/* used, peak, limit [1], in bytes: held now (scratch included), the most ever held, the limit. */
+PND_API int32_t pnd_memory(pnd_context *context, int64_t *used, int64_t *peak, int64_t *limit);
+
+/* memory[0] = bytes of the device's memory, aligned to 64, content undefined. */
+PND_API int32_t pnd_allocate(pnd_context *context, void **memory, int64_t bytes);
+
+/* Releases what pnd_allocate gave; null and foreign pointers are refused. */
+PND_API int32_t pnd_release(pnd_context *context, void *memory);
+
+/* Copies bytes from the host to the device, from the device to the host, within the device.
+ * The two ranges may not overlap. */
+PND_API int32_t pnd_upload(pnd_context *context, void *to, const void *from, int64_t bytes);
+PND_API int32_t pnd_download(pnd_context *context, void *to, const void *from, int64_t bytes);
+PND_API int32_t pnd_copy(pnd_context *context, void *to, const void *from, int64_t bytes);
+
+/* Waits until every earlier call has finished and reports a failure of one of them. */
+PND_API int32_t pnd_synchronize(pnd_context *context);
+
+/* ---- element by element ----------------------------------------------------------------- */
+
+/* y[i] = value (rounded to the type; any type). */
+PND_API int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double value);
+
+/* y[i] = fma(scale, x[i], shift). */
+PND_API int32_t pnd_affine(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n,
+                           double scale, double shift);
+
+/* y[i] = x[i]^exponent. Exponents -2, -1, -0.5, 0, 0.5, 1, 2, 3 are products, quotients and
+ * square roots; others go through exp and log (x > 0). */
+PND_API int32_t pnd_power(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n,
+                          double exponent);
+
+/* y[i] = exp x[i], log x[i], tanh x[i], 1 / (1 + exp -x[i]); each within 2 ULP over all values,
+ * with the usual limits at infinities, zeros and NaN. */
+PND_API int32_t pnd_exp(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n);
+PND_API int32_t pnd_log(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n);
+PND_API int32_t pnd_tanh(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n);
+PND_API int32_t pnd_sigmoid(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n);
+
+/* y[o,m,i] = a[o,m,i] (op) b[o,i].  y, a [outer, mid, inner]; b [outer, inner].
+ * Equal shapes are mid = 1; a row vector is outer = 1, a column vector inner = 1.
+ * maximum: b where a < b, else a (a NaN in either gives NaN). greater: 1 where a > b, else 0. */
+PND_API int32_t pnd_add(pnd_context *context, int32_t dtype, void *y, const void *a, const void *b,
+                        int64_t outer, int64_t mid, int64_t inner);
+PND_API int32_t pnd_sub(pnd_context *context, int32_t dtype, void *y, const void *a, const void *b,
+                        int64_t outer, int64_t mid, int64_t inner);
+PND_API int32_t pnd_mul(pnd_context *context, int32_t dtype, void *y, const void *a, const void *b,
+                        int64_t outer, int64_t mid, int64_t inner);
+PND_API int32_t pnd_div(pnd_context *context, int32_t dtype, void *y, const void *a, const void *b,
+                        int64_t outer, int64_t mid, int64_t inner);
+PND_API int32_t pnd_maximum(pnd_context *context, int32_t dtype, void *y, const void *a,
+                            const void *b, int64_t outer, int64_t mid, int64_t inner);
+PND_API int32_t pnd_greater(pnd_context *context, int32_t dtype, void *y, const void *a,
+                            const void *b, int64_t outer, int64_t mid, int64_t inner);
+
+/* ---- along one axis --------------------------------------------------------------------- */
+
+/* y[o,i] = sum over m of x[o,m,i].  x [outer, mid, inner]; y [outer, inner].
+ * Order: element m is in lane m mod 32. */
+PND_API int32_t pnd_sum(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
+                        int64_t mid, int64_t inner);
+
+/* y[o,i] = largest of x[o,m,i] over m; NaN if any is NaN. Shapes as pnd_sum. */
+PND_API int32_t pnd_largest(pnd_context *context, int32_t dtype, void *y, const void *x,
+                            int64_t outer, int64_t mid, int64_t inner);
+
+/* y[o,m,i] = x[o,i]; any type.  y [outer, mid, inner]; x [outer, inner]. */
+PND_API int32_t pnd_broadcast(pnd_context *context, int32_t dtype, void *y, const void *x,
+                              int64_t outer, int64_t mid, int64_t inner);
+
+/* y[0] = sum of x[i]^2.  x [n]. */
+PND_API int32_t pnd_square_sum(pnd_context *context, int32_t dtype, void *y, const void *x,
+                               int64_t n);
+
+/* ---- moving elements (any type) --------------------------------------------------------- */
+
+/* y[o,s,m,f,i] = x[o,f,m,s,i].  x [outer, first, mid, second, inner]. */
+PND_API int32_t pnd_swap_axes(pnd_context *context, int32_t dtype, void *y, const void *x,
+                              int64_t outer, int64_t first, int64_t mid, int64_t second,
+                              int64_t inner);
+
+/* y[o,c,i] = x[o,start+c,i].  x [outer, size, inner]; y [outer, count, inner];
+ * 0 <= start, start + count <= size. */
+PND_API int32_t pnd_slice(pnd_context *context, int32_t dtype, void *y, const void *x,
+                          int64_t outer, int64_t size, int64_t inner, int64_t start, int64_t count);
+
+/* The adjoint of pnd_slice: y[o,start+c,i] = x[o,c,i], zero elsewhere.
+ * y [outer, size, inner]; x [outer, count, inner]. */
+PND_API int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
+                        int64_t size, int64_t inner, int64_t start, int64_t count);
+
+/* y = a then b along the middle axis.  a [outer, a_size, inner]; b [outer, b_size, inner];
+ * y [outer, a_size + b_size, inner]. */
+PND_API int32_t pnd_concat(pnd_context *context, int32_t dtype, void *y, const void *a,
+                           const void *b, int64_t outer, int64_t a_size, int64_t b_size,
+                           int64_t inner);
+
+/* ---- by index ---------------------------------------------------------------------------
+ * index holds int32_t. A value outside its range is refused with its place and value. */
+
+/* y[n,:] = table[index[n],:].  y [count, cols]; table [rows, cols]; index [count] in [0, rows). */
+PND_API int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *table,
+                           const int32_t *index, int64_t count, int64_t rows, int64_t cols);
+
+/* The adjoint of pnd_gather: table[r,:] = sum of x[n,:] over the n with index[n] = r, in the order
+ * of n; zero where there is none.  table [rows, cols]; x [count, cols]; index [count]. */
+PND_API int32_t pnd_scatter_add(pnd_context *context, int32_t dtype, void *table, const void *x,
+                                const int32_t *index, int64_t count, int64_t rows, int64_t cols);
+
+/* y[n,c] = 1 if c = index[n], else 0.  y [count, classes]; index [count] in [-1, classes);
+ * -1 gives a row of zeros. */
+PND_API int32_t pnd_one_hot(pnd_context *context, int32_t dtype, void *y, const int32_t *index,
+                            int64_t count, int64_t classes);
+
+/* ---- random numbers --------------------------------------------------------------------- */
+
+/* The Philox4x32-10 stream: y[4 j + w] = word w of the block with the counter
+ * (low 32 bits of first + j, low 32 bits of row, low and high half of step[0]) under the key
+ * (low and high half of key). y [n], any n. Source: Salmon et al., SC 2011. */
+PND_API int32_t pnd_philox(pnd_context *context, uint32_t *y, const int64_t *step, int64_t n,
+                           int64_t first, int64_t row, int64_t key);
+
+/* Uniform numbers in [0, 1) from that stream with first = 0: PND_F32 y[i] = (word i >> 8) 2^-24;
+ * PND_F64 y[i] = (word 2i * 2^21 + (word 2i+1 >> 11)) 2^-53.  y [n]. */
+PND_API int32_t pnd_uniform(pnd_context *context, int32_t dtype, void *y, const int64_t *step,
+                            int64_t n, int64_t row, int64_t key);
+
+/* ---- products --------------------------------------------------------------------------- */
+
+/* y[g,r,c] = sum over k of op(a)[g,r,k] op(b)[g,k,c].  y [batch, rows, cols];
+ * a [batch, rows, inner], or [batch, inner, rows] if a_transposed;
+ * b [batch, inner, cols], or [batch, cols, inner] if b_transposed.
+ * Order: each element is one chain of fused multiply-adds over k, from 0 upwards. */
+PND_API int32_t pnd_matmul(pnd_context *context, int32_t dtype, void *y, const void *a,
+                           const void *b, int64_t batch, int64_t rows, int64_t cols, int64_t inner,
+                           int32_t a_transposed, int32_t b_transposed);
+
+/* ---- normalisation and activation ------------------------------------------------------- */
+
+/* y[r,c] = exp(x[r,c] - max x[r,:]) / sum over c of the same.  x, y [rows, cols].
+ * A row of -infinity gives zeros; a NaN fills its row. */
+PND_API int32_t pnd_softmax(pnd_context *context, int32_t dtype, void *y, const void *x,
+                            int64_t rows, int64_t cols);
+/* dx[r,c] = y[r,c] (dy[r,c] - sum over k of dy[r,k] y[r,k]).  All [rows, cols]. */
+PND_API int32_t pnd_softmax_backward(pnd_context *context, int32_t dtype, void *dx, const void *dy,
+                                     const void *y, int64_t rows, int64_t cols);
+
+/* y[r,c] = (x[r,c] - mean[r]) rstd[r] gain[c] + bias[c], rstd = 1 / sqrt(variance + eps), the
+ * variance divided by cols.  x, y [rows, cols]; gain, bias [cols]; mean, rstd [rows].
+ * Source: Ba, Kiros, Hinton, arXiv:1607.06450, eq. 4. */
+PND_API int32_t pnd_layer_norm(pnd_context *context, int32_t dtype, void *y, void *mean, void *rstd,
+                               const void *x, const void *gain, const void *bias, int64_t rows,
+                               int64_t cols, double eps);
+/* dgain and dbias sum over rows in chunks of 64 rows, chunk by chunk. */
+PND_API int32_t pnd_layer_norm_backward(pnd_context *context, int32_t dtype, void *dx, void *dgain,
+                                        void *dbias, const void *dy, const void *x,
+                                        const void *gain, const void *mean, const void *rstd,
+                                        int64_t rows, int64_t cols);
+
+/* y[r,c] = x[r,c] scale[r] gain[c], scale[r] = 1 / sqrt(mean over c of x[r,c]^2 + eps).
+ * x, y [rows, cols]; gain [cols]; scale [rows].  Source: Zhang, Sennrich, arXiv:1910.07467. */
+PND_API int32_t pnd_rms_norm(pnd_context *context, int32_t dtype, void *y, void *scale,
+                             const void *x, const void *gain, int64_t rows, int64_t cols,
+                             double eps);
+PND_API int32_t pnd_rms_norm_backward(pnd_context *context, int32_t dtype, void *dx, void *dgain,
+                                      const void *dy, const void *x, const void *gain,
+                                      const void *scale, int64_t rows, int64_t cols);
+
+/* y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).  Source: Hendrycks, Gimpel,
+ * arXiv:1606.08415. */
+PND_API int32_t pnd_gelu(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n);
+PND_API int32_t pnd_gelu_backward(pnd_context *context, int32_t dtype, void *dx, const void *dy,
+                                  const void *x, int64_t n);
+
+/* y = x / (1 + exp -x).  Source: Elfwing, Uchibe, Doya, arXiv:1702.03118. */
+PND_API int32_t pnd_silu(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n);
+PND_API int32_t pnd_silu_backward(pnd_context *context, int32_t dtype, void *dx, const void *dy,
+                                  const void *x, int64_t n);
+
+/* Rotary positions: with h = head_size / 2 and the angle a = (start + t) base^(-i / h),
+ *   y[b,t,n,i] = x[b,t,n,i] cos a - x[b,t,n,i+h] sin a,
+ *   y[b,t,n,i+h] = x[b,t,n,i] sin a + x[b,t,n,i+h] cos a,   0 <= i < h.
+ * x, y [batch, steps, heads, head_size]; head_size even.  Source: Su et al., arXiv:2104.09864.
+ * The backward function turns by the opposite angle. */
+PND_API int32_t pnd_rotary(pnd_context *context, int32_t dtype, void *y, const void *x,
+                           int64_t batch, int64_t steps, int64_t heads, int64_t head_size,
+                           int64_t start, double base);
+PND_API int32_t pnd_rotary_backward(pnd_context *context, int32_t dtype, void *dx, const void *dy,
+                                    int64_t batch, int64_t steps, int64_t heads, int64_t head_size,
+                                    int64_t start, double base);
+
+/* ---- cross-entropy with the output product ---------------------------------------------- */
+
+/* loss[r] = lse[r] - logits[r,target[r]], lse[r] = log sum over c of exp logits[r,c], with
+ * logits[r,c] = sum over k of x[r,k] weight[c,k], never stored whole. In nats.
+ * x [rows, width]; weight [classes, width]; loss, lse [rows]; target [rows] in [-1, classes);
+ * target -1 gives loss 0 and no gradient. */
+PND_API int32_t pnd_cross_entropy(pnd_context *context, int32_t dtype, void *loss, void *lse,
+                                  const void *x, const void *weight, const int32_t *target,
+                                  int64_t rows, int64_t classes, int64_t width);
+/* With p[r,c] = dloss[r] (exp(logits[r,c] - lse[r]) - [c = target[r]]):
+ * dx = p weight, dweight = p^T x.  dloss [rows]. Order of dweight: rows upwards. */
+PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, void *dx,
+                                           void *dweight, const void *dloss, const void *x,
+                                           const void *weight, const int32_t *target,
+                                           const void *lse, int64_t rows, int64_t classes,
+                                           int64_t width);
+
+/* ---- attention -------------------------------------------------------------------------- */
+
+/* s[b,h,i,j] = scale sum over d of q[b,i,h,d] k[b,j,h,d] + mask[b,h,i,j] where key j is visible to
+ * query i, -infinity elsewhere; p = softmax of s over j; out[b,i,h,d] = sum over j of p v[b,j,h,d];
+ * lse[b,h,i] = log sum over j of exp s. Key j is visible if j < lengths[b] and, where causal is
+ * not 0, j <= i + k_steps - q_steps. A query that sees no key, or only masks of -infinity, gives
+ * zeros and lse = -infinity.
+ * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, heads, head_size];
+ * lse [batch, heads, q_steps]; mask (nullable) [mask_batch, mask_heads, mask_steps, k_steps], each
+ * size 1 (broadcast) or full; lengths (nullable) [batch] in [0, k_steps].
+ * Source: Dao et al., arXiv:2205.14135. */
+PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
+                              const void *q, const void *k, const void *v, const void *mask,
+                              const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
+                              int64_t k_steps, int64_t head_size, int64_t mask_batch,
+                              int64_t mask_heads, int64_t mask_steps, double scale, int32_t causal);
+/* dmask (nullable) has the mask's shape; its broadcast axes are summed, batch first, then heads,
+ * then queries, each upwards. dmask is 0 where a key is not visible. */
+PND_API int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, void *dk,
+                                       void *dv, void *dmask, const void *dout, const void *q,
+                                       const void *k, const void *v, const void *mask,
+                                       const int32_t *lengths, const void *out, const void *lse,
+                                       int64_t batch, int64_t heads, int64_t q_steps,
+                                       int64_t k_steps, int64_t head_size, int64_t mask_batch,
+                                       int64_t mask_heads, int64_t mask_steps, double scale,
+                                       int32_t causal);
+
+/* ---- recurrent memory ------------------------------------------------------------------- */
+
+/* The gated recurrent unit over a sequence, h = h[b,t-1,:], with
+ *   r = sigmoid(x[b,t,0] + W0 h + c0), z = sigmoid(x[b,t,1] + W1 h + c1), u = W2 h + c2,
+ *   n = tanh(x[b,t,2] + r u), hidden[b,t,:] = n + z (h - n).
+ * x [batch, steps, 3, width] holds the input's products; weight [3, width, width] (output, input);
+ * bias c [3, width]; initial [batch, width] is h before the first step;
+ * hidden [batch, steps, width]; gates [batch, steps, 4, width] keeps r, z, n, u for the backward
+ * function.  Source: Cho et al., arXiv:1406.1078, reset after the product.
+ * T steps equal T1 steps and T - T1 more from the carried state, bit for bit. */
+PND_API int32_t pnd_gru(pnd_context *context, int32_t dtype, void *hidden, void *gates,
+                        const void *x, const void *weight, const void *bias, const void *initial,
+                        int64_t batch, int64_t steps, int64_t width);
+/* dhidden [batch, steps, width] is the adjoint of every state, the last one included. */
+PND_API int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, void *dweight,
+                                 void *dbias, void *dinitial, const void *dhidden,
+                                 const void *weight, const void *initial, const void *hidden,
+                                 const void *gates, int64_t batch, int64_t steps, int64_t width);
+
+/* ---- optimisers (in place) -------------------------------------------------------------- */
+
+/* One AdamW step, with g = scale[0] gradient[i] and t = step[0], counted from 1:
+ *   first = beta1 first + (1 - beta1) g;  second = beta2 second + (1 - beta2) g^2;
+ *   parameter -= rate[0] (first / (1 - beta1^t) / (sqrt(second / (1 - beta2^t)) + eps)
+ *                         + decay parameter).
+ * parameter, first, second, gradient [n]; rate, scale [1] of the same type; step [1].
+ * Source: Loshchilov, Hutter, arXiv:1711.05101. */
+PND_API int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, void *first,
+                          void *second, const void *gradient, const void *rate, const int64_t *step,
+                          const void *scale, int64_t n, double beta1, double beta2, double eps,
+                          double decay);
+
+/* velocity = momentum velocity + scale[0] gradient + decay parameter;
+ * parameter -= rate[0] velocity.  parameter, velocity, gradient [n]; rate, scale [1]. */
+PND_API int32_t pnd_sgd(pnd_context *context, int32_t dtype, void *parameter, void *velocity,
+                        const void *gradient, const void *rate, const void *scale, int64_t n,
+                        double momentum, double decay);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
