@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+/** JMH benchmarks of the engine. */
+module ponder.bench {
+  requires ponder.engine;
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The engine: tensors, autodiff and counted compute on handwritten kernels. */
+@SuppressWarnings("module") // ponder.bench is compiled after this module
+module ponder.engine {
+  exports ponder.abi to
+      ponder.bench;
+}

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The lab: the command line and the pages. */
+module ponder.lab {
+  requires ponder.engine;
+}
