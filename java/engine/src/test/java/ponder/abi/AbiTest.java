@@ -16,7 +16,8 @@ import org.junit.jupiter.api.Test;
 /** The header and the Java interface say the same: names, types, order. */
 class AbiTest {
   /** Reflection gives methods in no order and parameters without names; the source has both. */
-  private static final Pattern METHOD = Pattern.compile("^  void (\\w+)\\(([^)]*)\\);", Pattern.MULTILINE);
+  private static final Pattern METHOD =
+      Pattern.compile("^  void (\\w+)\\(([^)]*)\\);", Pattern.MULTILINE);
 
   @Test
   void theHeaderIsReadWhole() {
@@ -35,7 +36,9 @@ class AbiTest {
   void everyFunctionIsOneMethodOfKernels() throws IOException {
     assertEquals(String.join("\n", declared()), String.join("\n", methods()));
     long abstractMethods =
-        Stream.of(Kernels.class.getMethods()).filter(m -> Modifier.isAbstract(m.getModifiers())).count();
+        Stream.of(Kernels.class.getMethods())
+            .filter(m -> Modifier.isAbstract(m.getModifiers()))
+            .count();
     assertEquals(Header.kernels().size(), abstractMethods);
   }
 
@@ -73,8 +76,8 @@ class AbiTest {
 
   private static List<String> methods() throws IOException {
     var lines = new ArrayList<String>();
-    var source = Files.readString(
-        Header.repository("java/engine/src/main/java/ponder/abi/Kernels.java"));
+    var source =
+        Files.readString(Header.repository("java/engine/src/main/java/ponder/abi/Kernels.java"));
     var match = METHOD.matcher(source);
     while (match.find()) {
       String words = match.group(2).trim().replaceAll("\\s+", " ");

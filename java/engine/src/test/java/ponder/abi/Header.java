@@ -86,8 +86,7 @@ public final class Header {
         if (!match.matches()) throw new IllegalArgumentException("not a parameter: " + part);
         parameters.add(new Parameter(match.group(1).trim(), match.group(2)));
       }
-      functions.add(
-          new Function(declarations.group(2), declarations.group(1), parameters));
+      functions.add(new Function(declarations.group(2), declarations.group(1), parameters));
     }
     return List.copyOf(functions);
   }

@@ -44,7 +44,8 @@ public final class PlainKernels extends PlainLayers {
       long maskSteps,
       double scale,
       int causal) {
-    var plan = new Geometry(batch, heads, qSteps, kSteps, headSize, maskBatch, maskHeads, maskSteps);
+    var plan =
+        new Geometry(batch, heads, qSteps, kSteps, headSize, maskBatch, maskHeads, maskSteps);
     double[] qs = read(dtype, q, batch, qSteps, heads, headSize);
     double[] ks = read(dtype, k, batch, kSteps, heads, headSize);
     double[] vs = read(dtype, v, batch, kSteps, heads, headSize);
@@ -126,7 +127,8 @@ public final class PlainKernels extends PlainLayers {
       double scale,
       int causal) {
     floats(dtype);
-    var plan = new Geometry(batch, heads, qSteps, kSteps, headSize, maskBatch, maskHeads, maskSteps);
+    var plan =
+        new Geometry(batch, heads, qSteps, kSteps, headSize, maskBatch, maskHeads, maskSteps);
     double[] douts = read(dtype, dout, batch, qSteps, heads, headSize);
     double[] qs = read(dtype, q, batch, qSteps, heads, headSize);
     double[] ks = read(dtype, k, batch, kSteps, heads, headSize);

@@ -234,8 +234,7 @@ abstract class PlainLayers extends PlainPrimitives {
   }
 
   @Override
-  public void geluBackward(
-      int dtype, MemorySegment dx, MemorySegment dy, MemorySegment x, long n) {
+  public void geluBackward(int dtype, MemorySegment dx, MemorySegment dy, MemorySegment x, long n) {
     double[] dys = read(dtype, dy, n);
     double[] xs = read(dtype, x, n);
     for (int i = 0; i < xs.length; i++) {
@@ -256,8 +255,7 @@ abstract class PlainLayers extends PlainPrimitives {
   }
 
   @Override
-  public void siluBackward(
-      int dtype, MemorySegment dx, MemorySegment dy, MemorySegment x, long n) {
+  public void siluBackward(int dtype, MemorySegment dx, MemorySegment dy, MemorySegment x, long n) {
     floats(dtype);
     double[] dys = read(dtype, dy, n);
     double[] xs = read(dtype, x, n);

@@ -436,8 +436,7 @@ abstract class PlainPrimitives extends Plain implements Kernels {
   }
 
   @Override
-  public void oneHot(
-      int dtype, MemorySegment y, MemorySegment index, long count, long classes) {
+  public void oneHot(int dtype, MemorySegment y, MemorySegment index, long count, long classes) {
     sizes(classes);
     floats(dtype);
     int[] place = readIndex(index, "index", count, -1, classes);
@@ -449,8 +448,7 @@ abstract class PlainPrimitives extends Plain implements Kernels {
   }
 
   @Override
-  public void philox(
-      MemorySegment y, MemorySegment step, long n, long first, long row, long key) {
+  public void philox(MemorySegment y, MemorySegment step, long n, long first, long row, long key) {
     sizes(n);
     for (long j = 0; 4 * j < n; j++) {
       int[] block = philox(first + j, row, readLong(step), key);
@@ -459,8 +457,7 @@ abstract class PlainPrimitives extends Plain implements Kernels {
   }
 
   @Override
-  public void uniform(
-      int dtype, MemorySegment y, MemorySegment step, long n, long row, long key) {
+  public void uniform(int dtype, MemorySegment y, MemorySegment step, long n, long row, long key) {
     sizes(n);
     floats(dtype);
     var result = new double[Math.toIntExact(n)];
