@@ -68,7 +68,8 @@ PND_API int32_t pnd_open(pnd_context **context, int32_t threads, int64_t memory_
 PND_API int32_t pnd_close(pnd_context *context);
 
 /* Copies the sentence about the last failure, cut to capacity - 1 bytes and closed by a zero.
- * A null context gives this thread's last failure that had no context (pnd_open's). */
+ * A null context gives this thread's last failure that had no context (pnd_open's), a context in
+ * use by another thread this thread's refusal. */
 PND_API int32_t pnd_message(pnd_context *context, char *text, int64_t capacity);
 
 /* version[0] = PND_ABI_VERSION of the library. The context may be null. */

@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: Apache-2.0
+// context: life cycle, memory, argument checks and the thread pool of a CPU context.
+#include "context.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+// The last failure of a call that had no context.
+thread_local char orphan_message[512] = "";
+
+void pause_briefly() {
+#ifdef __SSE2__
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+int32_t processors() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return static_cast<int32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+// The first number in a file, or -1 ("max" and a missing file included).
+int64_t number_in(const char *path) {
+  int64_t value = -1;
+  if (std::FILE *file = std::fopen(path, "r")) {
+    long long read = 0;
+    if (std::fscanf(file, "%lld", &read) == 1) value = read;
+    std::fclose(file);
+  }
+  return value;
+}
+
+int64_t default_limit() {
+  int64_t bytes = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE);
+  const char *files[] = {"/sys/fs/cgroup/memory.max",
+                         "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+  for (const char *file : files) {
+    const int64_t limit = number_in(file);
+    if (limit > 0) bytes = std::min(bytes, limit);
+  }
+  return bytes / 5 * 4;
+}
+
+}  // namespace
+
+struct Blocks {
+  std::unordered_map<void *, int64_t> bytes;
+};
+
+// One job at a time. `ticket` holds the job's number in its upper half and the next chunk in its
+// lower half, so that a worker that comes late can never take a chunk of another job.
+class Workers {
+ public:
+  Workers(int32_t count) {
+    threads_.reserve(count);
+    for (int32_t i = 0; i < count; ++i) {
+      threads_.emplace_back([this, i] { serve(i + 1); });
+    }
+  }
+
+  ~Workers() {
+    stop_.store(true);
+    job_.fetch_add(1);
+    job_.notify_all();
+    for (std::thread &thread : threads_) thread.join();
+  }
+
+  void run(int64_t chunks, ChunkFunction function, void *body) {
+    const uint32_t job = job_.load(std::memory_order_relaxed) + 1;
+    const uint64_t number = static_cast<uint64_t>(job) << 32;
+    ticket_.exchange(number | 0xffffffffu, std::memory_order_acq_rel);  // closes the last job
+    function_.store(function, std::memory_order_relaxed);
+    body_.store(body, std::memory_order_relaxed);
+    chunks_.store(chunks, std::memory_order_relaxed);
+    done_.store(0, std::memory_order_relaxed);
+    ticket_.store(number, std::memory_order_release);
+    job_.store(job, std::memory_order_release);
+    job_.notify_all();
+    take_chunks(job, 0);
+    for (int spin = 0; done_.load(std::memory_order_acquire) != chunks; ++spin) {
+      if (spin < kSpins) {
+        pause_briefly();
+      } else {
+        const int64_t seen = done_.load(std::memory_order_acquire);
+        if (seen != chunks) done_.wait(seen, std::memory_order_acquire);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kSpins = 2000;
+
+  void serve(int worker) {
+    uint32_t seen = 0;
+    for (;;) {
+      for (int spin = 0; job_.load(std::memory_order_acquire) == seen && spin < kSpins; ++spin) {
+        pause_briefly();
+      }
+      job_.wait(seen, std::memory_order_acquire);
+      seen = job_.load(std::memory_order_acquire);
+      if (stop_.load()) return;
+      take_chunks(seen, worker);
+    }
+  }
+
+  void take_chunks(uint32_t job, int worker) {
+    uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    for (;;) {
+      const int64_t chunks = chunks_.load(std::memory_order_relaxed);
+      const int64_t chunk = static_cast<int64_t>(ticket & 0xffffffffu);
+      if (static_cast<uint32_t>(ticket >> 32) != job || chunk >= chunks) return;
+      const ChunkFunction function = function_.load(std::memory_order_relaxed);
+      void *body = body_.load(std::memory_order_relaxed);
+      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
+      function(body, chunk, worker);
+      if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks) done_.notify_all();
+      ticket = ticket_.load(std::memory_order_acquire);
+    }
+  }
+
+  std::atomic<uint32_t> job_{0};
+  std::atomic<uint64_t> ticket_{0};
+  std::atomic<int64_t> done_{0};
+  std::atomic<int64_t> chunks_{0};
+  std::atomic<ChunkFunction> function_{nullptr};
+  std::atomic<void *> body_{nullptr};
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+void run_chunks(pnd_context *context, int64_t chunks, ChunkFunction run, void *body) {
+  context->workers->run(chunks, run, body);
+}
+
+// ---- argument checks ----------------------------------------------------------------------------
+
+Call::Call(pnd_context *context, const char *name) : context_(context), name_(name) {
+  if (context == nullptr) {
+    refuse(PND_BAD_ARGUMENT, "context is null");
+  } else if (context->busy.exchange(true, std::memory_order_acquire)) {
+    // The message belongs to the call that is running: leave it alone.
+    context_ = nullptr;
+    refuse(PND_BAD_ARGUMENT, "the context is in use by another thread");
+  } else {
+    holds_ = true;
+  }
+}
+
+Call::~Call() {
+  if (holds_) context_->busy.store(false, std::memory_order_release);
+}
+
+static void write_message(char (&text)[512], const char *name, const char *format, va_list values) {
+  const int n = std::snprintf(text, sizeof text, "%s: ", name);
+  std::vsnprintf(text + n, sizeof text - n, format, values);
+}
+
+Call &Call::refuse(int32_t status, const char *format, ...) {
+  if (status_ != PND_OK) return *this;
+  status_ = status;
+  va_list values;
+  va_start(values, format);
+  write_message(context_ == nullptr ? orphan_message : context_->message, name_, format, values);
+  va_end(values);
+  return *this;
+}
+
+Call &Call::require(bool holds, const char *format, ...) {
+  if (holds || status_ != PND_OK) return *this;
+  status_ = PND_BAD_ARGUMENT;
+  va_list values;
+  va_start(values, format);
+  write_message(context_->message, name_, format, values);
+  va_end(values);
+  return *this;
+}
+
+Call &Call::dtype(int32_t dtype) {
+  if (dtype == PND_I32) return refuse(PND_UNSUPPORTED, "dtype i32 holds indices only");
+  return any_dtype(dtype);
+}
+
+Call &Call::any_dtype(int32_t dtype) {
+  if (dtype != PND_F32 && dtype != PND_F64 && dtype != PND_I32) {
+    return refuse(PND_BAD_ARGUMENT, "dtype = %d is none of f32 (0), f64 (1), i32 (2)", dtype);
+  }
+  element_bytes_ = dtype == PND_F64 ? 8 : 4;
+  return *this;
+}
+
+Call &Call::size(const char *name, int64_t value) {
+  return require(value >= 1, "%s = %lld must be at least 1", name, static_cast<long long>(value));
+}
+
+Call &Call::range(const char *name, int64_t value, int64_t low, int64_t high) {
+  return require(value >= low && value <= high, "%s = %lld must lie in [%lld, %lld]", name,
+                 static_cast<long long>(value), static_cast<long long>(low),
+                 static_cast<long long>(high));
+}
+
+Call &Call::output(const char *name, const void *array, std::initializer_list<int64_t> sizes,
+                   int64_t element_bytes) {
+  return require(array != nullptr, "%s is null", name)
+      .array(name, array, sizes, element_bytes, true);
+}
+
+Call &Call::input(const char *name, const void *array, std::initializer_list<int64_t> sizes,
+                  int64_t element_bytes) {
+  return require(array != nullptr, "%s is null", name)
+      .array(name, array, sizes, element_bytes, false);
+}
+
+Call &Call::nullable_output(const char *name, const void *array,
+                            std::initializer_list<int64_t> sizes, int64_t element_bytes) {
+  return array == nullptr ? *this : this->array(name, array, sizes, element_bytes, true);
+}
+
+Call &Call::nullable_input(const char *name, const void *array,
+                           std::initializer_list<int64_t> sizes, int64_t element_bytes) {
+  return array == nullptr ? *this : this->array(name, array, sizes, element_bytes, false);
+}
+
+Call &Call::array(const char *name, const void *array, std::initializer_list<int64_t> sizes,
+                  int64_t element_bytes, bool writes) {
+  if (refused()) return *this;
+  if (element_bytes == 0) element_bytes = element_bytes_;
+  int64_t bytes = element_bytes;
+  for (int64_t size : sizes) {
+    if (size < 1) return require(false, "a size of %s is %lld", name, static_cast<long long>(size));
+    if (__builtin_mul_overflow(bytes, size, &bytes)) {
+      return require(false, "the size of %s overflows", name);
+    }
+  }
+  const auto first = reinterpret_cast<uintptr_t>(array);
+  if (first % static_cast<uintptr_t>(element_bytes) != 0) {
+    return require(false, "%s is not aligned to %lld bytes", name,
+                   static_cast<long long>(element_bytes));
+  }
+  uintptr_t last;
+  if (__builtin_add_overflow(first, static_cast<uintptr_t>(bytes), &last)) {
+    return require(false, "the size of %s overflows", name);
+  }
+  for (int i = 0; i < ranges_; ++i) {
+    const Range &other = range_[i];
+    if ((writes || other.writes) && first < other.last && other.first < last) {
+      return require(false, "%s overlaps %s", name, other.name);
+    }
+  }
+  range_[ranges_++] = {name, first, last, writes};
+  return *this;
+}
+
+Call &Call::indices(const char *name, const int32_t *index, int64_t count, int64_t low,
+                    int64_t high) {
+  if (refused()) return *this;
+  for (int64_t i = 0; i < count; ++i) {
+    if (index[i] < low || index[i] >= high) {
+      return require(false, "%s[%lld] = %d must lie in [%lld, %lld)", name,
+                     static_cast<long long>(i), index[i], static_cast<long long>(low),
+                     static_cast<long long>(high));
+    }
+  }
+  return *this;
+}
+
+Call &Call::reserve(int64_t bytes_per_thread, int64_t shared_bytes) {
+  if (refused()) return *this;
+  const int64_t page = 4096;
+  const int64_t size = (std::max(bytes_per_thread, shared_bytes) + page - 1) / page * page;
+  if (size <= context_->scratch_size) return *this;
+  const int64_t areas = context_->threads + 1;
+  const int64_t others = context_->used - areas * context_->scratch_size;
+  if (size > (context_->limit - others) / areas) {
+    return refuse(PND_OUT_OF_MEMORY,
+                  "scratch memory of %lld bytes for each of %lld areas passes the limit of %lld",
+                  static_cast<long long>(size), static_cast<long long>(areas),
+                  static_cast<long long>(context_->limit));
+  }
+  std::free(context_->scratch);
+  context_->used = others;
+  context_->scratch_size = 0;
+  context_->scratch = static_cast<char *>(std::aligned_alloc(page, areas * size));
+  if (context_->scratch == nullptr) {
+    return refuse(PND_OUT_OF_MEMORY, "the system has no %lld bytes of scratch memory",
+                  static_cast<long long>(areas * size));
+  }
+  context_->scratch_size = size;
+  context_->used += areas * size;
+  context_->peak = std::max(context_->peak, context_->used);
+  return *this;
+}
+
+// ---- life cycle ---------------------------------------------------------------------------------
+
+int32_t pnd_open(pnd_context **context, int32_t threads, int64_t memory_limit) {
+  const auto fail = [](int32_t status, const char *sentence) {
+    std::snprintf(orphan_message, sizeof orphan_message, "open: %s", sentence);
+    return status;
+  };
+  if (context == nullptr) return fail(PND_BAD_ARGUMENT, "context is null");
+  *context = nullptr;
+  if (threads < 0 || threads > 1024) {
+    return fail(PND_BAD_ARGUMENT, "threads must lie in [0, 1024]; 0 means all processors");
+  }
+  if (memory_limit < 0) return fail(PND_BAD_ARGUMENT, "memory_limit must not be negative");
+  auto *made = new (std::nothrow) pnd_context{};
+  if (made == nullptr) return fail(PND_OUT_OF_MEMORY, "no memory for a context");
+  made->threads = threads == 0 ? processors() : threads;
+  made->limit = memory_limit == 0 ? default_limit() : memory_limit;
+  made->blocks = new (std::nothrow) Blocks;
+  try {
+    if (made->threads > 1) made->workers = new Workers(made->threads - 1);
+  } catch (...) {
+    delete made->blocks;
+    delete made;
+    return fail(PND_DEVICE_FAILED, "the system refused a thread");
+  }
+  if (made->blocks == nullptr) {
+    delete made->workers;
+    delete made;
+    return fail(PND_OUT_OF_MEMORY, "no memory for a context");
+  }
+  *context = made;
+  return PND_OK;
+}
+
+int32_t pnd_close(pnd_context *context) {
+  {
+    Call call(context, "close");
+    if (call.refused()) return call.status();
+  }
+  delete context->workers;
+  for (const auto &block : context->blocks->bytes) std::free(block.first);
+  delete context->blocks;
+  std::free(context->scratch);
+  delete context;
+  return PND_OK;
+}
+
+int32_t pnd_message(pnd_context *context, char *text, int64_t capacity) {
+  if (text == nullptr || capacity < 1) return PND_BAD_ARGUMENT;
+  const bool other = context == nullptr || context->busy.load(std::memory_order_acquire);
+  const char *message = other ? orphan_message : context->message;
+  const auto n = std::min(static_cast<size_t>(capacity - 1), std::strlen(message));
+  std::memcpy(text, message, n);
+  text[n] = '\0';
+  return PND_OK;
+}
+
+int32_t pnd_abi_version(pnd_context *, int32_t *version) {
+  if (version == nullptr) return PND_BAD_ARGUMENT;
+  *version = PND_ABI_VERSION;
+  return PND_OK;
+}
+
+int32_t pnd_build(pnd_context *, char *text, int64_t capacity) {
+  if (text == nullptr || capacity < 1) return PND_BAD_ARGUMENT;
+  std::snprintf(text, static_cast<size_t>(capacity), "%s", PND_BUILD_NAME);
+  return PND_OK;
+}
+
+int32_t pnd_threads(pnd_context *context, int32_t *threads) {
+  Call call(context, "threads");
+  call.output("threads", threads, {1}, sizeof *threads);
+  if (call.refused()) return call.status();
+  *threads = context->threads;
+  return PND_OK;
+}
+
+int32_t pnd_memory(pnd_context *context, int64_t *used, int64_t *peak, int64_t *limit) {
+  Call call(context, "memory");
+  call.output("used", used, {1}, sizeof *used)
+      .output("peak", peak, {1}, sizeof *peak)
+      .output("limit", limit, {1}, sizeof *limit);
+  if (call.refused()) return call.status();
+  *used = context->used;
+  *peak = context->peak;
+  *limit = context->limit;
+  return PND_OK;
+}
+
+int32_t pnd_allocate(pnd_context *context, void **memory, int64_t bytes) {
+  Call call(context, "allocate");
+  call.output("memory", memory, {1}, sizeof *memory).size("bytes", bytes);
+  if (call.refused()) return call.status();
+  *memory = nullptr;
+  const auto refuse = [&](const char *why) {
+    std::snprintf(context->message, sizeof context->message,
+                  "allocate: %lld bytes asked, %lld of %lld in use: %s",
+                  static_cast<long long>(bytes), static_cast<long long>(context->used),
+                  static_cast<long long>(context->limit), why);
+    return PND_OUT_OF_MEMORY;
+  };
+  if (bytes > context->limit - context->used) return refuse("beyond the limit");
+  const int64_t whole = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  void *block = std::aligned_alloc(kAlignment, whole);
+  if (block == nullptr) return refuse("the system has no more");
+  try {
+    context->blocks->bytes.emplace(block, bytes);
+  } catch (...) {
+    std::free(block);
+    return refuse("the system has no more");
+  }
+  context->used += bytes;
+  context->peak = std::max(context->peak, context->used);
+  *memory = block;
+  return PND_OK;
+}
+
+int32_t pnd_release(pnd_context *context, void *memory) {
+  Call call(context, "release");
+  if (call.refused()) return call.status();
+  const auto block = context->blocks->bytes.find(memory);
+  call.require(block != context->blocks->bytes.end(), "memory %p did not come from allocate",
+               memory);
+  if (call.refused()) return call.status();
+  context->used -= block->second;
+  context->blocks->bytes.erase(block);
+  std::free(memory);
+  return PND_OK;
+}
+
+static int32_t copy_bytes(pnd_context *context, const char *name, void *to, const void *from,
+                          int64_t bytes) {
+  Call call(context, name);
+  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+  if (call.refused()) return call.status();
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+  return PND_OK;
+}
+
+int32_t pnd_upload(pnd_context *context, void *to, const void *from, int64_t bytes) {
+  return copy_bytes(context, "upload", to, from, bytes);
+}
+
+int32_t pnd_download(pnd_context *context, void *to, const void *from, int64_t bytes) {
+  return copy_bytes(context, "download", to, from, bytes);
+}
+
+int32_t pnd_copy(pnd_context *context, void *to, const void *from, int64_t bytes) {
+  return copy_bytes(context, "copy", to, from, bytes);
+}
+
+int32_t pnd_synchronize(pnd_context *context) {
+  Call call(context, "synchronize");
+  return call.status();
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// simd: the native vector of each element type, fused multiply-add, and sums in 32 virtual lanes.
+// Arithmetic on vectors is written with + - * /; only what the language lacks has a name here.
+// Every function is a single correctly rounded operation per element, so all builds give the same
+// bits.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define PND_INLINE inline __attribute__((always_inline))
+#define PND_UNROLL _Pragma("GCC unroll 32")
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <class T>
+struct VectorOf {
+  typedef T aligned __attribute__((vector_size(kVectorBytes)));
+  typedef T unaligned __attribute__((vector_size(kVectorBytes), aligned(sizeof(T)), may_alias));
+};
+template <class T>
+using Vec = typename VectorOf<T>::aligned;
+// Elements per vector.
+template <class T>
+constexpr int kWidth = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+PND_INLINE Vec<T> load(const T *p) {
+  return *reinterpret_cast<const typename VectorOf<T>::unaligned *>(p);
+}
+template <class T>
+PND_INLINE void store(T *p, Vec<T> x) {
+  *reinterpret_cast<typename VectorOf<T>::unaligned *>(p) = x;
+}
+template <class T>
+PND_INLINE Vec<T> splat(T x) {
+  return x - Vec<T>{};  // not x + 0: that would turn -0 into +0
+}
+// The first n elements (0 <= n <= kWidth), the rest filled; and their store.
+template <class T>
+PND_INLINE Vec<T> load_first(const T *p, int64_t n, T fill = 0) {
+  T piece[kWidth<T>];
+  for (int i = 0; i < kWidth<T>; ++i) piece[i] = i < n ? p[i] : fill;
+  return load(piece);
+}
+template <class T>
+PND_INLINE void store_first(T *p, Vec<T> x, int64_t n) {
+  T piece[kWidth<T>];
+  store(piece, x);
+  for (int i = 0; i < n; ++i) p[i] = piece[i];
+}
+
+#if !defined(__FMA__) && defined(__x86_64__)
+// a b + c rounded once, on a processor without the instruction: the product is exact in double; the
+// sum is rounded to odd there, which makes the last rounding right (Boldo, Melquiond 2008).
+PND_INLINE float fma_once(float a, float b, float c) {
+  const double p = static_cast<double>(a) * b, d = c, s = p + d;
+  const double t = s - p, error = (p - (s - t)) + (d - t);
+  int64_t bits;
+  std::memcpy(&bits, &s, sizeof bits);
+  const bool inexact = error < 0 || error > 0;
+  if (inexact && (bits & 1) == 0) bits += (error > 0) == (s > 0) ? 1 : -1;
+  double odd;
+  std::memcpy(&odd, &bits, sizeof odd);
+  return static_cast<float>(odd);
+}
+PND_INLINE double fma_once(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#else
+PND_INLINE float fma_once(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+PND_INLINE double fma_once(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#endif
+
+// a b + c, rounded once.
+template <class V>
+PND_INLINE V fma(V a, V b, V c) {
+  if constexpr (std::is_floating_point_v<V>) {
+    return fma_once(a, b, c);
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm512_fmadd_ps(a, b, c);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm512_fmadd_pd(a, b, c);
+#elif defined(__AVX2__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm256_fmadd_ps(a, b, c);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm256_fmadd_pd(a, b, c);
+#elif defined(__aarch64__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)vfmaq_f32(c, a, b);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)vfmaq_f64(c, a, b);
+#else
+    V r;
+    for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i) r[i] = fma_once(a[i], b[i], c[i]);
+    return r;
+#endif
+  }
+}
+
+// The larger of each pair; b where either is NaN.
+template <class V>
+PND_INLINE V larger(V a, V b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm512_max_ps(a, b);
+  if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm512_max_pd(a, b);
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm256_max_ps(a, b);
+  if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm256_max_pd(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+// A sum in 32 virtual lanes: element i is added to lane i mod 32, and the lanes are folded 16, 8,
+// 4, 2, 1. The same bits for every vector width.
+constexpr int kLanes = 32;
+template <class T>
+struct Lanes {
+  static constexpr int kVectors = kLanes / kWidth<T>;
+  Vec<T> v[kVectors];
+
+  PND_INLINE explicit Lanes(T x = 0) {
+    PND_UNROLL
+    for (Vec<T> &lane : v) lane = splat<T>(x);
+  }
+
+  // The sum of the lanes.
+  PND_INLINE T fold() const {
+    T lane[kLanes];
+    PND_UNROLL
+    for (int i = 0; i < kVectors; ++i) store(lane + i * kWidth<T>, v[i]);
+    PND_UNROLL
+    for (int w = kLanes / 2; w > 0; w /= 2) {
+      PND_UNROLL
+      for (int i = 0; i < w; ++i) lane[i] += lane[i + w];
+    }
+    return lane[0];
+  }
+};
+
+// Adds term(i, vector of elements i..) over [0, n), n a multiple of nothing in particular:
+// each(i, lane) must return lane plus the terms of the elements i .. i + kWidth - 1; tail(i) must
+// return the single term of element i, to be added.
+template <class T, class Each, class Tail>
+PND_INLINE T lane_sum(int64_t n, Each &&each, Tail &&tail) {
+  Lanes<T> lanes;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    PND_UNROLL
+    for (int j = 0; j < Lanes<T>::kVectors; ++j) {
+      lanes.v[j] = each(i + j * kWidth<T>, lanes.v[j]);
+    }
+  }
+  if (i < n) {
+    T lane[kLanes];
+    PND_UNROLL
+    for (int j = 0; j < Lanes<T>::kVectors; ++j) {
+      store(lane + j * kWidth<T>, lanes.v[j]);
+    }
+    for (int l = 0; i + l < n; ++l) lane[l] = tail(i + l, lane[l]);
+    PND_UNROLL
+    for (int j = 0; j < Lanes<T>::kVectors; ++j) {
+      lanes.v[j] = load(lane + j * kWidth<T>);
+    }
+  }
+  return lanes.fold();
+}
+
+// The usual sums of rows.
+template <class T>
+PND_INLINE T sum_of(const T *x, int64_t n) {
+  return lane_sum<T>(
+      n, [&](int64_t i, Vec<T> lane) { return lane + load(x + i); },
+      [&](int64_t i, T lane) { return lane + x[i]; });
+}
+template <class T>
+PND_INLINE T dot_of(const T *x, const T *y, int64_t n) {
+  return lane_sum<T>(
+      n, [&](int64_t i, Vec<T> lane) { return fma(load(x + i), load(y + i), lane); },
+      [&](int64_t i, T lane) { return fma(x[i], y[i], lane); });
+}
