@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -118,6 +119,44 @@ PND_INLINE V larger(V a, V b) {
 #else
   return a > b ? a : b;
 #endif
+}
+
+// float or double, of a vector or of itself.
+template <class V>
+struct ElementOf {
+  using type = std::remove_cv_t<std::remove_reference_t<decltype(std::declval<V>()[0])>>;
+};
+template <>
+struct ElementOf<float> {
+  using type = float;
+};
+template <>
+struct ElementOf<double> {
+  using type = double;
+};
+template <class V>
+using Element = typename ElementOf<V>::type;
+
+// The bit pattern as unsigned integers of the same size, and back.
+template <class T>
+using Unsigned = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+template <class V>
+PND_INLINE auto bits_of(V x) {
+  if constexpr (std::is_floating_point_v<V>) {
+    return __builtin_bit_cast(Unsigned<V>, x);
+  } else {
+    return (Vec<Unsigned<Element<V>>>)x;
+  }
+}
+PND_INLINE float of_bits(uint32_t x) { return __builtin_bit_cast(float, x); }
+PND_INLINE double of_bits(uint64_t x) { return __builtin_bit_cast(double, x); }
+PND_INLINE Vec<float> of_bits(Vec<uint32_t> x) { return (Vec<float>)x; }
+PND_INLINE Vec<double> of_bits(Vec<uint64_t> x) { return (Vec<double>)x; }
+
+// a where test, else b.
+template <class Test, class V>
+PND_INLINE V choose(Test test, V a, V b) {
+  return test ? a : b;
 }
 
 // A sum in 32 virtual lanes: element i is added to lane i mod 32, and the lanes are folded 16, 8,
