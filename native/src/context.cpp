@@ -367,7 +367,9 @@ int32_t pnd_message(pnd_context *context, char *text, int64_t capacity) {
 }
 
 int32_t pnd_abi_version(pnd_context *, int32_t *version) {
-  if (version == nullptr) return PND_BAD_ARGUMENT;
+  if (version == nullptr || reinterpret_cast<uintptr_t>(version) % sizeof *version != 0) {
+    return PND_BAD_ARGUMENT;
+  }
   *version = PND_ABI_VERSION;
   return PND_OK;
 }
