@@ -21,6 +21,7 @@
 // address that is aligned to its element and to no more; guards and read arrays must come back
 // unchanged. Under AddressSanitizer the guards are poisoned while the call runs.
 #include <cmath>
+#include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <limits>
@@ -44,6 +45,16 @@ enum Type : uint8_t { F32, F64, I32, I64 };
 
 constexpr int64_t kGuard = 64;
 constexpr unsigned char kGuardByte = 0xA5;
+
+std::string say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+std::string say(const char *format, ...) {
+  char text[1024];
+  va_list values;
+  va_start(values, format);
+  std::vsnprintf(text, sizeof text, format, values);
+  va_end(values);
+  return text;
+}
 
 int64_t bytes_of(Type type) { return type == F32 || type == I32 ? 4 : 8; }
 
@@ -112,14 +123,12 @@ struct Array {
         norm += want * want;
       }
       if (!good) {
-        char text[160];
-        std::snprintf(text, sizeof text, "[%lld] is %.17g, expected %.17g, off by %.3g",
-                      static_cast<long long>(i), got, want, std::abs(got - want));
-        return text;
+        return say("[%lld] is %.17g, expected %.17g, off by %.3g", static_cast<long long>(i), got,
+                   want, std::abs(got - want));
       }
     }
     if (std::sqrt(distance) <= relative * std::sqrt(norm)) return "";
-    return "is off by " + std::to_string(std::sqrt(distance / norm)) + " of its norm";
+    return say("is off by %.3g of its norm", std::sqrt(distance / norm));
   }
 
   template <class T>
@@ -127,8 +136,8 @@ struct Array {
     for (int64_t i = 0; i < count; ++i) {
       const T got = value<T>(data, i), want = value<T>(expected.data(), i);
       if (got != want) {
-        return "[" + std::to_string(i) + "] is " + std::to_string(got) + ", expected " +
-               std::to_string(want);
+        return say("[%lld] is %lld, expected %lld", static_cast<long long>(i),
+                   static_cast<long long>(got), static_cast<long long>(want));
       }
     }
     return "";
@@ -198,7 +207,7 @@ std::string play(Tape &tape, const TestLibrary &library, pnd_context *context) {
   const Function &function = find(name);
   const auto count = tape.next<uint32_t>();
   if (count != function.parameters.size()) {
-    throw std::runtime_error("gives " + name + " " + std::to_string(count) + " arguments");
+    throw std::runtime_error(say("gives %s %u arguments", name.c_str(), count));
   }
   std::vector<Argument> arguments(count);
   std::vector<Array> arrays(count);
@@ -211,7 +220,8 @@ std::string play(Tape &tape, const TestLibrary &library, pnd_context *context) {
                           ? kind == Kind::Double
                           : pointer && (role == '0' || (role == 'r') == (kind == Kind::Read));
     if (!fits) {
-      throw std::runtime_error("gives " + name + " a wrong kind of " + function.parameters[i]);
+      throw std::runtime_error(
+          say("gives %s a wrong kind of %s", name.c_str(), function.parameters[i]));
     }
     if (role == 'i') {
       arguments[i].integer = tape.next<int64_t>();
@@ -242,22 +252,25 @@ std::string play(Tape &tape, const TestLibrary &library, pnd_context *context) {
     if (arrays[i].role == 0) continue;
     std::string why = arrays[i].check_guards();
     if (why.empty() && status == PND_OK) why = arrays[i].compare();
-    if (wrong.empty() && !why.empty()) wrong = std::string(function.parameters[i]) + " " + why;
+    if (wrong.empty() && !why.empty()) {
+      wrong = say("%s %s", function.parameters[i], why.c_str());
+    }
   }
   if (status != PND_OK && wrong.empty()) {
     char text[512] = "";
     library.as<decltype(&pnd_message)>("pnd_message")(context, text, sizeof text);
-    wrong = "status " + std::to_string(status) + ", " + text;
+    wrong = say("status %d, %s", status, text);
   }
   if (wrong.empty()) return "";
   std::string scalars;
   for (uint32_t i = 0; i < count; ++i) {
     const bool real = function.kinds[i] == Kind::Double;
     if (arrays[i].role != 0 || (!real && function.kinds[i] < Kind::Int32)) continue;
-    scalars += std::string(" ") + function.parameters[i] + "=" +
-               (real ? std::to_string(arguments[i].real) : std::to_string(arguments[i].integer));
+    scalars += real ? say(" %s=%g", function.parameters[i], arguments[i].real)
+                    : say(" %s=%lld", function.parameters[i],
+                          static_cast<long long>(arguments[i].integer));
   }
-  return name + scalars + ": " + wrong;
+  return say("%s%s: %s", name.c_str(), scalars.c_str(), wrong.c_str());
 }
 
 }  // namespace

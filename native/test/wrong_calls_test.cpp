@@ -85,7 +85,10 @@ class WrongCalls : public testing::Test {
   int32_t call(const Valid &valid, pnd_context *context) {
     // The program is linked with the library it tests.
     void *symbol = dlsym(RTLD_DEFAULT, valid.function.name);
-    EXPECT_NE(symbol, nullptr) << valid.function.name;
+    if (symbol == nullptr) {
+      ADD_FAILURE() << valid.function.name << " is not in the library";
+      return PND_UNSUPPORTED;
+    }
     return valid.function.call(symbol, context, valid.arguments.data());
   }
 
@@ -156,7 +159,8 @@ TEST_F(WrongCalls, ANullContextIsRefused) {
     Valid valid(*f);
     const bool free = kFree.count(f->name) > 0;
     EXPECT_EQ(call(valid, nullptr), free ? PND_OK : PND_BAD_ARGUMENT) << f->name;
-    if (!free) EXPECT_EQ(message(nullptr), std::string(f->name + 4) + ": context is null");
+    if (free) continue;
+    EXPECT_EQ(message(nullptr), std::string(f->name + 4) + ": context is null");
   }
   EXPECT_EQ(pnd_close(nullptr), PND_BAD_ARGUMENT);
   EXPECT_EQ(pnd_release(nullptr, nullptr), PND_BAD_ARGUMENT);
@@ -346,12 +350,13 @@ TEST_F(WrongCalls, OpeningIsRefusedWithASentence) {
 }
 
 TEST_F(WrongCalls, TextIsCutToItsCapacity) {
-  EXPECT_EQ(pnd_fill(context_, PND_F32, nullptr, 1, 0), PND_BAD_ARGUMENT);
-  char text[8];
+  void *memory = nullptr;
+  EXPECT_EQ(pnd_allocate(context_, &memory, 0), PND_BAD_ARGUMENT);
+  char text[16];
   std::memset(text, 'x', sizeof text);
-  EXPECT_EQ(pnd_message(context_, text, 5), PND_OK);
-  EXPECT_STREQ(text, "fill");
-  EXPECT_EQ(text[5], 'x');
+  EXPECT_EQ(pnd_message(context_, text, 9), PND_OK);
+  EXPECT_STREQ(text, "allocate");
+  EXPECT_EQ(text[9], 'x');
   EXPECT_EQ(pnd_build(context_, text, 4), PND_OK);
   EXPECT_STREQ(text, "cpu");
   EXPECT_EQ(pnd_message(context_, text, 0), PND_BAD_ARGUMENT);
@@ -387,9 +392,7 @@ TEST_F(WrongCalls, ScratchBeyondTheLimitIsRefused) {
   EXPECT_EQ(pnd_matmul(small, PND_F32, y.data(), a.data(), b.data(), 1, 64, 64, 64, 0, 0),
             PND_OUT_OF_MEMORY);
   EXPECT_NE(message(small).find("matmul: "), std::string::npos) << message(small);
-  float value = 0;
-  EXPECT_EQ(pnd_fill(small, PND_F32, &value, 1, 2), PND_OK);
-  EXPECT_EQ(value, 2);
+  EXPECT_EQ(pnd_copy(small, y.data(), a.data(), 4), PND_OK);
   EXPECT_EQ(pnd_close(small), PND_OK);
 }
 
@@ -432,9 +435,9 @@ TEST_F(WrongCalls, ACallWhileAnotherRunsIsRefused) {
           pnd_matmul(context_, PND_F32, y.data(), a.data(), b.data(), 1, size, size, size, 0, 0));
     }
   });
-  float value = 0;
+  int32_t threads = 0;
   for (int64_t tries = 0; tries < 100000000 && collisions == 0; ++tries) {
-    refused(pnd_fill(context_, PND_F32, &value, 1, 1));
+    refused(pnd_threads(context_, &threads));
   }
   stop = true;
   other.join();
