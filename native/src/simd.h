@@ -121,6 +121,30 @@ PND_INLINE V larger(V a, V b) {
 #endif
 }
 
+// The square root of each element. (GCC 12 warns about the 512-bit form without a mask.)
+template <class V>
+PND_INLINE V root(V x) {
+  if constexpr (std::is_same_v<V, float>) {
+    return __builtin_sqrtf(x);
+  } else if constexpr (std::is_same_v<V, double>) {
+    return __builtin_sqrt(x);
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm512_maskz_sqrt_ps(-1, x);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm512_maskz_sqrt_pd(-1, x);
+#elif defined(__AVX2__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm256_sqrt_ps(x);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm256_sqrt_pd(x);
+#elif defined(__SSE2__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm_sqrt_ps(x);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm_sqrt_pd(x);
+#elif defined(__aarch64__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)vsqrtq_f32(x);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)vsqrtq_f64(x);
+#endif
+  }
+}
+
 // float or double, of a vector or of itself.
 template <class V>
 struct ElementOf {

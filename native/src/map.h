@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// map: loops over elements that do not meet, on all threads. The last elements of a range go
+// through the same vector code as the others.
+#pragma once
+
+#include <algorithm>
+
+#include "context.h"
+#include "simd.h"
+
+// Below so many elements a second thread does not pay: for work that memory bounds, and for tens
+// of operations per element.
+constexpr int64_t kSerialMove = 1 << 15;
+constexpr int64_t kSerialFormula = 1 << 13;
+
+// Calls body(first, last) on ranges that cover [0, n). All but the last end at a multiple of 64
+// elements, so that aligned arrays stay aligned.
+template <class Body>
+inline void parallel_lines(pnd_context *context, int64_t n, int64_t serial, Body &&body) {
+  constexpr int64_t kLine = 64;
+  const int64_t lines = (n - 1) / kLine + 1;
+  parallel_ranges(context, lines, serial / kLine, [&](int64_t first, int64_t last, int) {
+    body(first * kLine, last == lines ? n : last * kLine);
+  });
+}
+
+// Calls body(first, last, worker) on ranges of rows of so many elements each.
+template <class Body>
+inline void parallel_rows(pnd_context *context, int64_t rows, int64_t cols, int64_t serial,
+                          Body &&body) {
+  parallel_ranges(context, rows, serial / cols, body);
+}
+
+// y[i] = f(x[i], ...) over [0, n); y shares no element with an x.
+template <class T, class F, class... X>
+PND_INLINE void map_run(T *y, int64_t n, F &&f, const X *...x) {
+  int64_t i = 0;
+  for (; i + kWidth<T> <= n; i += kWidth<T>) store(y + i, f(load(x + i)...));
+  if (i == n) return;
+  if (n >= kWidth<T>) {
+    i = n - kWidth<T>;  // computes some elements again
+    store(y + i, f(load(x + i)...));
+  } else {
+    store_first(y, f(load_first(x, n)...), n);
+  }
+}
+
+// The same on all threads.
+template <class T, class F, class... X>
+inline void map_all(pnd_context *context, int64_t serial, T *y, int64_t n, F &&f, const X *...x) {
+  parallel_lines(context, n, serial, [&](int64_t first, int64_t last) {
+    map_run(y + first, last - first, f, (x + first)...);
+  });
+}
