@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# Plays the call tapes in TAPES, which the Java tests write, on LIBRARY, on one thread and on two.
+# TESTS is the library's own test program: it knows whether this processor runs the library.
+file(GLOB tapes ${TAPES}/*.tape)
+if(NOT tapes)
+  message(STATUS "skipped: no tapes in ${TAPES}; the Java tests write them")
+  return()
+endif()
+execute_process(COMMAND ${TESTS} --gtest_list_tests OUTPUT_QUIET RESULT_VARIABLE result)
+if(result EQUAL 77)
+  message(STATUS "skipped: this processor cannot run ${LIBRARY}")
+  return()
+endif()
+foreach(threads 1 2)
+  execute_process(COMMAND ${REPLAY} --threads ${threads} ${LIBRARY} ${tapes}
+                  COMMAND_ERROR_IS_FATAL ANY)
+endforeach()
