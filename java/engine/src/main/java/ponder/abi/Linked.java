@@ -1,0 +1,1459 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.abi;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * One context of one library as {@link Kernels}. A method handle belongs to a list of parameter
+ * types, not to a function: it is a constant that every library shares, and takes the function's
+ * address as its first argument.
+ *
+ * <p>Each method checks that an array reaches the size that the header gives it before the library
+ * is called, so that no wrong size can make it leave an array. Sizes below 1 and sizes that
+ * overflow pass, for the library refuses them itself.
+ */
+final class Linked implements Kernels {
+  private static final MethodHandle P = handle("P");
+  private static final MethodHandle P3 = handle("PPP");
+  private static final MethodHandle PL = handle("PL");
+  private static final MethodHandle P2L = handle("PPL");
+  private static final MethodHandle NONE = handle("");
+  private static final MethodHandle IPLD = handle("IPLD");
+  private static final MethodHandle IP2LD2 = handle("IPPLDD");
+  private static final MethodHandle IP2LD = handle("IPPLD");
+  private static final MethodHandle IP2L = handle("IPPL");
+  private static final MethodHandle IP3L3 = handle("IPPPLLL");
+  private static final MethodHandle IP2L3 = handle("IPPLLL");
+  private static final MethodHandle IP2L5 = handle("IPPLLLLL");
+  private static final MethodHandle IP3L4 = handle("IPPPLLLL");
+  private static final MethodHandle IP2L2 = handle("IPPLL");
+  private static final MethodHandle P2L4 = handle("PPLLLL");
+  private static final MethodHandle IP3L4I2 = handle("IPPPLLLLII");
+  private static final MethodHandle IP3L2 = handle("IPPPLL");
+  private static final MethodHandle IP6L2D = handle("IPPPPPPLLD");
+  private static final MethodHandle IP8L2 = handle("IPPPPPPPPLL");
+  private static final MethodHandle IP4L2D = handle("IPPPPLLD");
+  private static final MethodHandle IP6L2 = handle("IPPPPPPLL");
+  private static final MethodHandle IP3L = handle("IPPPL");
+  private static final MethodHandle IP2L5D = handle("IPPLLLLLD");
+  private static final MethodHandle IP5L3 = handle("IPPPPPLLL");
+  private static final MethodHandle IP7L3 = handle("IPPPPPPPLLL");
+  private static final MethodHandle IP7L8DI = handle("IPPPPPPPLLLLLLLLDI");
+  private static final MethodHandle IP12L8DI = handle("IPPPPPPPPPPPPLLLLLLLLDI");
+  private static final MethodHandle IP6L3 = handle("IPPPPPPLLL");
+  private static final MethodHandle IP9L3 = handle("IPPPPPPPPPLLL");
+  private static final MethodHandle IP7LD4 = handle("IPPPPPPPLDDDD");
+  private static final MethodHandle IP5LD2 = handle("IPPPPPLDD");
+
+  private final Library library;
+  private final MemorySegment context;
+  private final MemorySegment threads;
+  private final MemorySegment memory;
+  private final MemorySegment allocate;
+  private final MemorySegment release;
+  private final MemorySegment upload;
+  private final MemorySegment download;
+  private final MemorySegment copy;
+  private final MemorySegment synchronize;
+  private final MemorySegment fill;
+  private final MemorySegment affine;
+  private final MemorySegment power;
+  private final MemorySegment exp;
+  private final MemorySegment log;
+  private final MemorySegment tanh;
+  private final MemorySegment sigmoid;
+  private final MemorySegment add;
+  private final MemorySegment sub;
+  private final MemorySegment mul;
+  private final MemorySegment div;
+  private final MemorySegment maximum;
+  private final MemorySegment greater;
+  private final MemorySegment sum;
+  private final MemorySegment largest;
+  private final MemorySegment broadcast;
+  private final MemorySegment squareSum;
+  private final MemorySegment swapAxes;
+  private final MemorySegment slice;
+  private final MemorySegment pad;
+  private final MemorySegment concat;
+  private final MemorySegment gather;
+  private final MemorySegment scatterAdd;
+  private final MemorySegment oneHot;
+  private final MemorySegment philox;
+  private final MemorySegment uniform;
+  private final MemorySegment matmul;
+  private final MemorySegment softmax;
+  private final MemorySegment softmaxBackward;
+  private final MemorySegment layerNorm;
+  private final MemorySegment layerNormBackward;
+  private final MemorySegment rmsNorm;
+  private final MemorySegment rmsNormBackward;
+  private final MemorySegment gelu;
+  private final MemorySegment geluBackward;
+  private final MemorySegment silu;
+  private final MemorySegment siluBackward;
+  private final MemorySegment rotary;
+  private final MemorySegment rotaryBackward;
+  private final MemorySegment crossEntropy;
+  private final MemorySegment crossEntropyBackward;
+  private final MemorySegment attention;
+  private final MemorySegment attentionBackward;
+  private final MemorySegment gru;
+  private final MemorySegment gruBackward;
+  private final MemorySegment adamw;
+  private final MemorySegment sgd;
+
+  /**
+   * Looks up every function.
+   *
+   * @throws UnsatisfiedLinkError if the library lacks one
+   */
+  Linked(Library library, MemorySegment context) {
+    this.library = library;
+    this.context = context;
+    threads = library.function("threads");
+    memory = library.function("memory");
+    allocate = library.function("allocate");
+    release = library.function("release");
+    upload = library.function("upload");
+    download = library.function("download");
+    copy = library.function("copy");
+    synchronize = library.function("synchronize");
+    fill = library.function("fill");
+    affine = library.function("affine");
+    power = library.function("power");
+    exp = library.function("exp");
+    log = library.function("log");
+    tanh = library.function("tanh");
+    sigmoid = library.function("sigmoid");
+    add = library.function("add");
+    sub = library.function("sub");
+    mul = library.function("mul");
+    div = library.function("div");
+    maximum = library.function("maximum");
+    greater = library.function("greater");
+    sum = library.function("sum");
+    largest = library.function("largest");
+    broadcast = library.function("broadcast");
+    squareSum = library.function("squareSum");
+    swapAxes = library.function("swapAxes");
+    slice = library.function("slice");
+    pad = library.function("pad");
+    concat = library.function("concat");
+    gather = library.function("gather");
+    scatterAdd = library.function("scatterAdd");
+    oneHot = library.function("oneHot");
+    philox = library.function("philox");
+    uniform = library.function("uniform");
+    matmul = library.function("matmul");
+    softmax = library.function("softmax");
+    softmaxBackward = library.function("softmaxBackward");
+    layerNorm = library.function("layerNorm");
+    layerNormBackward = library.function("layerNormBackward");
+    rmsNorm = library.function("rmsNorm");
+    rmsNormBackward = library.function("rmsNormBackward");
+    gelu = library.function("gelu");
+    geluBackward = library.function("geluBackward");
+    silu = library.function("silu");
+    siluBackward = library.function("siluBackward");
+    rotary = library.function("rotary");
+    rotaryBackward = library.function("rotaryBackward");
+    crossEntropy = library.function("crossEntropy");
+    crossEntropyBackward = library.function("crossEntropyBackward");
+    attention = library.function("attention");
+    attentionBackward = library.function("attentionBackward");
+    gru = library.function("gru");
+    gruBackward = library.function("gruBackward");
+    adamw = library.function("adamw");
+    sgd = library.function("sgd");
+  }
+
+  /**
+   * Returns the handle for a list of parameters after the context: I for int32_t, L for int64_t, D
+   * for double, P for a pointer.
+   */
+  @SuppressWarnings("restricted")
+  private static MethodHandle handle(String parameters) {
+    MemoryLayout[] layouts = new MemoryLayout[parameters.length() + 1];
+    layouts[0] = ADDRESS;
+    for (int i = 1; i < layouts.length; i++) {
+      layouts[i] =
+          switch (parameters.charAt(i - 1)) {
+            case 'I' -> JAVA_INT;
+            case 'L' -> JAVA_LONG;
+            case 'D' -> JAVA_DOUBLE;
+            default -> ADDRESS;
+          };
+    }
+    return Linker.nativeLinker().downcallHandle(FunctionDescriptor.of(JAVA_INT, layouts));
+  }
+
+  /** Returns the size of an element; 0 for a type the library will refuse. */
+  private static long bytes(int dtype) {
+    return dtype == 1 ? 8 : dtype == 0 || dtype == 2 ? 4 : 0;
+  }
+
+  /** Returns the product of two sizes; 0 if one is below 1 or the product overflows. */
+  private static long times(long a, long b) {
+    return a <= 0 || b <= 0 || Math.multiplyHigh(a, b) != 0 || a * b < 0 ? 0 : a * b;
+  }
+
+  private static void reach(long bytes, MemorySegment a) {
+    if (a.byteSize() < bytes && a.address() != 0) {
+      throw new IllegalArgumentException(
+          "an array has " + a.byteSize() + " bytes, the sizes ask for " + bytes);
+    }
+  }
+
+  private static void reach(long bytes, MemorySegment a, MemorySegment b) {
+    reach(bytes, a);
+    reach(bytes, b);
+  }
+
+  private static void reach(long bytes, MemorySegment a, MemorySegment b, MemorySegment c) {
+    reach(bytes, a, b);
+    reach(bytes, c);
+  }
+
+  private static void reach(
+      long bytes, MemorySegment a, MemorySegment b, MemorySegment c, MemorySegment d) {
+    reach(bytes, a, b);
+    reach(bytes, c, d);
+  }
+
+  private void check(int status) {
+    if (status != 0) {
+      throw library.failure(status, context);
+    }
+  }
+
+  private static RuntimeException unexpected(Throwable t) {
+    if (t instanceof RuntimeException e) {
+      return e;
+    }
+    if (t instanceof Error e) {
+      throw e;
+    }
+    return new IllegalStateException(t);
+  }
+
+  private void call(MemorySegment function, MemorySegment p0) {
+    try {
+      check((int) P.invokeExact(function, context, p0));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(MemorySegment function, MemorySegment p0, MemorySegment p1, MemorySegment p2) {
+    try {
+      check((int) P3.invokeExact(function, context, p0, p1, p2));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(MemorySegment function, MemorySegment p0, long n1) {
+    try {
+      check((int) PL.invokeExact(function, context, p0, n1));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(MemorySegment function, MemorySegment p0, MemorySegment p1, long n2) {
+    try {
+      check((int) P2L.invokeExact(function, context, p0, p1, n2));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(MemorySegment function) {
+    try {
+      check((int) NONE.invokeExact(function, context));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(MemorySegment function, int i0, MemorySegment p1, long n2, double d3) {
+    try {
+      check((int) IPLD.invokeExact(function, context, i0, p1, n2, d3));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      long n3,
+      double d4,
+      double d5) {
+    try {
+      check((int) IP2LD2.invokeExact(function, context, i0, p1, p2, n3, d4, d5));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function, int i0, MemorySegment p1, MemorySegment p2, long n3, double d4) {
+    try {
+      check((int) IP2LD.invokeExact(function, context, i0, p1, p2, n3, d4));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(MemorySegment function, int i0, MemorySegment p1, MemorySegment p2, long n3) {
+    try {
+      check((int) IP2L.invokeExact(function, context, i0, p1, p2, n3));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      long n4,
+      long n5,
+      long n6) {
+    try {
+      check((int) IP3L3.invokeExact(function, context, i0, p1, p2, p3, n4, n5, n6));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      long n3,
+      long n4,
+      long n5) {
+    try {
+      check((int) IP2L3.invokeExact(function, context, i0, p1, p2, n3, n4, n5));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      long n3,
+      long n4,
+      long n5,
+      long n6,
+      long n7) {
+    try {
+      check((int) IP2L5.invokeExact(function, context, i0, p1, p2, n3, n4, n5, n6, n7));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      long n4,
+      long n5,
+      long n6,
+      long n7) {
+    try {
+      check((int) IP3L4.invokeExact(function, context, i0, p1, p2, p3, n4, n5, n6, n7));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function, int i0, MemorySegment p1, MemorySegment p2, long n3, long n4) {
+    try {
+      check((int) IP2L2.invokeExact(function, context, i0, p1, p2, n3, n4));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      MemorySegment p0,
+      MemorySegment p1,
+      long n2,
+      long n3,
+      long n4,
+      long n5) {
+    try {
+      check((int) P2L4.invokeExact(function, context, p0, p1, n2, n3, n4, n5));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      long n4,
+      long n5,
+      long n6,
+      long n7,
+      int i8,
+      int i9) {
+    try {
+      check((int) IP3L4I2.invokeExact(function, context, i0, p1, p2, p3, n4, n5, n6, n7, i8, i9));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      long n4,
+      long n5) {
+    try {
+      check((int) IP3L2.invokeExact(function, context, i0, p1, p2, p3, n4, n5));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      long n7,
+      long n8,
+      double d9) {
+    try {
+      check((int) IP6L2D.invokeExact(function, context, i0, p1, p2, p3, p4, p5, p6, n7, n8, d9));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      long n9,
+      long n10) {
+    try {
+      check(
+          (int) IP8L2.invokeExact(function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, n9, n10));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      long n5,
+      long n6,
+      double d7) {
+    try {
+      check((int) IP4L2D.invokeExact(function, context, i0, p1, p2, p3, p4, n5, n6, d7));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      long n7,
+      long n8) {
+    try {
+      check((int) IP6L2.invokeExact(function, context, i0, p1, p2, p3, p4, p5, p6, n7, n8));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      long n4) {
+    try {
+      check((int) IP3L.invokeExact(function, context, i0, p1, p2, p3, n4));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      long n3,
+      long n4,
+      long n5,
+      long n6,
+      long n7,
+      double d8) {
+    try {
+      check((int) IP2L5D.invokeExact(function, context, i0, p1, p2, n3, n4, n5, n6, n7, d8));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      long n6,
+      long n7,
+      long n8) {
+    try {
+      check((int) IP5L3.invokeExact(function, context, i0, p1, p2, p3, p4, p5, n6, n7, n8));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      long n8,
+      long n9,
+      long n10) {
+    try {
+      check(
+          (int) IP7L3.invokeExact(function, context, i0, p1, p2, p3, p4, p5, p6, p7, n8, n9, n10));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      long n8,
+      long n9,
+      long n10,
+      long n11,
+      long n12,
+      long n13,
+      long n14,
+      long n15,
+      double d16,
+      int i17) {
+    try {
+      check(
+          (int)
+              IP7L8DI.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, n8, n9, n10, n11, n12, n13,
+                  n14, n15, d16, i17));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      MemorySegment p10,
+      MemorySegment p11,
+      MemorySegment p12,
+      long n13,
+      long n14,
+      long n15,
+      long n16,
+      long n17,
+      long n18,
+      long n19,
+      long n20,
+      double d21,
+      int i22) {
+    try {
+      check(
+          (int)
+              IP12L8DI.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, n13,
+                  n14, n15, n16, n17, n18, n19, n20, d21, i22));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      long n7,
+      long n8,
+      long n9) {
+    try {
+      check((int) IP6L3.invokeExact(function, context, i0, p1, p2, p3, p4, p5, p6, n7, n8, n9));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      long n10,
+      long n11,
+      long n12) {
+    try {
+      check(
+          (int)
+              IP9L3.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, n10, n11, n12));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      long n8,
+      double d9,
+      double d10,
+      double d11,
+      double d12) {
+    try {
+      check(
+          (int)
+              IP7LD4.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, n8, d9, d10, d11, d12));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      long n6,
+      double d7,
+      double d8) {
+    try {
+      check((int) IP5LD2.invokeExact(function, context, i0, p1, p2, p3, p4, p5, n6, d7, d8));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  @Override
+  public void threads(MemorySegment threads) {
+    reach(4, threads);
+    call(this.threads, threads);
+  }
+
+  @Override
+  public void memory(MemorySegment used, MemorySegment peak, MemorySegment limit) {
+    reach(8, used, peak, limit);
+    call(memory, used, peak, limit);
+  }
+
+  @Override
+  public void allocate(MemorySegment memory, long bytes) {
+    reach(8, memory);
+    call(allocate, memory, bytes);
+  }
+
+  @Override
+  public void release(MemorySegment memory) {
+    call(release, memory);
+  }
+
+  @Override
+  public void upload(MemorySegment to, MemorySegment from, long bytes) {
+    reach(bytes, to, from);
+    call(upload, to, from, bytes);
+  }
+
+  @Override
+  public void download(MemorySegment to, MemorySegment from, long bytes) {
+    reach(bytes, to, from);
+    call(download, to, from, bytes);
+  }
+
+  @Override
+  public void copy(MemorySegment to, MemorySegment from, long bytes) {
+    reach(bytes, to, from);
+    call(copy, to, from, bytes);
+  }
+
+  @Override
+  public void synchronize() {
+    call(synchronize);
+  }
+
+  @Override
+  public void fill(int dtype, MemorySegment y, long n, double value) {
+    reach(times(bytes(dtype), n), y);
+    call(fill, dtype, y, n, value);
+  }
+
+  @Override
+  public void affine(
+      int dtype, MemorySegment y, MemorySegment x, long n, double scale, double shift) {
+    reach(times(bytes(dtype), n), y, x);
+    call(affine, dtype, y, x, n, scale, shift);
+  }
+
+  @Override
+  public void power(int dtype, MemorySegment y, MemorySegment x, long n, double exponent) {
+    reach(times(bytes(dtype), n), y, x);
+    call(power, dtype, y, x, n, exponent);
+  }
+
+  @Override
+  public void exp(int dtype, MemorySegment y, MemorySegment x, long n) {
+    reach(times(bytes(dtype), n), y, x);
+    call(exp, dtype, y, x, n);
+  }
+
+  @Override
+  public void log(int dtype, MemorySegment y, MemorySegment x, long n) {
+    reach(times(bytes(dtype), n), y, x);
+    call(log, dtype, y, x, n);
+  }
+
+  @Override
+  public void tanh(int dtype, MemorySegment y, MemorySegment x, long n) {
+    reach(times(bytes(dtype), n), y, x);
+    call(tanh, dtype, y, x, n);
+  }
+
+  @Override
+  public void sigmoid(int dtype, MemorySegment y, MemorySegment x, long n) {
+    reach(times(bytes(dtype), n), y, x);
+    call(sigmoid, dtype, y, x, n);
+  }
+
+  @Override
+  public void add(
+      int dtype,
+      MemorySegment y,
+      MemorySegment a,
+      MemorySegment b,
+      long outer,
+      long mid,
+      long inner) {
+    reach(times(times(times(bytes(dtype), outer), mid), inner), y, a);
+    reach(times(times(bytes(dtype), outer), inner), b);
+    call(add, dtype, y, a, b, outer, mid, inner);
+  }
+
+  @Override
+  public void sub(
+      int dtype,
+      MemorySegment y,
+      MemorySegment a,
+      MemorySegment b,
+      long outer,
+      long mid,
+      long inner) {
+    reach(times(times(times(bytes(dtype), outer), mid), inner), y, a);
+    reach(times(times(bytes(dtype), outer), inner), b);
+    call(sub, dtype, y, a, b, outer, mid, inner);
+  }
+
+  @Override
+  public void mul(
+      int dtype,
+      MemorySegment y,
+      MemorySegment a,
+      MemorySegment b,
+      long outer,
+      long mid,
+      long inner) {
+    reach(times(times(times(bytes(dtype), outer), mid), inner), y, a);
+    reach(times(times(bytes(dtype), outer), inner), b);
+    call(mul, dtype, y, a, b, outer, mid, inner);
+  }
+
+  @Override
+  public void div(
+      int dtype,
+      MemorySegment y,
+      MemorySegment a,
+      MemorySegment b,
+      long outer,
+      long mid,
+      long inner) {
+    reach(times(times(times(bytes(dtype), outer), mid), inner), y, a);
+    reach(times(times(bytes(dtype), outer), inner), b);
+    call(div, dtype, y, a, b, outer, mid, inner);
+  }
+
+  @Override
+  public void maximum(
+      int dtype,
+      MemorySegment y,
+      MemorySegment a,
+      MemorySegment b,
+      long outer,
+      long mid,
+      long inner) {
+    reach(times(times(times(bytes(dtype), outer), mid), inner), y, a);
+    reach(times(times(bytes(dtype), outer), inner), b);
+    call(maximum, dtype, y, a, b, outer, mid, inner);
+  }
+
+  @Override
+  public void greater(
+      int dtype,
+      MemorySegment y,
+      MemorySegment a,
+      MemorySegment b,
+      long outer,
+      long mid,
+      long inner) {
+    reach(times(times(times(bytes(dtype), outer), mid), inner), y, a);
+    reach(times(times(bytes(dtype), outer), inner), b);
+    call(greater, dtype, y, a, b, outer, mid, inner);
+  }
+
+  @Override
+  public void sum(int dtype, MemorySegment y, MemorySegment x, long outer, long mid, long inner) {
+    reach(times(times(bytes(dtype), outer), inner), y);
+    reach(times(times(times(bytes(dtype), outer), mid), inner), x);
+    call(sum, dtype, y, x, outer, mid, inner);
+  }
+
+  @Override
+  public void largest(
+      int dtype, MemorySegment y, MemorySegment x, long outer, long mid, long inner) {
+    reach(times(times(bytes(dtype), outer), inner), y);
+    reach(times(times(times(bytes(dtype), outer), mid), inner), x);
+    call(largest, dtype, y, x, outer, mid, inner);
+  }
+
+  @Override
+  public void broadcast(
+      int dtype, MemorySegment y, MemorySegment x, long outer, long mid, long inner) {
+    reach(times(times(times(bytes(dtype), outer), mid), inner), y);
+    reach(times(times(bytes(dtype), outer), inner), x);
+    call(broadcast, dtype, y, x, outer, mid, inner);
+  }
+
+  @Override
+  public void squareSum(int dtype, MemorySegment y, MemorySegment x, long n) {
+    reach(bytes(dtype), y);
+    reach(times(bytes(dtype), n), x);
+    call(squareSum, dtype, y, x, n);
+  }
+
+  @Override
+  public void swapAxes(
+      int dtype,
+      MemorySegment y,
+      MemorySegment x,
+      long outer,
+      long first,
+      long mid,
+      long second,
+      long inner) {
+    reach(times(times(times(times(times(bytes(dtype), outer), first), mid), second), inner), y, x);
+    call(swapAxes, dtype, y, x, outer, first, mid, second, inner);
+  }
+
+  @Override
+  public void slice(
+      int dtype,
+      MemorySegment y,
+      MemorySegment x,
+      long outer,
+      long size,
+      long inner,
+      long start,
+      long count) {
+    reach(times(times(times(bytes(dtype), outer), count), inner), y);
+    reach(times(times(times(bytes(dtype), outer), size), inner), x);
+    call(slice, dtype, y, x, outer, size, inner, start, count);
+  }
+
+  @Override
+  public void pad(
+      int dtype,
+      MemorySegment y,
+      MemorySegment x,
+      long outer,
+      long size,
+      long inner,
+      long start,
+      long count) {
+    reach(times(times(times(bytes(dtype), outer), size), inner), y);
+    reach(times(times(times(bytes(dtype), outer), count), inner), x);
+    call(pad, dtype, y, x, outer, size, inner, start, count);
+  }
+
+  @Override
+  public void concat(
+      int dtype,
+      MemorySegment y,
+      MemorySegment a,
+      MemorySegment b,
+      long outer,
+      long aSize,
+      long bSize,
+      long inner) {
+    reach(times(times(times(bytes(dtype), outer), aSize), inner), a);
+    reach(times(times(times(bytes(dtype), outer), bSize), inner), b);
+    reach(times(times(times(bytes(dtype), outer), aSize + bSize), inner), y);
+    call(concat, dtype, y, a, b, outer, aSize, bSize, inner);
+  }
+
+  @Override
+  public void gather(
+      int dtype,
+      MemorySegment y,
+      MemorySegment table,
+      MemorySegment index,
+      long count,
+      long rows,
+      long cols) {
+    reach(times(times(bytes(dtype), count), cols), y);
+    reach(times(times(bytes(dtype), rows), cols), table);
+    reach(times(4, count), index);
+    call(gather, dtype, y, table, index, count, rows, cols);
+  }
+
+  @Override
+  public void scatterAdd(
+      int dtype,
+      MemorySegment table,
+      MemorySegment x,
+      MemorySegment index,
+      long count,
+      long rows,
+      long cols) {
+    reach(times(times(bytes(dtype), rows), cols), table);
+    reach(times(times(bytes(dtype), count), cols), x);
+    reach(times(4, count), index);
+    call(scatterAdd, dtype, table, x, index, count, rows, cols);
+  }
+
+  @Override
+  public void oneHot(int dtype, MemorySegment y, MemorySegment index, long count, long classes) {
+    reach(times(times(bytes(dtype), count), classes), y);
+    reach(times(4, count), index);
+    call(oneHot, dtype, y, index, count, classes);
+  }
+
+  @Override
+  public void philox(MemorySegment y, MemorySegment step, long n, long first, long row, long key) {
+    reach(times(4, n), y);
+    reach(8, step);
+    call(philox, y, step, n, first, row, key);
+  }
+
+  @Override
+  public void uniform(int dtype, MemorySegment y, MemorySegment step, long n, long row, long key) {
+    reach(times(bytes(dtype), n), y);
+    reach(8, step);
+    call(uniform, dtype, y, step, n, row, key);
+  }
+
+  @Override
+  public void matmul(
+      int dtype,
+      MemorySegment y,
+      MemorySegment a,
+      MemorySegment b,
+      long batch,
+      long rows,
+      long cols,
+      long inner,
+      int aTransposed,
+      int bTransposed) {
+    reach(times(times(times(bytes(dtype), batch), rows), cols), y);
+    reach(times(times(times(bytes(dtype), batch), rows), inner), a);
+    reach(times(times(times(bytes(dtype), batch), inner), cols), b);
+    call(matmul, dtype, y, a, b, batch, rows, cols, inner, aTransposed, bTransposed);
+  }
+
+  @Override
+  public void softmax(int dtype, MemorySegment y, MemorySegment x, long rows, long cols) {
+    reach(times(times(bytes(dtype), rows), cols), y, x);
+    call(softmax, dtype, y, x, rows, cols);
+  }
+
+  @Override
+  public void softmaxBackward(
+      int dtype, MemorySegment dx, MemorySegment dy, MemorySegment y, long rows, long cols) {
+    reach(times(times(bytes(dtype), rows), cols), dx, dy, y);
+    call(softmaxBackward, dtype, dx, dy, y, rows, cols);
+  }
+
+  @Override
+  public void layerNorm(
+      int dtype,
+      MemorySegment y,
+      MemorySegment mean,
+      MemorySegment rstd,
+      MemorySegment x,
+      MemorySegment gain,
+      MemorySegment bias,
+      long rows,
+      long cols,
+      double eps) {
+    reach(times(times(bytes(dtype), rows), cols), y, x);
+    reach(times(bytes(dtype), cols), gain, bias);
+    reach(times(bytes(dtype), rows), mean, rstd);
+    call(layerNorm, dtype, y, mean, rstd, x, gain, bias, rows, cols, eps);
+  }
+
+  @Override
+  public void layerNormBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dgain,
+      MemorySegment dbias,
+      MemorySegment dy,
+      MemorySegment x,
+      MemorySegment gain,
+      MemorySegment mean,
+      MemorySegment rstd,
+      long rows,
+      long cols) {
+    reach(times(times(bytes(dtype), rows), cols), dx, dy, x);
+    reach(times(bytes(dtype), cols), dgain, dbias, gain);
+    reach(times(bytes(dtype), rows), mean, rstd);
+    call(layerNormBackward, dtype, dx, dgain, dbias, dy, x, gain, mean, rstd, rows, cols);
+  }
+
+  @Override
+  public void rmsNorm(
+      int dtype,
+      MemorySegment y,
+      MemorySegment scale,
+      MemorySegment x,
+      MemorySegment gain,
+      long rows,
+      long cols,
+      double eps) {
+    reach(times(times(bytes(dtype), rows), cols), y, x);
+    reach(times(bytes(dtype), cols), gain);
+    reach(times(bytes(dtype), rows), scale);
+    call(rmsNorm, dtype, y, scale, x, gain, rows, cols, eps);
+  }
+
+  @Override
+  public void rmsNormBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dgain,
+      MemorySegment dy,
+      MemorySegment x,
+      MemorySegment gain,
+      MemorySegment scale,
+      long rows,
+      long cols) {
+    reach(times(times(bytes(dtype), rows), cols), dx, dy, x);
+    reach(times(bytes(dtype), cols), dgain, gain);
+    reach(times(bytes(dtype), rows), scale);
+    call(rmsNormBackward, dtype, dx, dgain, dy, x, gain, scale, rows, cols);
+  }
+
+  @Override
+  public void gelu(int dtype, MemorySegment y, MemorySegment x, long n) {
+    reach(times(bytes(dtype), n), y, x);
+    call(gelu, dtype, y, x, n);
+  }
+
+  @Override
+  public void geluBackward(int dtype, MemorySegment dx, MemorySegment dy, MemorySegment x, long n) {
+    reach(times(bytes(dtype), n), dx, dy, x);
+    call(geluBackward, dtype, dx, dy, x, n);
+  }
+
+  @Override
+  public void silu(int dtype, MemorySegment y, MemorySegment x, long n) {
+    reach(times(bytes(dtype), n), y, x);
+    call(silu, dtype, y, x, n);
+  }
+
+  @Override
+  public void siluBackward(int dtype, MemorySegment dx, MemorySegment dy, MemorySegment x, long n) {
+    reach(times(bytes(dtype), n), dx, dy, x);
+    call(siluBackward, dtype, dx, dy, x, n);
+  }
+
+  @Override
+  public void rotary(
+      int dtype,
+      MemorySegment y,
+      MemorySegment x,
+      long batch,
+      long steps,
+      long heads,
+      long headSize,
+      long start,
+      double base) {
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), headSize), y, x);
+    call(rotary, dtype, y, x, batch, steps, heads, headSize, start, base);
+  }
+
+  @Override
+  public void rotaryBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dy,
+      long batch,
+      long steps,
+      long heads,
+      long headSize,
+      long start,
+      double base) {
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), headSize), dx, dy);
+    call(rotaryBackward, dtype, dx, dy, batch, steps, heads, headSize, start, base);
+  }
+
+  @Override
+  public void crossEntropy(
+      int dtype,
+      MemorySegment loss,
+      MemorySegment lse,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment target,
+      long rows,
+      long classes,
+      long width) {
+    reach(times(times(bytes(dtype), rows), width), x);
+    reach(times(times(bytes(dtype), classes), width), weight);
+    reach(times(bytes(dtype), rows), loss, lse);
+    reach(times(4, rows), target);
+    call(crossEntropy, dtype, loss, lse, x, weight, target, rows, classes, width);
+  }
+
+  @Override
+  public void crossEntropyBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dweight,
+      MemorySegment dloss,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment target,
+      MemorySegment lse,
+      long rows,
+      long classes,
+      long width) {
+    reach(times(times(bytes(dtype), rows), width), dx, x);
+    reach(times(times(bytes(dtype), classes), width), dweight, weight);
+    reach(times(bytes(dtype), rows), dloss, lse);
+    reach(times(4, rows), target);
+    call(
+        crossEntropyBackward,
+        dtype,
+        dx,
+        dweight,
+        dloss,
+        x,
+        weight,
+        target,
+        lse,
+        rows,
+        classes,
+        width);
+  }
+
+  @Override
+  public void attention(
+      int dtype,
+      MemorySegment out,
+      MemorySegment lse,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment mask,
+      MemorySegment lengths,
+      long batch,
+      long heads,
+      long qSteps,
+      long kSteps,
+      long headSize,
+      long maskBatch,
+      long maskHeads,
+      long maskSteps,
+      double scale,
+      int causal) {
+    reach(times(times(times(times(bytes(dtype), batch), qSteps), heads), headSize), out, q);
+    reach(times(times(times(times(bytes(dtype), batch), kSteps), heads), headSize), k, v);
+    reach(times(times(times(bytes(dtype), batch), heads), qSteps), lse);
+    reach(times(times(times(times(bytes(dtype), maskBatch), maskHeads), maskSteps), kSteps), mask);
+    reach(times(4, batch), lengths);
+    call(
+        attention, dtype, out, lse, q, k, v, mask, lengths, batch, heads, qSteps, kSteps, headSize,
+        maskBatch, maskHeads, maskSteps, scale, causal);
+  }
+
+  @Override
+  public void attentionBackward(
+      int dtype,
+      MemorySegment dq,
+      MemorySegment dk,
+      MemorySegment dv,
+      MemorySegment dmask,
+      MemorySegment dout,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment mask,
+      MemorySegment lengths,
+      MemorySegment out,
+      MemorySegment lse,
+      long batch,
+      long heads,
+      long qSteps,
+      long kSteps,
+      long headSize,
+      long maskBatch,
+      long maskHeads,
+      long maskSteps,
+      double scale,
+      int causal) {
+    reach(
+        times(times(times(times(bytes(dtype), batch), qSteps), heads), headSize), dq, dout, q, out);
+    reach(times(times(times(times(bytes(dtype), batch), kSteps), heads), headSize), dk, dv, k, v);
+    reach(times(times(times(bytes(dtype), batch), heads), qSteps), lse);
+    reach(
+        times(times(times(times(bytes(dtype), maskBatch), maskHeads), maskSteps), kSteps),
+        dmask,
+        mask);
+    reach(times(4, batch), lengths);
+    call(
+        attentionBackward,
+        dtype,
+        dq,
+        dk,
+        dv,
+        dmask,
+        dout,
+        q,
+        k,
+        v,
+        mask,
+        lengths,
+        out,
+        lse,
+        batch,
+        heads,
+        qSteps,
+        kSteps,
+        headSize,
+        maskBatch,
+        maskHeads,
+        maskSteps,
+        scale,
+        causal);
+  }
+
+  @Override
+  public void gru(
+      int dtype,
+      MemorySegment hidden,
+      MemorySegment gates,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment bias,
+      MemorySegment initial,
+      long batch,
+      long steps,
+      long width) {
+    reach(times(times(times(bytes(dtype), batch), steps), width), hidden);
+    reach(times(times(times(times(bytes(dtype), batch), steps), 4), width), gates);
+    reach(times(times(times(times(bytes(dtype), batch), steps), 3), width), x);
+    reach(times(times(times(bytes(dtype), 3), width), width), weight);
+    reach(times(times(bytes(dtype), 3), width), bias);
+    reach(times(times(bytes(dtype), batch), width), initial);
+    call(gru, dtype, hidden, gates, x, weight, bias, initial, batch, steps, width);
+  }
+
+  @Override
+  public void gruBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dweight,
+      MemorySegment dbias,
+      MemorySegment dinitial,
+      MemorySegment dhidden,
+      MemorySegment weight,
+      MemorySegment initial,
+      MemorySegment hidden,
+      MemorySegment gates,
+      long batch,
+      long steps,
+      long width) {
+    reach(times(times(times(bytes(dtype), batch), steps), width), dhidden, hidden);
+    reach(times(times(times(times(bytes(dtype), batch), steps), 4), width), gates);
+    reach(times(times(times(times(bytes(dtype), batch), steps), 3), width), dx);
+    reach(times(times(times(bytes(dtype), 3), width), width), dweight, weight);
+    reach(times(times(bytes(dtype), 3), width), dbias);
+    reach(times(times(bytes(dtype), batch), width), dinitial, initial);
+    call(
+        gruBackward,
+        dtype,
+        dx,
+        dweight,
+        dbias,
+        dinitial,
+        dhidden,
+        weight,
+        initial,
+        hidden,
+        gates,
+        batch,
+        steps,
+        width);
+  }
+
+  @Override
+  public void adamw(
+      int dtype,
+      MemorySegment parameter,
+      MemorySegment first,
+      MemorySegment second,
+      MemorySegment gradient,
+      MemorySegment rate,
+      MemorySegment step,
+      MemorySegment scale,
+      long n,
+      double beta1,
+      double beta2,
+      double eps,
+      double decay) {
+    reach(times(bytes(dtype), n), parameter, first, second, gradient);
+    reach(bytes(dtype), rate, scale);
+    reach(8, step);
+    call(
+        adamw, dtype, parameter, first, second, gradient, rate, step, scale, n, beta1, beta2, eps,
+        decay);
+  }
+
+  @Override
+  public void sgd(
+      int dtype,
+      MemorySegment parameter,
+      MemorySegment velocity,
+      MemorySegment gradient,
+      MemorySegment rate,
+      MemorySegment scale,
+      long n,
+      double momentum,
+      double decay) {
+    reach(times(bytes(dtype), n), parameter, velocity, gradient);
+    reach(bytes(dtype), rate, scale);
+    call(sgd, dtype, parameter, velocity, gradient, rate, scale, n, momentum, decay);
+  }
+}
