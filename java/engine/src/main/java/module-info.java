@@ -2,6 +2,7 @@
 /** The engine: tensors, autodiff and counted compute on handwritten kernels. */
 @SuppressWarnings("module") // ponder.bench is compiled after this module
 module ponder.engine {
+  exports ponder;
   exports ponder.abi to
       ponder.bench;
 }

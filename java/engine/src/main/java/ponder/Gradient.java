@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder;
+
+import java.util.Arrays;
+import java.util.Comparator;
+
+/**
+ * Derivatives by walking the tape backwards. The walk is a loop in the order of creation, newest
+ * first: it needs no stack, however long the chain, and gives the same bits every time. It visits
+ * nothing older than the oldest x.
+ */
+public final class Gradient {
+  private Gradient() {}
+
+  /**
+   * Returns the derivatives of the sum of y's elements. Fused ops use their backward kernels. The
+   * results are not recorded: they cannot be differentiated again.
+   *
+   * @param y F32 or F64, computed while recording
+   * @param xs what to differentiate by: values of a store, tensors of a scope, results of ops
+   * @return for each x a tensor of its shape, in the innermost open scope; zeros where y does not
+   *     depend on it
+   * @throws IllegalStateException if y was not recorded, or a value of a store that it was
+   *     computed from has been replaced since
+   */
+  public static Tensor[] of(Tensor y, Tensor... xs) {
+    return differentiate("Gradient.of", y, false, xs);
+  }
+
+  /**
+   * Returns the derivatives of the sum of y's elements as tensors that can be differentiated in
+   * turn. Fused ops use their definitions.
+   *
+   * @param y F32 or F64, computed while recording
+   * @param xs what to differentiate by: values of a store, tensors of a scope, results of ops
+   * @return for each x a tensor of its shape, in the innermost open scope; zeros where y does not
+   *     depend on it
+   * @throws IllegalStateException if y or the results are not recorded, or a value of a store that
+   *     y was computed from has been replaced since
+   */
+  public static Tensor[] ofAgain(Tensor y, Tensor... xs) {
+    return differentiate("Gradient.ofAgain", y, true, xs);
+  }
+
+  private static Tensor[] differentiate(String what, Tensor y, boolean again, Tensor[] xs) {
+    if (y == null) {
+      throw new IllegalArgumentException(what + ": y is null");
+    }
+    Device device = y.device();
+    device.check(what, "y", y);
+    DType.requireFloat(what + ": y", y.dtype());
+    boolean isX = false;
+    for (int i = 0; i < xs.length; i++) {
+      device.check(what, "x " + i, xs[i]);
+      DType.requireFloat(what + ": x " + i, xs[i].dtype());
+      isX |= xs[i] == y;
+    }
+    if (y.inputs == Tensor.UNRECORDED && !isX) {
+      throw new IllegalStateException(
+          what + ": y was not recorded; it was computed by Gradient.of or in an unrecorded scope");
+    }
+    Scope scope = device.innermost(what);
+    if (again && !device.recording) {
+      throw new IllegalStateException(what + ": " + scope.name() + " records nothing");
+    }
+    boolean before = device.recording;
+    device.recording = again;
+    try {
+      Tensor[] found = pull(y, scope.full(y.dtype(), y.shape(), 1), again, xs);
+      for (int i = 0; i < xs.length; i++) {
+        if (found[i] == null) {
+          found[i] = scope.full(xs[i].dtype(), xs[i].shape(), 0);
+        }
+      }
+      return found;
+    } finally {
+      device.recording = before;
+    }
+  }
+
+  /** Returns the derivatives by xs, given that by y; null where y does not depend on an x. */
+  private static Tensor[] pull(Tensor y, Tensor dy, boolean again, Tensor[] xs) {
+    long oldest = Long.MAX_VALUE;
+    for (Tensor x : xs) {
+      oldest = Math.min(oldest, x.serial);
+    }
+    Tape tape = new Tape(y, oldest);
+    boolean[] depends = tape.dependents(xs);
+    Tensor[] adjoints = new Tensor[tape.size()];
+    Tensor[] found = new Tensor[xs.length];
+    if (tape.size() > 0) {
+      adjoints[tape.place(y)] = dy;
+    }
+    for (int i = tape.size() - 1; i >= 0; i--) {
+      Tensor t = tape.at(i);
+      Tensor dt = adjoints[i];
+      adjoints[i] = null;
+      if (dt == null || !depends[i]) {
+        continue;
+      }
+      for (int j = 0; j < xs.length; j++) {
+        if (xs[j] == t) {
+          found[j] = dt;
+        }
+      }
+      if (t.op != null) {
+        step(tape, depends, adjoints, t, dt, again);
+      }
+    }
+    return found;
+  }
+
+  /** Adds what one op hands down to the derivatives by its inputs. */
+  private static void step(
+      Tape tape, boolean[] depends, Tensor[] adjoints, Tensor t, Tensor dt, boolean again) {
+    Tensor[] in = t.inputs;
+    boolean[] needs = new boolean[in.length];
+    boolean any = false;
+    for (int j = 0; j < in.length; j++) {
+      int place = tape.place(in[j]);
+      needs[j] = place >= 0 && depends[place];
+      any |= needs[j];
+      if (in[j].base.written > t.serial) {
+        throw new IllegalStateException(
+            "gradient: "
+                + Device.nameOf(t.op)
+                + " read input "
+                + j
+                + ", "
+                + in[j]
+                + " of "
+                + in[j].home.name
+                + ", before it was replaced; its derivative is lost");
+      }
+    }
+    if (!any) {
+      return;
+    }
+    switch (t.op) {
+      case Op.Primitive primitive -> {
+        for (int j = 0; j < in.length; j++) {
+          if (needs[j]) {
+            accumulate(tape, adjoints, t, j, primitive.adjoint(j, dt, t, in));
+          }
+        }
+      }
+      case Op.Fused fused -> {
+        Tensor[] din = again ? throughDefinition(fused, t, dt, needs) : kernel(fused, t, dt, needs);
+        for (int j = 0; j < in.length; j++) {
+          if (needs[j]) {
+            accumulate(tape, adjoints, t, j, din[j]);
+          }
+        }
+      }
+    }
+  }
+
+  private static Tensor[] kernel(Op.Fused fused, Tensor t, Tensor dt, boolean[] needs) {
+    Device device = t.device();
+    for (int j = 0; j < t.inputs.length; j++) {
+      device.check(Device.nameOf(fused) + " backward", "input " + j, t.inputs[j]);
+    }
+    Tensor[] din = fused.backward(new Stage(device, needs), dt, t.result, t.inputs);
+    if (din.length != t.inputs.length) {
+      throw new IllegalStateException(
+          Device.nameOf(fused)
+              + ": backward returned "
+              + din.length
+              + " derivatives for "
+              + t.inputs.length
+              + " inputs");
+    }
+    device.meter().add(fused.backwardWork(t.inputs));
+    return din;
+  }
+
+  /** Aliases keep the inputs apart, one tensor may be passed twice, and end the walk here. */
+  private static Tensor[] throughDefinition(Op.Fused fused, Tensor t, Tensor dt, boolean[] needs) {
+    Tensor[] in = t.inputs.clone();
+    int count = 0;
+    for (boolean need : needs) {
+      count += need ? 1 : 0;
+    }
+    Tensor[] aliases = new Tensor[count];
+    int next = 0;
+    for (int j = 0; j < in.length; j++) {
+      if (needs[j]) {
+        in[j] = in[j].alias();
+        aliases[next++] = in[j];
+      }
+    }
+    Tensor y = fused.definition(in);
+    Shape.require(Device.nameOf(fused) + ": definition", y.shape(), t.shape());
+    Tensor[] found = pull(y, dt, true, aliases);
+    Tensor[] din = new Tensor[in.length];
+    next = 0;
+    for (int j = 0; j < in.length; j++) {
+      din[j] = needs[j] ? found[next++] : null;
+    }
+    return din;
+  }
+
+  private static void accumulate(Tape tape, Tensor[] adjoints, Tensor t, int input, Tensor part) {
+    if (part == null) {
+      return;
+    }
+    Tensor x = t.inputs[input];
+    if (!part.shape().equals(x.shape()) || part.dtype() != x.dtype()) {
+      throw new IllegalStateException(
+          Device.nameOf(t.op)
+              + ": the derivative by input "
+              + input
+              + " is "
+              + part
+              + ", must be "
+              + x);
+    }
+    int place = tape.place(x);
+    adjoints[place] = adjoints[place] == null ? part : adjoints[place].add(part);
+  }
+
+  /** What y was computed from, oldest first, with a table from tensors to places. */
+  private static final class Tape {
+    private Tensor[] nodes = new Tensor[64];
+    private int size;
+    private int[] table = new int[256];
+
+    Tape(Tensor y, long oldest) {
+      if (y.serial >= oldest) {
+        add(y);
+      }
+      // The nodes found so far are also the list of those still to be looked into.
+      for (int i = 0; i < size; i++) {
+        if (nodes[i].op != null) {
+          for (Tensor x : nodes[i].inputs) {
+            if (x.serial >= oldest && place(x) < 0) {
+              add(x);
+            }
+          }
+        }
+      }
+      Arrays.sort(nodes, 0, size, Comparator.comparingLong(t -> t.serial));
+      index();
+    }
+
+    int size() {
+      return size;
+    }
+
+    Tensor at(int place) {
+      return nodes[place];
+    }
+
+    private void add(Tensor t) {
+      if (size == nodes.length) {
+        nodes = Arrays.copyOf(nodes, 2 * size);
+        table = new int[8 * size];
+        index();
+      }
+      nodes[size] = t;
+      table[slot(t)] = ++size;
+    }
+
+    private void index() {
+      Arrays.fill(table, 0);
+      for (int i = 0; i < size; i++) {
+        table[slot(nodes[i])] = i + 1;
+      }
+    }
+
+    /** Returns the slot of a tensor, or the free one where it belongs. */
+    private int slot(Tensor t) {
+      int mask = table.length - 1;
+      int slot = (int) (t.serial * 0x9E3779B97F4A7C15L >>> 33) & mask;
+      while (table[slot] != 0 && nodes[table[slot] - 1] != t) {
+        slot = (slot + 1) & mask;
+      }
+      return slot;
+    }
+
+    /** Returns the place of a tensor, or -1. */
+    int place(Tensor t) {
+      return table[slot(t)] - 1;
+    }
+
+    /** Returns which nodes depend on an x; an x depends on itself. */
+    boolean[] dependents(Tensor[] xs) {
+      boolean[] depends = new boolean[size];
+      for (Tensor x : xs) {
+        if (place(x) >= 0) {
+          depends[place(x)] = true;
+        }
+      }
+      for (int i = 0; i < size; i++) {
+        if (nodes[i].op != null) {
+          for (Tensor x : nodes[i].inputs) {
+            int place = place(x);
+            depends[i] |= place >= 0 && depends[place];
+          }
+        }
+      }
+      return depends;
+    }
+  }
+}

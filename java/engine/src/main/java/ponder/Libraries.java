@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder;
+
+import java.util.List;
+import ponder.abi.Failures;
+import ponder.abi.Library;
+import ponder.abi.Processor;
+import ponder.abi.Search;
+
+/**
+ * The native libraries on this machine. They are searched in this order: the system property
+ * {@code ponder.library.path} (a file or a directory), the environment variable {@code
+ * PONDER_LIBRARY_PATH}, the jar of natives (unpacked into {@code ponder.cache.dir}, by default
+ * {@code ponder} in the user's cache directory), install prefixes. Of the builds in a place the
+ * fastest is taken that the processor has every feature for; {@code ponder.library.build} asks for
+ * one by name. Nothing is downloaded.
+ */
+public final class Libraries {
+  /**
+   * A library that was considered.
+   *
+   * @param source what named its place
+   * @param place the file or the resource
+   * @param build base, v3 or v4
+   * @param taken whether it is the one in use
+   * @param reason why it was taken or refused
+   */
+  public record Candidate(
+      String source, String place, String build, boolean taken, String reason) {}
+
+  private static final Failures FAILURES =
+      new Failures() {
+        @Override
+        public RuntimeException outOfMemory(String sentence) {
+          return new DeviceOutOfMemoryException(sentence);
+        }
+
+        @Override
+        public RuntimeException deviceFailed(String sentence) {
+          return new DeviceFailedException(sentence);
+        }
+      };
+
+  private Libraries() {}
+
+  /** Returns the system and the processor's family, such as {@code linux-x86_64}. */
+  public static String platform() {
+    return Processor.here().platform();
+  }
+
+  /** Returns every library considered for this machine, in the order of the search. */
+  public static List<Candidate> candidates() {
+    return search().candidates().stream()
+        .map(c -> new Candidate(c.source(), c.place(), c.build(), c.taken(), c.reason()))
+        .toList();
+  }
+
+  private static Search search() {
+    return new Search(Search.Settings.ofProcess(), Processor.here(), FAILURES);
+  }
+
+  static Device open(int threads, long memoryLimit) {
+    Search search = search();
+    if (search.library() == null) {
+      throw new LibraryNotFoundException(search.failure());
+    }
+    return open(search.library(), threads, memoryLimit, false);
+  }
+
+  /** Opens a device over one library, which tests choose. */
+  static Device open(Library library, int threads, long memoryLimit, boolean poison) {
+    Library.Context context = library.open(threads, memoryLimit);
+    return new Device(context.kernels(), library.build(), context::close, poison);
+  }
+}

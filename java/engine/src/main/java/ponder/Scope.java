@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder;
+
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * Owns what is allocated while it is open: a training step is one scope. Scopes nest, belong to
+ * the thread that opened them, and give their memory back to the device when closed; the device
+ * keeps it for the next scope.
+ *
+ * <pre>{@code
+ * try (Scope step = device.open()) {
+ *   Tensor loss = model.loss(step.tensor(Shape.of(2, 3), batch));
+ *   ...
+ * }
+ * }</pre>
+ */
+public final class Scope implements AutoCloseable {
+  private final Device device;
+  private final Scope parent;
+  private final boolean recordingBefore;
+  private final Slab slab;
+
+  Scope(Device device, Scope parent, String name, boolean recordingBefore) {
+    this.device = device;
+    this.parent = parent;
+    this.recordingBefore = recordingBefore;
+    this.slab = new Slab(device, name, Arena.ofConfined());
+  }
+
+  /** Returns the device. */
+  public Device device() {
+    return device;
+  }
+
+  String name() {
+    return slab.name;
+  }
+
+  /** Returns a new tensor of undefined content. */
+  Tensor fresh(DType type, Shape shape) {
+    requireOpen("tensor");
+    if (shape.size() > Long.MAX_VALUE / type.bytes()) {
+      throw new IllegalArgumentException(
+          "tensor: the bytes of " + type + " " + shape + " overflow 64 bits");
+    }
+    MemorySegment memory = slab.take(shape.size() * type.bytes());
+    if (device.poisons()) {
+      memory.fill((byte) -1);
+    }
+    return new Tensor(slab, type, shape, memory, null);
+  }
+
+  /**
+   * Returns an F32 tensor.
+   *
+   * @param values as many as the shape has elements, row-major
+   */
+  public Tensor tensor(Shape shape, float... values) {
+    return filled(DType.F32, shape, values.length, MemorySegment.ofArray(values));
+  }
+
+  /**
+   * Returns an F64 tensor.
+   *
+   * @param values as many as the shape has elements, row-major
+   */
+  public Tensor tensor(Shape shape, double... values) {
+    return filled(DType.F64, shape, values.length, MemorySegment.ofArray(values));
+  }
+
+  /**
+   * Returns an I32 tensor.
+   *
+   * @param values as many as the shape has elements, row-major
+   */
+  public Tensor indices(Shape shape, int... values) {
+    return filled(DType.I32, shape, values.length, MemorySegment.ofArray(values));
+  }
+
+  private Tensor filled(DType type, Shape shape, long count, MemorySegment array) {
+    if (count != shape.size()) {
+      throw new IllegalArgumentException(
+          "tensor: shape "
+              + shape
+              + " has "
+              + shape.size()
+              + " elements, got "
+              + count
+              + " values");
+    }
+    Tensor t = fresh(type, shape);
+    device.upload(t.memory, array);
+    return t;
+  }
+
+  /** Returns a tensor whose elements all are {@code value}, rounded to the type. */
+  public Tensor full(DType type, Shape shape, double value) {
+    Tensor t = fresh(type, shape);
+    device.kernels.fill(type.code(), t.memory, shape.size(), value);
+    return t;
+  }
+
+  /**
+   * Returns uniform numbers in [0, 1): those of {@link Key#uniformFloats} or {@link
+   * Key#uniformDoubles}, drawn on the device.
+   *
+   * @param type F32 or F64
+   */
+  public Tensor uniform(DType type, Shape shape, Key key) {
+    DType.requireFloat("uniform: type", type);
+    Tensor t = fresh(type, shape);
+    try (Arena cells = Arena.ofConfined()) {
+      MemorySegment step = cells.allocate(JAVA_LONG);
+      device.kernels.uniform(type.code(), t.memory, step, shape.size(), 0, key.value());
+    }
+    return t;
+  }
+
+  /**
+   * Returns a copy of a tensor in the scope around this one, where it outlives this scope. The
+   * copy has no derivative.
+   *
+   * @throws IllegalStateException if no scope is around this one
+   */
+  public Tensor keep(Tensor t) {
+    requireOpen("keep");
+    device.check("keep", "tensor", t);
+    if (parent == null) {
+      throw new IllegalStateException(
+          "keep: no scope is around " + name() + "; open one, or use a store");
+    }
+    Tensor kept = parent.fresh(t.dtype(), t.shape());
+    device.kernels.copy(kept.memory, t.memory, t.bytes());
+    return kept;
+  }
+
+  /**
+   * Closes the scope and those still open inside it; their tensors cannot be used any more. A
+   * second call has no effect.
+   *
+   * @throws WrongThreadException if another thread opened it
+   */
+  @Override
+  public void close() {
+    if (!slab.isOpen()) {
+      return;
+    }
+    device.requireThread("close of " + name());
+    for (Scope inner = device.innermost("close");
+        inner != this;
+        inner = device.innermost("close")) {
+      inner.close();
+    }
+    slab.close();
+    device.left(this, parent, recordingBefore);
+  }
+
+  private void requireOpen(String what) {
+    device.requireThread(what);
+    if (!slab.isOpen()) {
+      throw new IllegalStateException(what + ": " + name() + " is closed");
+    }
+  }
+
+  @Override
+  public String toString() {
+    return name() + " of " + device;
+  }
+}

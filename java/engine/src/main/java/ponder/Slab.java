@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import ponder.abi.Pointers;
+
+/**
+ * The memory of one scope or store, handed out in order from blocks of the device's pool and given
+ * back whole. Its arena makes every segment of it unusable at the same moment.
+ */
+final class Slab {
+  private static final long ALIGNMENT = 64;
+  private static final long LARGEST_GROWTH = 32L << 20;
+
+  final Device device;
+  final String name;
+  private final Arena arena;
+  private final List<Pool.Block> blocks = new ArrayList<>(4);
+  private MemorySegment block = MemorySegment.NULL;
+  private long used;
+  private long held;
+  private boolean open = true;
+
+  Slab(Device device, String name, Arena arena) {
+    this.device = device;
+    this.name = name;
+    this.arena = arena;
+  }
+
+  boolean isOpen() {
+    return open;
+  }
+
+  /** Returns the bytes of all its blocks. */
+  long held() {
+    return held;
+  }
+
+  /** Returns fresh memory of that many bytes, aligned to 64. */
+  MemorySegment take(long bytes) {
+    if (bytes > block.byteSize() - used) {
+      return grow(bytes);
+    }
+    MemorySegment memory = block.asSlice(used, bytes);
+    used = Math.min(block.byteSize(), (used + bytes + ALIGNMENT - 1) & -ALIGNMENT);
+    return memory;
+  }
+
+  /** Serves a request from a new block, and later ones from whichever block has more room. */
+  private MemorySegment grow(long bytes) {
+    long wanted = Math.max(bytes, Math.min(LARGEST_GROWTH, held / 2));
+    Pool.Block taken = device.pool.take(Pool.kind(wanted));
+    blocks.add(taken);
+    held += taken.bytes();
+    MemorySegment fresh = Pointers.view(taken.address(), taken.bytes(), arena);
+    long end = Math.min(fresh.byteSize(), (bytes + ALIGNMENT - 1) & -ALIGNMENT);
+    if (fresh.byteSize() - end >= block.byteSize() - used) {
+      block = fresh;
+      used = end;
+    }
+    return fresh.asSlice(0, bytes);
+  }
+
+  void close() {
+    open = false;
+    block = MemorySegment.NULL;
+    arena.close();
+    for (Pool.Block taken : blocks) {
+      device.pool.give(taken);
+    }
+    blocks.clear();
+  }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder;
+
+import java.lang.foreign.Arena;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * Named values at fixed addresses that outlive scopes: parameters, optimiser state, carried state.
+ * The tensor of a name stays the same object; {@link #replace} and {@link #update} write its
+ * memory. What was computed from the former value keeps its result, but its derivative is refused:
+ * a step replaces after its last reader.
+ */
+public final class Store implements AutoCloseable {
+  private final Device device;
+  private final Slab slab;
+  private final Map<String, Tensor> values = new LinkedHashMap<>();
+  private final Leak leak;
+
+  Store(Device device, String name) {
+    this.device = device;
+    this.slab = new Slab(device, name, Arena.ofShared());
+    this.leak = Leak.watch(this, name + " of " + device);
+  }
+
+  /** Returns the device. */
+  public Device device() {
+    return device;
+  }
+
+  /**
+   * Adds a value.
+   *
+   * @param name a name the store does not have yet
+   * @param initial the value to copy
+   * @return the tensor of that name from now on
+   */
+  public Tensor add(String name, Tensor initial) {
+    requireOpen("add");
+    if (name == null || name.isEmpty()) {
+      throw new IllegalArgumentException("store: a value needs a name");
+    }
+    device.check("store: " + name, "initial value", initial);
+    if (values.containsKey(name)) {
+      throw new IllegalArgumentException("store: there is a value \"" + name + "\" already");
+    }
+    Tensor t = new Tensor(slab, initial.dtype(), initial.shape(), slab.take(initial.bytes()), null);
+    device.kernels.copy(t.memory, initial.memory, t.bytes());
+    values.put(name, t);
+    return t;
+  }
+
+  /**
+   * Returns the tensor of a name.
+   *
+   * @throws IllegalArgumentException if there is none
+   */
+  public Tensor get(String name) {
+    requireOpen("get");
+    Tensor t = values.get(name);
+    if (t == null) {
+      throw new IllegalArgumentException(
+          "store: there is no value \"" + name + "\" among " + values.keySet());
+    }
+    return t;
+  }
+
+  /** Returns the names, in the order they were added. */
+  public Set<String> names() {
+    return Collections.unmodifiableSet(values.keySet());
+  }
+
+  /** Returns the number of elements of all values together. */
+  public long size() {
+    long size = 0;
+    for (Tensor t : values.values()) {
+      size += t.size();
+    }
+    return size;
+  }
+
+  /**
+   * Writes a value in place.
+   *
+   * @param value of the same type and shape
+   */
+  public void replace(String name, Tensor value) {
+    Tensor t = get(name);
+    device.check("store: " + name, "new value", value);
+    DType.require("store: " + name, value.dtype(), t.dtype());
+    Shape.require("store: " + name, value.shape(), t.shape());
+    if (value.base == t) {
+      return;
+    }
+    device.kernels.copy(t.memory, value.memory, t.bytes());
+    t.written = device.nextSerial();
+  }
+
+  /**
+   * Runs an update on values of this store and counts its work.
+   *
+   * @param targets values of this store, which the update writes
+   * @param in what it reads
+   * @throws IllegalArgumentException if a target is not a value of this store
+   */
+  public void update(Update update, Tensor[] targets, Tensor... in) {
+    requireOpen("update");
+    String what = Device.nameOf(update);
+    for (int i = 0; i < targets.length; i++) {
+      device.check(what, "target " + i, targets[i]);
+      if (targets[i].home != slab || targets[i].base != targets[i]) {
+        throw new IllegalArgumentException(
+            what + ": target " + i + ", " + targets[i] + ", is not a value of " + this);
+      }
+    }
+    for (int i = 0; i < in.length; i++) {
+      device.check(what, "input " + i, in[i]);
+    }
+    try {
+      update.run(device.stage, targets, in);
+      device.meter().add(update.work(targets, in));
+    } finally {
+      // A step that failed may have written a part.
+      long now = device.nextSerial();
+      for (Tensor t : targets) {
+        t.written = now;
+      }
+    }
+  }
+
+  /** Gives the memory back; the values cannot be used any more. A second call has no effect. */
+  @Override
+  public void close() {
+    if (!slab.isOpen()) {
+      return;
+    }
+    device.requireThread("close of " + slab.name);
+    leak.closed();
+    slab.close();
+    device.left(this);
+  }
+
+  private void requireOpen(String what) {
+    device.requireThread(what);
+    if (!slab.isOpen()) {
+      throw new IllegalStateException(what + ": " + slab.name + " is closed");
+    }
+  }
+
+  @Override
+  public String toString() {
+    return slab.name + " of " + device;
+  }
+}
