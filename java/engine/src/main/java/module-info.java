@@ -5,4 +5,5 @@ module ponder.engine {
   exports ponder;
   exports ponder.abi to
       ponder.bench;
+  exports ponder.op;
 }

@@ -147,6 +147,16 @@ public final class Device implements AutoCloseable {
     return scope;
   }
 
+  /**
+   * Returns the innermost open scope, where results go.
+   *
+   * @throws IllegalStateException if no scope is open
+   */
+  public Scope scope() {
+    requireThread("scope");
+    return innermost("scope");
+  }
+
   /** Makes a store on this device. */
   public Store store() {
     requireThread("store");
