@@ -344,7 +344,7 @@ PND_API int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, 
  * parameter, first, second, gradient [n]; rate, scale [1] of the same type; step [1].
  * Source: Loshchilov, Hutter, arXiv:1711.05101. */
 PND_API int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, void *first,
-                          void *second, const void *gradient, const void *rate, const int64_t *step,
+                          void *second, const void *gradient, const void *rate, const int32_t *step,
                           const void *scale, int64_t n, double beta1, double beta2, double eps,
                           double decay);
 

@@ -385,7 +385,7 @@ public final class PlainKernels extends PlainLayers {
     double[] gradients = read(dtype, gradient, n);
     double speed = read(dtype, rate, 1)[0];
     double factor = read(dtype, scale, 1)[0];
-    long t = readLong(step);
+    int t = readIndex(step, "step", 1, 1, Integer.MAX_VALUE)[0];
     double firstRest = round(1 - Math.pow(beta1, t));
     double secondRest = round(1 - Math.pow(beta2, t));
     for (int i = 0; i < n; i++) {
