@@ -5,5 +5,8 @@ module ponder.engine {
   exports ponder;
   exports ponder.abi to
       ponder.bench;
+  exports ponder.nn;
   exports ponder.op;
+  exports ponder.optim;
+  exports ponder.train;
 }

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.nn;
+
+import java.util.List;
+import ponder.Tensor;
+import ponder.op.Attention;
+import ponder.op.Rotary;
+
+/**
+ * x + attention(norm(x)): causal self-attention with rotary positions and a residual path. Source:
+ * Vaswani et al., arXiv:1706.03762, with the norm first (Xiong et al., arXiv:2002.04745).
+ *
+ * @param norm normalises what is read
+ * @param query keys, values and queries are products of the normalised input
+ * @param key see query
+ * @param value see query
+ * @param mix brings the heads' results together
+ * @param heads number of heads
+ */
+public record AttentionBlock(
+    Norm norm, Linear query, Linear key, Linear value, Linear mix, long heads) {
+  private static final double ROTARY_BASE = 10_000;
+
+  /**
+   * Returns a block.
+   *
+   * @param gain the initial scale of the residual path's last product
+   */
+  public static AttentionBlock create(Parameters p, long width, long heads, double gain) {
+    return new AttentionBlock(
+        Norm.create(p.in("norm"), width),
+        Linear.create(p.in("query"), width, width, 1),
+        Linear.create(p.in("key"), width, width, 1),
+        Linear.create(p.in("value"), width, width, 1),
+        Linear.create(p.in("mix"), width, width, gain),
+        heads);
+  }
+
+  /**
+   * Returns the block's result.
+   *
+   * @param x [batch, steps, width]
+   * @param start how many steps came before
+   * @param past the keys and values [batch, start, heads, size] of those steps; none if start is 0
+   * @param carried where the keys and values of all steps are added
+   */
+  public Tensor apply(Tensor x, long start, List<Tensor> past, List<Tensor> carried) {
+    long batch = x.shape().dim(0);
+    long steps = x.shape().dim(1);
+    long width = x.shape().dim(2);
+    Tensor n = norm.apply(x);
+    Tensor q = Rotary.rotary(split(query.apply(n)), start, ROTARY_BASE);
+    Tensor k = Rotary.rotary(split(key.apply(n)), start, ROTARY_BASE);
+    Tensor v = split(value.apply(n));
+    if (start > 0) {
+      k = past.get(0).concat(k, 1);
+      v = past.get(1).concat(v, 1);
+    }
+    carried.add(k);
+    carried.add(v);
+    Tensor out = Attention.attention(q, k, v, true);
+    return x.add(mix.apply(out.reshape(batch, steps, width)));
+  }
+
+  private Tensor split(Tensor x) {
+    long[] dims = x.shape().dims();
+    return x.reshape(dims[0], dims[1], heads, dims[2] / heads);
+  }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.nn;
+
+import java.util.List;
+import java.util.function.UnaryOperator;
+import ponder.Tensor;
+
+/**
+ * What a sequence model carries from the steps it has read to those that follow: keys and values of
+ * attention, states of recurrent layers. Each tensor's first axis is the batch.
+ *
+ * @param steps how many steps have been read
+ * @param tensors the carried tensors, in the model's own order; none before the first step
+ */
+public record Memory(long steps, List<Tensor> tensors) {
+  /** The memory of a model that has read nothing. */
+  public static final Memory EMPTY = new Memory(0, List.of());
+
+  /** Makes a memory with an own copy of the list. */
+  public Memory {
+    tensors = List.copyOf(tensors);
+  }
+
+  /** Returns the memory with each tensor replaced, such as by a copy in another scope. */
+  public Memory map(UnaryOperator<Tensor> f) {
+    return new Memory(steps, tensors.stream().map(f).toList());
+  }
+
+  /**
+   * Returns the memory of some of the batch's rows, in that order.
+   *
+   * @param rows [count] row numbers, repeats allowed
+   */
+  public Memory rows(Tensor rows) {
+    return map(
+        t -> {
+          long[] dims = t.shape().dims();
+          Tensor flat = t.reshape(dims[0], t.size() / dims[0]).gather(rows);
+          dims[0] = rows.size();
+          return flat.reshape(dims);
+        });
+  }
+}

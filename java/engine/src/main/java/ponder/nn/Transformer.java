@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.nn;
+
+import java.util.ArrayList;
+import java.util.List;
+import ponder.Tensor;
+
+/**
+ * A decoder-only transformer: embedding, blocks of attention and a two-layer network, norm, output.
+ * Norms come first in each block, positions are rotary, nothing has a bias. Source: Vaswani et al.,
+ * arXiv:1706.03762; Su et al., arXiv:2104.09864.
+ *
+ * @param embedding [vocabulary, width]
+ * @param attention the attention block of each layer
+ * @param mlp the two-layer network of each layer
+ * @param norm before the output product
+ * @param output [vocabulary, width]
+ */
+public record Transformer(
+    Tensor embedding, List<AttentionBlock> attention, List<Mlp> mlp, Norm norm, Tensor output)
+    implements SequenceModel {
+  /**
+   * Returns a new model.
+   *
+   * @param vocabulary number of tokens
+   * @param layers number of blocks
+   * @param width size of the hidden state
+   * @param heads number of attention heads; width / heads must be even
+   */
+  public static Transformer create(
+      Parameters p, long vocabulary, int layers, long width, long heads) {
+    if (heads < 1 || width % (2 * heads) != 0) {
+      throw new IllegalArgumentException(
+          "transformer: width " + width + " must be a multiple of twice the heads, " + heads);
+    }
+    // Radford et al. 2019: the residual paths' last products are scaled down with the depth.
+    double gain = 1 / Math.sqrt(2.0 * layers);
+    List<AttentionBlock> attention = new ArrayList<>();
+    List<Mlp> mlp = new ArrayList<>();
+    for (int i = 0; i < layers; i++) {
+      Parameters layer = p.in("layer" + i);
+      attention.add(AttentionBlock.create(layer.in("attention"), width, heads, gain));
+      mlp.add(Mlp.create(layer.in("mlp"), width, 4 * width, gain));
+    }
+    return new Transformer(
+        p.normal("embedding", 1, vocabulary, width),
+        List.copyOf(attention),
+        List.copyOf(mlp),
+        Norm.create(p.in("norm"), width),
+        p.normal("output", 1 / Math.sqrt(width), vocabulary, width));
+  }
+
+  @Override
+  public Reading read(Tensor tokens, Memory memory) {
+    long batch = tokens.shape().dim(0);
+    long steps = tokens.shape().dim(1);
+    List<Tensor> carried = new ArrayList<>();
+    Tensor x =
+        embedding
+            .gather(tokens.reshape(tokens.size()))
+            .reshape(batch, steps, embedding.shape().dim(1));
+    for (int i = 0; i < attention.size(); i++) {
+      List<Tensor> past =
+          memory.steps() == 0 ? List.of() : memory.tensors().subList(2 * i, 2 * i + 2);
+      x = attention.get(i).apply(x, memory.steps(), past, carried);
+      x = mlp.get(i).apply(x);
+    }
+    return new Reading(norm.apply(x), new Memory(memory.steps() + steps, carried));
+  }
+}

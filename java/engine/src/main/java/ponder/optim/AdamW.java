@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.optim;
+
+import ponder.DType;
+import ponder.Launch;
+import ponder.Scope;
+import ponder.Shape;
+import ponder.Store;
+import ponder.Tensor;
+import ponder.Update;
+import ponder.Work;
+import ponder.abi.Kernels;
+
+/**
+ * Adam with decoupled weight decay. Source: Loshchilov, Hutter, arXiv:1711.05101, algorithm 2.
+ *
+ * @param beta1 share of the mean gradient that is kept, in [0, 1)
+ * @param beta2 share of the mean squared gradient that is kept, in [0, 1)
+ * @param eps added to the root of the mean square, above 0
+ * @param decay weight decay per unit of rate; parameters of one axis (gains, biases) have none
+ */
+public record AdamW(double beta1, double beta2, double eps, double decay) implements Optimiser {
+  private static final String STEP = "step";
+
+  /** Checks the ranges. */
+  public AdamW {
+    require("beta1", beta1, beta1 >= 0 && beta1 < 1, "in [0, 1)");
+    require("beta2", beta2, beta2 >= 0 && beta2 < 1, "in [0, 1)");
+    require("eps", eps, eps > 0, "above 0");
+    require("decay", decay, decay >= 0, "at least 0");
+  }
+
+  /** Returns the usual setting for small sequence models: 0.9, 0.99, 1e-8, decay 0.01. */
+  public static AdamW usual() {
+    return new AdamW(0.9, 0.99, 1e-8, 0.01);
+  }
+
+  @Override
+  public void prepare(Store parameters, Store state) {
+    try (Scope scope = state.device().open()) {
+      state.add(STEP, scope.indices(Shape.of(1), 0));
+      for (String name : parameters.names()) {
+        Tensor p = parameters.get(name);
+        state.add("first." + name, scope.full(p.dtype(), p.shape(), 0));
+        state.add("second." + name, scope.full(p.dtype(), p.shape(), 0));
+      }
+    }
+  }
+
+  @Override
+  public void step(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
+    Tensor step = state.get(STEP);
+    try (Scope scope = state.device().openUnrecorded()) {
+      state.replace(STEP, scope.indices(Shape.of(1), step.toInts()[0] + 1));
+    }
+    int i = 0;
+    for (String name : parameters.names()) {
+      Tensor p = parameters.get(name);
+      Tensor[] moments = {state.get("first." + name), state.get("second." + name)};
+      Update move = new Move(p.shape().rank() > 1 ? this : new AdamW(beta1, beta2, eps, 0));
+      parameters.update(
+          move, new Tensor[] {p}, gradients[i++], rate, step, scale, moments[0], moments[1]);
+    }
+  }
+
+  /** One parameter's step; the moments are written too. */
+  private record Move(AdamW rule) implements Update {
+    @Override
+    public void run(Launch launch, Tensor[] values, Tensor... in) {
+      Tensor p = values[0];
+      Shape.require("adamw: gradient", in[0].shape(), p.shape());
+      DType.require("adamw: gradient", in[0].dtype(), p.dtype());
+      Kernels.of(launch)
+          .adamw(
+              p.dtype().code(),
+              launch.memory(p),
+              launch.memory(in[4]),
+              launch.memory(in[5]),
+              launch.memory(in[0]),
+              launch.memory(in[1]),
+              launch.memory(in[2]),
+              launch.memory(in[3]),
+              p.size(),
+              rule.beta1,
+              rule.beta2,
+              rule.eps,
+              rule.decay);
+    }
+
+    @Override
+    public Work work(Tensor[] values, Tensor... in) {
+      long n = values[0].size();
+      return new Work(15 * n, 0, 7 * values[0].bytes());
+    }
+  }
+
+  private static void require(String name, double value, boolean holds, String rule) {
+    if (!holds) {
+      throw new IllegalArgumentException("adamw: " + name + " is " + value + ", must be " + rule);
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.optim;
+
+import ponder.Store;
+import ponder.Tensor;
+
+/**
+ * A rule that moves parameters against their gradients. Its state lives in a store of its own, so
+ * that it is saved and resumed as parameters are.
+ */
+public interface Optimiser {
+  /**
+   * Adds the state for every parameter of a store.
+   *
+   * @param parameters the parameters, by name
+   * @param state an empty store
+   */
+  void prepare(Store parameters, Store state);
+
+  /**
+   * Moves every parameter one step, in place.
+   *
+   * @param parameters the parameters, as {@link #prepare} saw them
+   * @param state what prepare and earlier steps left
+   * @param gradients one for each parameter, in the store's order
+   * @param rate [1], the step size
+   * @param scale [1], what every gradient is multiplied with first
+   */
+  void step(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale);
+}

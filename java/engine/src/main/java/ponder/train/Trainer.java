@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.train;
+
+import ponder.DType;
+import ponder.Device;
+import ponder.Gradient;
+import ponder.Scope;
+import ponder.Shape;
+import ponder.Store;
+import ponder.Tensor;
+import ponder.Work;
+import ponder.op.SquareSum;
+import ponder.optim.Optimiser;
+
+/**
+ * Trains the parameters of a store until a budget of training FLOPs is spent, and leaves in the
+ * store the parameters with the lowest validation loss seen. Only what a step does (loss, gradient,
+ * update) counts towards the budget; validation is counted apart.
+ *
+ * @param optimiser moves the parameters
+ * @param schedule the step size over the budget
+ * @param clip the largest norm of the whole gradient; a larger one is scaled down to it
+ * @param validations how often the validation loss is measured, the end included
+ */
+public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int validations) {
+  /**
+   * What a run gave.
+   *
+   * @param steps how many steps were made
+   * @param work what the steps performed
+   * @param validationWork what measuring the validation loss performed
+   * @param bestStep the step whose parameters are in the store
+   * @param bestValidation their validation loss
+   * @param seconds the time the run took
+   */
+  public record Outcome(
+      long steps,
+      Work work,
+      Work validationWork,
+      long bestStep,
+      double bestValidation,
+      double seconds) {}
+
+  /** Checks the ranges. */
+  public Trainer {
+    if (!(clip > 0)) {
+      throw new IllegalArgumentException("trainer: clip is " + clip + ", must be above 0");
+    }
+    if (validations < 1) {
+      throw new IllegalArgumentException(
+          "trainer: validations is " + validations + ", must be at least 1");
+    }
+  }
+
+  /**
+   * Runs steps until the budget is spent.
+   *
+   * @param parameters what is trained
+   * @param objective the loss
+   * @param flops the training FLOPs that may be spent; the step that passes them is the last
+   * @param progress hears of every step
+   * @throws ArithmeticException if a loss or a gradient is not a finite number
+   */
+  public Outcome run(Store parameters, Objective objective, long flops, Progress progress) {
+    Device device = parameters.device();
+    long began = System.nanoTime();
+    Work spent = Work.NONE;
+    Work validating = Work.NONE;
+    long step = 0;
+    long bestStep = 0;
+    double best = Double.POSITIVE_INFINITY;
+    try (Store state = device.store();
+        Store kept = device.store()) {
+      optimiser.prepare(parameters, state);
+      copy(parameters, kept);
+      int validated = 0;
+      while (spent.flops() < flops) {
+        double rate = schedule.rate((double) spent.flops() / flops);
+        Work before = device.meter().total();
+        Measured measured = step(parameters, state, objective, step, rate);
+        spent = spent.plus(device.meter().since(before));
+        step++;
+        double validation = Double.NaN;
+        if ((double) spent.flops() / flops * validations >= validated + 1) {
+          validated = (int) Math.min(validations, spent.flops() * (double) validations / flops);
+          before = device.meter().total();
+          try (Scope scope = device.openUnrecorded()) {
+            validation = objective.validation(scope);
+          }
+          validating = validating.plus(device.meter().since(before));
+          if (validation < best) {
+            best = validation;
+            bestStep = step;
+            copy(parameters, kept);
+          }
+        }
+        progress.after(
+            new Progress.Step(
+                step,
+                measured.loss,
+                validation,
+                rate,
+                measured.norm,
+                spent.flops(),
+                flops,
+                secondsSince(began)));
+      }
+      copy(kept, parameters);
+    }
+    return new Outcome(step, spent, validating, bestStep, best, secondsSince(began));
+  }
+
+  private record Measured(double loss, double norm) {}
+
+  private Measured step(
+      Store parameters, Store state, Objective objective, long step, double rate) {
+    try (Scope scope = parameters.device().open()) {
+      Tensor loss = objective.loss(scope, step);
+      Tensor[] xs = parameters.names().stream().map(parameters::get).toArray(Tensor[]::new);
+      Tensor[] gradients = Gradient.of(loss, xs);
+      Tensor square = SquareSum.squareSum(gradients[0]);
+      for (int i = 1; i < gradients.length; i++) {
+        square = square.add(SquareSum.squareSum(gradients[i]));
+      }
+      // scale = min(1, clip / norm), written with maximum.
+      Tensor one = scope.full(DType.F32, square.shape(), -1);
+      Tensor scale = square.power(-0.5).scale(-clip).maximum(one).neg();
+      double value = loss.item();
+      double norm = Math.sqrt(square.item());
+      if (!Double.isFinite(value) || !Double.isFinite(norm)) {
+        throw new ArithmeticException(
+            "training: step " + step + " has loss " + value + " and gradient norm " + norm);
+      }
+      optimiser.step(
+          parameters, state, gradients, scope.tensor(Shape.of(1), (float) rate), scale.reshape(1));
+      return new Measured(value, norm);
+    }
+  }
+
+  /** Writes every value of one store into the other, which has the same names or none. */
+  private static void copy(Store from, Store to) {
+    for (String name : from.names()) {
+      if (to.names().contains(name)) {
+        to.replace(name, from.get(name));
+      } else {
+        to.add(name, from.get(name));
+      }
+    }
+  }
+
+  private static double secondsSince(long nanos) {
+    return (System.nanoTime() - nanos) * 1e-9;
+  }
+}
