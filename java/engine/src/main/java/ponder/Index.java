@@ -24,6 +24,7 @@ final class Index {
       if (table.shape().rank() == 0) {
         throw new IllegalArgumentException("gather: the table is a scalar, it needs an axis");
       }
+      DType.requireFloat("gather: table", table.dtype());
       DType.require("gather: index", index.dtype(), DType.I32);
       Tensor y = launch.output(table.dtype(), join(index.shape(), table.shape().without(0)));
       long rows = table.shape().at(0);

@@ -28,7 +28,7 @@ public final class Libraries {
   public record Candidate(
       String source, String place, String build, boolean taken, String reason) {}
 
-  private static final Failures FAILURES =
+  static final Failures FAILURES =
       new Failures() {
         @Override
         public RuntimeException outOfMemory(String sentence) {

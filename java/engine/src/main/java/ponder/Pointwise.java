@@ -59,7 +59,17 @@ final class Pointwise {
       if (exponent == 0) {
         return null;
       }
-      return exponent == 1 ? dy : dy.mul(in[0].power(exponent - 1).scale(exponent));
+      if (exponent == 1) {
+        return dy;
+      }
+      // Others go through a logarithm, which refuses the negative x that -2 and 3 take.
+      Tensor slope = isDirect(exponent - 1) ? in[0].power(exponent - 1) : y.div(in[0]);
+      return dy.mul(slope.scale(exponent));
+    }
+
+    /** Whether the kernel needs no logarithm. */
+    private static boolean isDirect(double p) {
+      return p == -2 || p == -1 || p == -0.5 || p == 0 || p == 0.5 || p == 1 || p == 2 || p == 3;
     }
 
     /** Products, quotients and roots as the header lists them; the rest is exp(p log x). */

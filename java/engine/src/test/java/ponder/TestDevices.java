@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+import ponder.abi.Kernels;
+import ponder.abi.Library;
+import ponder.abi.PlainKernels;
+import ponder.abi.Processor;
+
+/**
+ * The devices tests run on: plain Java loops, and every library just built that this processor can
+ * run. Fresh memory is filled with NaN in all of them.
+ */
+public final class TestDevices {
+  /** The device of plain loops. */
+  public static final String PLAIN = "plain";
+
+  private TestDevices() {}
+
+  /** Returns the names of the devices: "plain", then the builds of the library. */
+  public static List<String> names() {
+    List<String> names = new ArrayList<>();
+    names.add(PLAIN);
+    names.addAll(builds());
+    return names;
+  }
+
+  /** Returns the builds of the library that are there and that this processor can run. */
+  public static List<String> builds() {
+    return Stream.of("base", "v3", "v4")
+        .filter(build -> Files.exists(file(build)))
+        .filter(build -> Processor.here().missing(build).isEmpty())
+        .toList();
+  }
+
+  /** Opens a device with one thread. */
+  public static Device open(String name) {
+    return open(name, 1, 0);
+  }
+
+  /** Opens a device. */
+  public static Device open(String name, int threads, long memoryLimit) {
+    return name.equals(PLAIN)
+        ? over(PlainKernels.wide(), PLAIN)
+        : Libraries.open(library(name), threads, memoryLimit, true);
+  }
+
+  /** Opens a device over kernels of any kind. */
+  public static Device over(Kernels kernels, String name) {
+    return new Device(kernels, name, () -> {}, true);
+  }
+
+  /** Opens the library of a build. */
+  public static Library library(String build) {
+    return Library.open(file(build), Libraries.FAILURES);
+  }
+
+  private static Path file(String build) {
+    String directory = System.getProperty("ponder.library.path", "build/native");
+    return Path.of(directory, "libponder_cpu_" + build + ".so");
+  }
+}
