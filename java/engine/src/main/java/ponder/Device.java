@@ -142,7 +142,7 @@ public final class Device implements AutoCloseable {
   private Scope open(boolean records) {
     requireThread("open");
     serving = Thread.currentThread();
-    scope = new Scope(this, scope, "scope " + nextSerial(), recording);
+    scope = new Scope(this, scope, recording);
     recording = records;
     return scope;
   }
@@ -160,7 +160,7 @@ public final class Device implements AutoCloseable {
   /** Makes a store on this device. */
   public Store store() {
     requireThread("store");
-    Store store = new Store(this, "store " + nextSerial());
+    Store store = new Store(this);
     stores.add(store);
     return store;
   }
@@ -273,7 +273,7 @@ public final class Device implements AutoCloseable {
     requireThread(what);
     if (!t.home.isOpen()) {
       throw new IllegalStateException(
-          what + ": " + argument + ", " + t + ", belongs to " + t.home.name + ", which is closed");
+          what + ": " + argument + ", " + t + ", belongs to " + t.home.name() + ", which is closed");
     }
     if (t.isStale()) {
       throw new IllegalStateException(
@@ -283,7 +283,7 @@ public final class Device implements AutoCloseable {
               + ", "
               + t
               + ", shows a value of "
-              + t.home.name
+              + t.home.name()
               + " that has been replaced since; take it again");
     }
   }

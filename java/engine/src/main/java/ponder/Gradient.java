@@ -129,7 +129,7 @@ public final class Gradient {
                 + ", "
                 + in[j]
                 + " of "
-                + in[j].home.name
+                + in[j].home.name()
                 + ", before it was replaced; its derivative is lost");
       }
     }

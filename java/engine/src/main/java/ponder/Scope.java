@@ -24,11 +24,11 @@ public final class Scope implements AutoCloseable {
   private final boolean recordingBefore;
   private final Slab slab;
 
-  Scope(Device device, Scope parent, String name, boolean recordingBefore) {
+  Scope(Device device, Scope parent, boolean recordingBefore) {
     this.device = device;
     this.parent = parent;
     this.recordingBefore = recordingBefore;
-    this.slab = new Slab(device, name, Arena.ofConfined());
+    this.slab = new Slab(device, "scope", Arena.ofConfined());
   }
 
   /** Returns the device. */
@@ -37,7 +37,7 @@ public final class Scope implements AutoCloseable {
   }
 
   String name() {
-    return slab.name;
+    return slab.name();
   }
 
   /** Returns a new tensor of undefined content. */

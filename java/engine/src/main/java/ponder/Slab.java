@@ -16,7 +16,8 @@ final class Slab {
   private static final long LARGEST_GROWTH = 32L << 20;
 
   final Device device;
-  final String name;
+  private final String kind;
+  private final long number;
   private final Arena arena;
   private final List<Pool.Block> blocks = new ArrayList<>(4);
   private MemorySegment block = MemorySegment.NULL;
@@ -24,10 +25,26 @@ final class Slab {
   private long held;
   private boolean open = true;
 
-  Slab(Device device, String name, Arena arena) {
+  /**
+   * Makes an empty slab.
+   *
+   * @param kind what owns it, "scope" or "store"
+   */
+  Slab(Device device, String kind, Arena arena) {
     this.device = device;
-    this.name = name;
+    this.kind = kind;
+    this.number = device.nextSerial();
     this.arena = arena;
+  }
+
+  /** Returns the owner's name for messages. */
+  String name() {
+    return kind + " " + number;
+  }
+
+  /** Returns whether it belongs to a store, so that its values may be written again. */
+  boolean isStore() {
+    return kind.equals("store");
   }
 
   boolean isOpen() {

@@ -19,10 +19,10 @@ public final class Store implements AutoCloseable {
   private final Map<String, Tensor> values = new LinkedHashMap<>();
   private final Leak leak;
 
-  Store(Device device, String name) {
+  Store(Device device) {
     this.device = device;
-    this.slab = new Slab(device, name, Arena.ofShared());
-    this.leak = Leak.watch(this, name + " of " + device);
+    this.slab = new Slab(device, "store", Arena.ofShared());
+    this.leak = Leak.watch(this, slab.name() + " of " + device);
   }
 
   /** Returns the device. */
@@ -99,20 +99,20 @@ public final class Store implements AutoCloseable {
   }
 
   /**
-   * Runs an update on values of this store and counts its work.
+   * Runs an update and counts its work.
    *
-   * @param targets values of this store, which the update writes
+   * @param targets values of this and other stores of the device, which the update writes
    * @param in what it reads
-   * @throws IllegalArgumentException if a target is not a value of this store
+   * @throws IllegalArgumentException if a target is not a value of a store
    */
   public void update(Update update, Tensor[] targets, Tensor... in) {
     requireOpen("update");
     String what = Device.nameOf(update);
     for (int i = 0; i < targets.length; i++) {
       device.check(what, "target " + i, targets[i]);
-      if (targets[i].home != slab || targets[i].base != targets[i]) {
+      if (!targets[i].home.isStore() || targets[i].base != targets[i]) {
         throw new IllegalArgumentException(
-            what + ": target " + i + ", " + targets[i] + ", is not a value of " + this);
+            what + ": target " + i + ", " + targets[i] + ", is not a value of a store");
       }
     }
     for (int i = 0; i < in.length; i++) {
@@ -136,7 +136,7 @@ public final class Store implements AutoCloseable {
     if (!slab.isOpen()) {
       return;
     }
-    device.requireThread("close of " + slab.name);
+    device.requireThread("close of " + slab.name());
     leak.closed();
     slab.close();
     device.left(this);
@@ -145,12 +145,12 @@ public final class Store implements AutoCloseable {
   private void requireOpen(String what) {
     device.requireThread(what);
     if (!slab.isOpen()) {
-      throw new IllegalStateException(what + ": " + slab.name + " is closed");
+      throw new IllegalStateException(what + ": " + slab.name() + " is closed");
     }
   }
 
   @Override
   public String toString() {
-    return slab.name + " of " + device;
+    return slab.name() + " of " + device;
   }
 }

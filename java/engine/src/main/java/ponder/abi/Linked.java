@@ -1435,7 +1435,7 @@ final class Linked implements Kernels {
       double decay) {
     reach(times(bytes(dtype), n), parameter, first, second, gradient);
     reach(bytes(dtype), rate, scale);
-    reach(8, step);
+    reach(4, step);
     call(
         adamw, dtype, parameter, first, second, gradient, rate, step, scale, n, beta1, beta2, eps,
         decay);

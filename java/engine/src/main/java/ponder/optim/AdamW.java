@@ -56,14 +56,13 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
     int i = 0;
     for (String name : parameters.names()) {
       Tensor p = parameters.get(name);
-      Tensor[] moments = {state.get("first." + name), state.get("second." + name)};
+      Tensor[] values = {p, state.get("first." + name), state.get("second." + name)};
       Update move = new Move(p.shape().rank() > 1 ? this : new AdamW(beta1, beta2, eps, 0));
-      parameters.update(
-          move, new Tensor[] {p}, gradients[i++], rate, step, scale, moments[0], moments[1]);
+      parameters.update(move, values, gradients[i++], rate, step, scale);
     }
   }
 
-  /** One parameter's step; the moments are written too. */
+  /** One step of a parameter and its two moments. */
   private record Move(AdamW rule) implements Update {
     @Override
     public void run(Launch launch, Tensor[] values, Tensor... in) {
@@ -74,8 +73,8 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
           .adamw(
               p.dtype().code(),
               launch.memory(p),
-              launch.memory(in[4]),
-              launch.memory(in[5]),
+              launch.memory(values[1]),
+              launch.memory(values[2]),
               launch.memory(in[0]),
               launch.memory(in[1]),
               launch.memory(in[2]),

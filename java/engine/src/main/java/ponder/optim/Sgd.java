@@ -45,15 +45,14 @@ public record Sgd(double momentum, double decay) implements Optimiser {
     for (String name : parameters.names()) {
       parameters.update(
           new Move(this),
-          new Tensor[] {parameters.get(name)},
+          new Tensor[] {parameters.get(name), state.get("velocity." + name)},
           gradients[i++],
           rate,
-          scale,
-          state.get("velocity." + name));
+          scale);
     }
   }
 
-  /** One parameter's step; the velocity is written too. */
+  /** One step of a parameter and its velocity. */
   private record Move(Sgd rule) implements Update {
     @Override
     public void run(Launch launch, Tensor[] values, Tensor... in) {
@@ -64,7 +63,7 @@ public record Sgd(double momentum, double decay) implements Optimiser {
           .sgd(
               p.dtype().code(),
               launch.memory(p),
-              launch.memory(in[3]),
+              launch.memory(values[1]),
               launch.memory(in[0]),
               launch.memory(in[1]),
               launch.memory(in[2]),
