@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.optim;
 
-import ponder.DType;
 import ponder.Launch;
 import ponder.Scope;
 import ponder.Shape;
@@ -21,6 +20,8 @@ import ponder.abi.Kernels;
  */
 public record AdamW(double beta1, double beta2, double eps, double decay) implements Optimiser {
   private static final String STEP = "step";
+  private static final String FIRST = "first.";
+  private static final String SECOND = "second.";
 
   /** Checks the ranges. */
   public AdamW {
@@ -41,14 +42,15 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
       state.add(STEP, scope.indices(Shape.of(1), 0));
       for (String name : parameters.names()) {
         Tensor p = parameters.get(name);
-        state.add("first." + name, scope.full(p.dtype(), p.shape(), 0));
-        state.add("second." + name, scope.full(p.dtype(), p.shape(), 0));
+        state.add(FIRST + name, scope.full(p.dtype(), p.shape(), 0));
+        state.add(SECOND + name, scope.full(p.dtype(), p.shape(), 0));
       }
     }
   }
 
   @Override
   public void step(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
+    Inputs.check("adamw", parameters, gradients, rate, scale);
     Tensor step = state.get(STEP);
     try (Scope scope = state.device().openUnrecorded()) {
       state.replace(STEP, scope.indices(Shape.of(1), step.toInts()[0] + 1));
@@ -56,19 +58,17 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
     int i = 0;
     for (String name : parameters.names()) {
       Tensor p = parameters.get(name);
-      Tensor[] values = {p, state.get("first." + name), state.get("second." + name)};
-      Update move = new Move(p.shape().rank() > 1 ? this : new AdamW(beta1, beta2, eps, 0));
+      Tensor[] values = {p, state.get(FIRST + name), state.get(SECOND + name)};
+      Move move = new Move(this, p.shape().rank() > 1 ? decay : 0);
       parameters.update(move, values, gradients[i++], rate, step, scale);
     }
   }
 
-  /** One step of a parameter and its two moments. */
-  private record Move(AdamW rule) implements Update {
+  /** Moves one parameter and its two moments. */
+  private record Move(AdamW rule, double decay) implements Update {
     @Override
     public void run(Launch launch, Tensor[] values, Tensor... in) {
       Tensor p = values[0];
-      Shape.require("adamw: gradient", in[0].shape(), p.shape());
-      DType.require("adamw: gradient", in[0].dtype(), p.dtype());
       Kernels.of(launch)
           .adamw(
               p.dtype().code(),
@@ -83,13 +83,13 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
               rule.beta1,
               rule.beta2,
               rule.eps,
-              rule.decay);
+              decay);
     }
 
+    /** Scale 1, moments 3 and 4, their corrections 2, root, eps, quotient 3, decay and move 4. */
     @Override
     public Work work(Tensor[] values, Tensor... in) {
-      long n = values[0].size();
-      return new Work(15 * n, 0, 7 * values[0].bytes());
+      return Work.of(17 * in[0].size(), in[0]).plus(Work.of(0, values)).plus(Work.of(0, values));
     }
   }
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.optim;
 
-import ponder.DType;
 import ponder.Launch;
 import ponder.Scope;
-import ponder.Shape;
 import ponder.Store;
 import ponder.Tensor;
 import ponder.Update;
@@ -16,9 +14,11 @@ import ponder.abi.Kernels;
  * parameter -= rate velocity. Source: Sutskever et al., ICML 2013, without Nesterov's look ahead.
  *
  * @param momentum share of the velocity that is kept, in [0, 1)
- * @param decay weight decay, at least 0
+ * @param decay weight decay, at least 0; parameters of one axis (gains, biases) have none
  */
 public record Sgd(double momentum, double decay) implements Optimiser {
+  private static final String VELOCITY = "velocity.";
+
   /** Checks the ranges. */
   public Sgd {
     if (!(momentum >= 0 && momentum < 1)) {
@@ -34,31 +34,28 @@ public record Sgd(double momentum, double decay) implements Optimiser {
     try (Scope scope = state.device().open()) {
       for (String name : parameters.names()) {
         Tensor p = parameters.get(name);
-        state.add("velocity." + name, scope.full(p.dtype(), p.shape(), 0));
+        state.add(VELOCITY + name, scope.full(p.dtype(), p.shape(), 0));
       }
     }
   }
 
   @Override
   public void step(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
+    Inputs.check("sgd", parameters, gradients, rate, scale);
     int i = 0;
     for (String name : parameters.names()) {
-      parameters.update(
-          new Move(this),
-          new Tensor[] {parameters.get(name), state.get("velocity." + name)},
-          gradients[i++],
-          rate,
-          scale);
+      Tensor p = parameters.get(name);
+      Tensor[] values = {p, state.get(VELOCITY + name)};
+      Move move = new Move(momentum, p.shape().rank() > 1 ? decay : 0);
+      parameters.update(move, values, gradients[i++], rate, scale);
     }
   }
 
-  /** One step of a parameter and its velocity. */
-  private record Move(Sgd rule) implements Update {
+  /** Moves one parameter and its velocity. */
+  private record Move(double momentum, double decay) implements Update {
     @Override
     public void run(Launch launch, Tensor[] values, Tensor... in) {
       Tensor p = values[0];
-      Shape.require("sgd: gradient", in[0].shape(), p.shape());
-      DType.require("sgd: gradient", in[0].dtype(), p.dtype());
       Kernels.of(launch)
           .sgd(
               p.dtype().code(),
@@ -68,14 +65,14 @@ public record Sgd(double momentum, double decay) implements Optimiser {
               launch.memory(in[1]),
               launch.memory(in[2]),
               p.size(),
-              rule.momentum,
-              rule.decay);
+              momentum,
+              decay);
     }
 
+    /** Scale 1, the velocity 2 and 2 for the decay, the move 2. */
     @Override
     public Work work(Tensor[] values, Tensor... in) {
-      long n = values[0].size();
-      return new Work(7 * n, 0, 5 * values[0].bytes());
+      return Work.of(7 * in[0].size(), in[0]).plus(Work.of(0, values)).plus(Work.of(0, values));
     }
   }
 }
