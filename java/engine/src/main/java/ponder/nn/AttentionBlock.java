@@ -11,9 +11,9 @@ import ponder.op.Rotary;
  * Vaswani et al., arXiv:1706.03762, with the norm first (Xiong et al., arXiv:2002.04745).
  *
  * @param norm normalises what is read
- * @param query keys, values and queries are products of the normalised input
- * @param key see query
- * @param value see query
+ * @param query makes the queries from the normalised input
+ * @param key makes the keys from it
+ * @param value makes the values from it
  * @param mix brings the heads' results together
  * @param heads number of heads
  */

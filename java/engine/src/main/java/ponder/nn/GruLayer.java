@@ -8,9 +8,9 @@ import ponder.op.Gru;
  * One layer of gated recurrent units. Source: Cho et al., arXiv:1406.1078.
  *
  * @param input [in, 3 width], the products of the input for reset, update and candidate
- * @param inputBias [3 width]
+ * @param inputBias [3 width], added to the products of the input
  * @param weight [3, width, width], the products of the state
- * @param bias [3, width]
+ * @param bias [3 width], added to the products of the state
  * @param initial [width], the learned state before the first step
  */
 public record GruLayer(Linear input, Tensor inputBias, Tensor weight, Tensor bias, Tensor initial) {
@@ -20,7 +20,7 @@ public record GruLayer(Linear input, Tensor inputBias, Tensor weight, Tensor bia
         Linear.create(p.in("input"), in, 3 * width, 1),
         p.full("inputBias", 0, 3 * width),
         p.normal("weight", 1 / Math.sqrt(width), 3, width, width),
-        p.full("bias", 0, 3, width),
+        p.full("bias", 0, 3 * width),
         p.full("initial", 0, width));
   }
 
@@ -34,8 +34,8 @@ public record GruLayer(Linear input, Tensor inputBias, Tensor weight, Tensor bia
   public Tensor apply(Tensor x, Tensor state) {
     long batch = x.shape().dim(0);
     long steps = x.shape().dim(1);
-    Tensor products = input.apply(x).add(inputBias);
-    return Gru.gru(products.reshape(batch, steps, 3, width()), weight, bias, state);
+    Tensor products = input.apply(x).add(inputBias).reshape(batch, steps, 3, width());
+    return Gru.gru(products, weight, bias.reshape(3, width()), state);
   }
 
   /** Returns the width of the state. */

@@ -8,11 +8,11 @@ import ponder.Tensor;
 /**
  * A recurrent model of the next token: embedding, layers of gated recurrent units, output.
  *
- * @param embedding [vocabulary, width]
+ * @param embedding reads the tokens
  * @param layers the recurrent layers, each reading the states of the one before
  * @param output [vocabulary, width]
  */
-public record GruModel(Tensor embedding, List<GruLayer> layers, Tensor output)
+public record GruModel(Embedding embedding, List<GruLayer> layers, Tensor output)
     implements SequenceModel {
   /**
    * Returns a new model.
@@ -27,20 +27,18 @@ public record GruModel(Tensor embedding, List<GruLayer> layers, Tensor output)
       made.add(GruLayer.create(p.in("layer" + i), width, width));
     }
     return new GruModel(
-        p.normal("embedding", 1, vocabulary, width),
+        Embedding.create(p.in("embedding"), vocabulary, width),
         List.copyOf(made),
         p.normal("output", 1 / Math.sqrt(width), vocabulary, width));
   }
 
   @Override
   public Reading read(Tensor tokens, Memory memory) {
+    memory.require("gru", layers.size());
+    Tensor x = embedding.apply(tokens);
     long batch = tokens.shape().dim(0);
     long steps = tokens.shape().dim(1);
     List<Tensor> carried = new ArrayList<>();
-    Tensor x =
-        embedding
-            .gather(tokens.reshape(tokens.size()))
-            .reshape(batch, steps, embedding.shape().dim(1));
     for (int i = 0; i < layers.size(); i++) {
       GruLayer layer = layers.get(i);
       Tensor state = memory.steps() == 0 ? layer.begin(batch) : memory.tensors().get(i);

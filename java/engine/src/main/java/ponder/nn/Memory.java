@@ -21,6 +21,14 @@ public record Memory(long steps, List<Tensor> tensors) {
     tensors = List.copyOf(tensors);
   }
 
+  /** Checks that a model that carries so many tensors made this memory, or none. */
+  void require(String model, int count) {
+    if (steps > 0 && tensors.size() != count) {
+      throw new IllegalArgumentException(
+          model + ": the memory holds " + tensors.size() + " tensors, this model carries " + count);
+    }
+  }
+
   /** Returns the memory with each tensor replaced, such as by a copy in another scope. */
   public Memory map(UnaryOperator<Tensor> f) {
     return new Memory(steps, tensors.stream().map(f).toList());
@@ -29,15 +37,9 @@ public record Memory(long steps, List<Tensor> tensors) {
   /**
    * Returns the memory of some of the batch's rows, in that order.
    *
-   * @param rows [count] row numbers, repeats allowed
+   * @param rows [count], I32, row numbers, repeats allowed
    */
   public Memory rows(Tensor rows) {
-    return map(
-        t -> {
-          long[] dims = t.shape().dims();
-          Tensor flat = t.reshape(dims[0], t.size() / dims[0]).gather(rows);
-          dims[0] = rows.size();
-          return flat.reshape(dims);
-        });
+    return map(t -> t.gather(rows));
   }
 }

@@ -10,7 +10,7 @@ import ponder.op.RmsNorm;
  * @param gain [width]
  */
 public record Norm(Tensor gain) {
-  private static final float EPSILON = 1e-5f;
+  private static final double EPSILON = 1e-5;
 
   /** Returns a layer whose gains begin at 1. */
   public static Norm create(Parameters parameters, long width) {

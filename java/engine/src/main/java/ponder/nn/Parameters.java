@@ -13,37 +13,58 @@ import ponder.Tensor;
  * the key and that name alone, so that adding a layer does not change the others.
  *
  * @param store where the parameters live
+ * @param type their type, F32 or F64; the initial values of F32 are those of F64, rounded
  * @param prefix what their names begin with
  * @param key the source of the initial values
  */
-public record Parameters(Store store, String prefix, Key key) {
-  /** Returns a maker of parameters named from the root. */
+public record Parameters(Store store, DType type, String prefix, Key key) {
+  /** Checks the type. */
+  public Parameters {
+    DType.requireFloat("parameters: type", type);
+  }
+
+  /** Returns a maker of F32 parameters named from the root. */
   public static Parameters of(Store store, Key key) {
-    return new Parameters(store, "", key);
+    return of(store, DType.F32, key);
+  }
+
+  /** Returns a maker of parameters of a type, named from the root. */
+  public static Parameters of(Store store, DType type, Key key) {
+    return new Parameters(store, type, "", key);
   }
 
   /** Returns a maker of parameters whose names begin with this prefix, {@code part} and a dot. */
   public Parameters in(String part) {
-    return new Parameters(store, prefix + part + ".", key);
+    return new Parameters(store, type, prefix + part + ".", key);
   }
 
-  /** Returns a new F32 parameter of normal numbers with mean 0 and that standard deviation. */
+  /** Returns a new parameter of normal numbers with mean 0 and that standard deviation. */
   public Tensor normal(String name, double deviation, long... dims) {
     Shape shape = Shape.of(dims);
-    float[] values = new float[Math.toIntExact(shape.size())];
-    double[] normal = key.split(prefix + name).normalDoubles(values.length);
+    double[] values = key.split(prefix + name).normalDoubles(Math.toIntExact(shape.size()));
     for (int i = 0; i < values.length; i++) {
-      values[i] = (float) (deviation * normal[i]);
+      values[i] *= deviation;
     }
     try (Scope scope = store.device().open()) {
-      return store.add(prefix + name, scope.tensor(shape, values));
+      return store.add(prefix + name, tensor(scope, shape, values));
     }
   }
 
-  /** Returns a new F32 parameter whose elements all are {@code value}. */
+  private Tensor tensor(Scope scope, Shape shape, double[] values) {
+    if (type == DType.F64) {
+      return scope.tensor(shape, values);
+    }
+    float[] narrow = new float[values.length];
+    for (int i = 0; i < values.length; i++) {
+      narrow[i] = (float) values[i];
+    }
+    return scope.tensor(shape, narrow);
+  }
+
+  /** Returns a new parameter whose elements all are {@code value}. */
   public Tensor full(String name, double value, long... dims) {
     try (Scope scope = store.device().open()) {
-      return store.add(prefix + name, scope.full(DType.F32, Shape.of(dims), value));
+      return store.add(prefix + name, scope.full(type, Shape.of(dims), value));
     }
   }
 }

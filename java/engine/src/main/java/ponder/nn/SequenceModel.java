@@ -20,8 +20,9 @@ public interface SequenceModel {
   /**
    * Reads the next steps of a batch of sequences.
    *
-   * @param tokens [batch, steps] token numbers
-   * @param memory what was carried from the steps before
+   * @param tokens [batch, steps], I32, token numbers
+   * @param memory what this model carried from the steps before, with the same batch
+   * @throws IllegalArgumentException if the tokens' shape or the memory does not fit
    */
   Reading read(Tensor tokens, Memory memory);
 
@@ -31,15 +32,11 @@ public interface SequenceModel {
   /**
    * Returns the loss of each position.
    *
-   * @param tokens [batch, steps] token numbers
-   * @param targets [batch, steps] the token that follows each, or -1 where none is to be predicted
+   * @param tokens [batch, steps], I32, token numbers
+   * @param targets [batch, steps], I32, the token that follows each, or -1 where none is to be predicted
    * @return [batch, steps], in nats; 0 where the target is -1
    */
   default Tensor losses(Tensor tokens, Tensor targets) {
-    Tensor hidden = read(tokens, Memory.EMPTY).hidden();
-    long width = hidden.shape().dim(-1);
-    return CrossEntropy.crossEntropy(
-            hidden.reshape(hidden.size() / width, width), output(), targets.reshape(targets.size()))
-        .reshape(targets.shape());
+    return CrossEntropy.crossEntropy(read(tokens, Memory.EMPTY).hidden(), output(), targets);
   }
 }

@@ -10,14 +10,14 @@ import ponder.Tensor;
  * Norms come first in each block, positions are rotary, nothing has a bias. Source: Vaswani et al.,
  * arXiv:1706.03762; Su et al., arXiv:2104.09864.
  *
- * @param embedding [vocabulary, width]
+ * @param embedding reads the tokens
  * @param attention the attention block of each layer
  * @param mlp the two-layer network of each layer
  * @param norm before the output product
  * @param output [vocabulary, width]
  */
 public record Transformer(
-    Tensor embedding, List<AttentionBlock> attention, List<Mlp> mlp, Norm norm, Tensor output)
+    Embedding embedding, List<AttentionBlock> attention, List<Mlp> mlp, Norm norm, Tensor output)
     implements SequenceModel {
   /**
    * Returns a new model.
@@ -43,7 +43,7 @@ public record Transformer(
       mlp.add(Mlp.create(layer.in("mlp"), width, 4 * width, gain));
     }
     return new Transformer(
-        p.normal("embedding", 1, vocabulary, width),
+        Embedding.create(p.in("embedding"), vocabulary, width),
         List.copyOf(attention),
         List.copyOf(mlp),
         Norm.create(p.in("norm"), width),
@@ -52,19 +52,15 @@ public record Transformer(
 
   @Override
   public Reading read(Tensor tokens, Memory memory) {
-    long batch = tokens.shape().dim(0);
-    long steps = tokens.shape().dim(1);
+    memory.require("transformer", 2 * attention.size());
+    Tensor x = embedding.apply(tokens);
     List<Tensor> carried = new ArrayList<>();
-    Tensor x =
-        embedding
-            .gather(tokens.reshape(tokens.size()))
-            .reshape(batch, steps, embedding.shape().dim(1));
     for (int i = 0; i < attention.size(); i++) {
       List<Tensor> past =
           memory.steps() == 0 ? List.of() : memory.tensors().subList(2 * i, 2 * i + 2);
       x = attention.get(i).apply(x, memory.steps(), past, carried);
       x = mlp.get(i).apply(x);
     }
-    return new Reading(norm.apply(x), new Memory(memory.steps() + steps, carried));
+    return new Reading(norm.apply(x), new Memory(memory.steps() + tokens.shape().dim(1), carried));
   }
 }
