@@ -111,8 +111,9 @@ PND_INLINE V fma(V a, V b, V c) {
 template <class V>
 PND_INLINE V larger(V a, V b) {
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm512_max_ps(a, b);
-  if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm512_max_pd(a, b);
+  // The plain form makes GCC 12 warn of an undefined operand in its own header.
+  if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm512_maskz_max_ps(0xffff, a, b);
+  if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm512_maskz_max_pd(0xff, a, b);
 #elif defined(__AVX2__)
   if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm256_max_ps(a, b);
   if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm256_max_pd(a, b);
@@ -143,6 +144,19 @@ PND_INLINE V root(V x) {
     if constexpr (std::is_same_v<V, Vec<double>>) return (V)vsqrtq_f64(x);
 #endif
   }
+}
+
+// The largest element; any NaN may be lost.
+template <class T>
+PND_INLINE T largest_of(Vec<T> x) {
+  T lane[kWidth<T>];
+  store(lane, x);
+  PND_UNROLL
+  for (int w = kWidth<T> / 2; w > 0; w /= 2) {
+    PND_UNROLL
+    for (int i = 0; i < w; ++i) lane[i] = lane[i] > lane[i + w] ? lane[i] : lane[i + w];
+  }
+  return lane[0];
 }
 
 // float or double, of a vector or of itself.

@@ -69,21 +69,31 @@ struct Tile {
       for (int v = 0; v < kVectors; ++v) store(c + r * stride + v * kWidth<T>, sum[r][v]);
     }
   }
+  PND_INLINE void scale_rows(const T *scale) {
+    PND_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      PND_UNROLL
+      for (int v = 0; v < kVectors; ++v) sum[r][v] *= splat(scale[r]);
+    }
+  }
+  // sum[r][:] += a[r * kRowStep] * b[:] for the rows [kFirst, kLast).
+  template <int64_t kRowStep, int kFirst = 0, int kLast = kRows>
+  PND_INLINE void add_step(const T *a, const T *b) {
+    Vec<T> row[kVectors];
+    PND_UNROLL
+    for (int v = 0; v < kVectors; ++v) row[v] = load(b + v * kWidth<T>);
+    PND_UNROLL
+    for (int r = kFirst; r < kLast; ++r) {
+      const Vec<T> x = splat<T>(a[r * kRowStep]);
+      PND_UNROLL
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(x, row[v], sum[r][v]);
+    }
+  }
   // sum[r][:] += sum over k of a[r * kRowStep + k * kStep] * b[k * b_stride + :].
   template <int64_t kRowStep, int64_t kStep>
   PND_INLINE void add_product(const T *a, const T *b, int64_t b_stride, int64_t depth) {
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < depth; ++k, a += kStep, b += b_stride) {
-      Vec<T> row[kVectors];
-      PND_UNROLL
-      for (int v = 0; v < kVectors; ++v) row[v] = load(b + v * kWidth<T>);
-      PND_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const Vec<T> x = splat<T>(a[r * kRowStep]);
-        PND_UNROLL
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(x, row[v], sum[r][v]);
-      }
-    }
+    for (int64_t k = 0; k < depth; ++k, a += kStep, b += b_stride) add_step<kRowStep>(a, b);
   }
 };
 
@@ -102,35 +112,62 @@ PND_INLINE void with_rows(int64_t rows, F &&f) {
 PND_INLINE int64_t panels_of(int64_t n) { return (n + kTileRows - 1) / kTileRows; }
 PND_INLINE int64_t panel_start(int64_t p, int64_t panels, int64_t n) { return p * n / panels; }
 
-// One tile of C = (accumulate ? C : 0) + A B, `cols` columns of it. Fewer than a whole tile go
-// through a copy.
+// Calls f(std::integral_constant<int, i>) for 0 <= i < kCount.
+template <int kCount, class F>
+PND_INLINE void unrolled(F &&f) {
+  [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) {
+    (f(std::integral_constant<int, kIndex>{}), ...);
+  }
+  (std::make_integer_sequence<int, kCount>{});
+}
+
+// Cuts `cols` columns into tiles: calls f(first column, std::integral_constant<int, vectors>).
+template <class T, class F>
+PND_INLINE void each_tile(int64_t cols, F &&f) {
+  int64_t first = 0;
+  for (; first + kWidth<T> < cols; first += kTileCols<T>) {
+    f(first, std::integral_constant<int, kTileVectors>{});
+  }
+  if (first < cols) f(first, std::integral_constant<int, 1>{});
+}
+
+// Loads a tile of C (zeros where it does not accumulate), lets f change it and stores `cols`
+// columns of it. Fewer than a whole tile go through a copy.
+template <class T, int kRows, int kVectors, class F>
+PND_INLINE void change_tile(T *c, int64_t stride, bool accumulate, int64_t cols, F &&f) {
+  constexpr int64_t kCols = kVectors * kWidth<T>;
+  const bool whole = cols >= kCols;
+  T copy[kRows * kCols];
+  Tile<T, kRows, kVectors> tile;
+  if (!accumulate) {
+    tile.clear();
+  } else if (whole) {
+    tile.load_from(c, stride);
+  } else {
+    std::memset(copy, 0, sizeof copy);
+    for (int r = 0; r < kRows; ++r) {
+      std::memcpy(copy + r * kCols, c + r * stride, cols * sizeof(T));
+    }
+    tile.load_from(copy, kCols);
+  }
+  f(tile);
+  if (whole) {
+    tile.store_to(c, stride);
+    return;
+  }
+  tile.store_to(copy, kCols);
+  for (int r = 0; r < kRows; ++r) {
+    std::memcpy(c + r * stride, copy + r * kCols, cols * sizeof(T));
+  }
+}
+
+// One tile of C = (accumulate ? C : 0) + A B, `cols` columns of it.
 template <class T, int kRows, int kVectors, int64_t kRowStep, int64_t kStep>
 __attribute__((noinline)) void tile_product(const T *a, const T *b, int64_t b_stride, int64_t depth,
                                             T *c, int64_t c_stride, bool accumulate, int64_t cols) {
-  constexpr int64_t kCols = kVectors * kWidth<T>;
-  Tile<T, kRows, kVectors> tile;
-  if (cols >= kCols) {
-    if (accumulate) {
-      tile.load_from(c, c_stride);
-    } else {
-      tile.clear();
-    }
+  change_tile<T, kRows, kVectors>(c, c_stride, accumulate, cols, [&](auto &tile) {
     tile.template add_product<kRowStep, kStep>(a, b, b_stride, depth);
-    tile.store_to(c, c_stride);
-    return;
-  }
-  T copy[kRows * kCols] = {};
-  if (accumulate) {
-    for (int r = 0; r < kRows; ++r) {
-      std::memcpy(copy + r * kCols, c + r * c_stride, cols * sizeof(T));
-    }
-  }
-  tile.load_from(copy, kCols);
-  tile.template add_product<kRowStep, kStep>(a, b, b_stride, depth);
-  tile.store_to(copy, kCols);
-  for (int r = 0; r < kRows; ++r) {
-    std::memcpy(c + r * c_stride, copy + r * kCols, cols * sizeof(T));
-  }
+  });
 }
 
 // to[c][r] = from[r][c] on one square block of 32 bytes a side, in 256-bit registers. The halves of
