@@ -295,8 +295,8 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
  * query i, -infinity elsewhere; p = softmax of s over j; out[b,i,h,d] = sum over j of p v[b,j,h,d];
  * lse[b,h,i] = log sum over j of exp s. Key j is visible if j < lengths[b] and, where causal is
  * not 0, j <= i + k_steps - q_steps. A query that sees no key, or only masks of -infinity, gives
- * zeros and lse = -infinity.
- * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, heads, head_size];
+ * zeros and lse = -infinity. The values of keys that no query sees are never used.
+ * q, out [batch, q_steps, heads, head_size], head_size <= 256; k, v [batch, k_steps, heads, head_size];
  * lse [batch, heads, q_steps]; mask (nullable) [mask_batch, mask_heads, mask_steps, k_steps], each
  * size 1 (broadcast) or full; lengths (nullable) [batch] in [0, k_steps].
  * Source: Dao et al., arXiv:2205.14135. */
@@ -305,8 +305,8 @@ PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, vo
                               const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
                               int64_t k_steps, int64_t head_size, int64_t mask_batch,
                               int64_t mask_heads, int64_t mask_steps, double scale, int32_t causal);
-/* dmask (nullable) has the mask's shape; its broadcast axes are summed, batch first, then heads,
- * then queries, each upwards. dmask is 0 where a key is not visible. */
+/* dmask (nullable) has the mask's shape; its broadcast axes are summed upwards: the queries of a
+ * head first, then the heads in the order of (batch, head). dmask is 0 where no key is visible. */
 PND_API int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, void *dk,
                                        void *dv, void *dmask, const void *dout, const void *q,
                                        const void *k, const void *v, const void *mask,

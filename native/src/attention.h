@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention.h: what attention.cpp and attention_backward.cpp share: the sizes of a call, which keys
+// a query sees, and the tile of scores.
+#pragma once
+
+#include <limits>
+
+#include "context.h"
+#include "simd.h"
+#include "tile.h"
+// After simd.h, which it builds on.
+#include "formulas.h"
+
+constexpr int64_t kQueryBlock = 192;  // queries that pass over a block of keys while it is in L2
+constexpr int64_t kMostHeadSize = kDepth;
+
+template <class T>
+constexpr T kHidden = -std::numeric_limits<T>::infinity();
+
+template <class T>
+struct AttentionSizes {
+  int64_t batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps;
+  const int32_t *lengths;
+  T scale;
+  bool causal;
+
+  int64_t pairs() const { return batch * heads; }
+  int64_t row_stride() const { return heads * head_size; }
+  int64_t query_start(int64_t b, int64_t h) const { return (b * q_steps * heads + h) * head_size; }
+  int64_t key_start(int64_t b, int64_t h) const { return (b * k_steps * heads + h) * head_size; }
+  // The mask of a head: the number of its matrix, and the distance between its rows.
+  int64_t mask_matrix(int64_t b, int64_t h) const {
+    return (mask_batch == 1 ? 0 : b) * mask_heads + (mask_heads == 1 ? 0 : h);
+  }
+  int64_t mask_stride() const { return mask_steps == 1 ? 0 : k_steps; }
+};
+
+// Which keys a query sees: the first count(query) ones.
+struct Sight {
+  int64_t length, offset;
+  bool causal;
+
+  template <class T>
+  Sight(const AttentionSizes<T> &sizes, int64_t b)
+      : length(sizes.lengths == nullptr ? sizes.k_steps : sizes.lengths[b]),
+        offset(sizes.k_steps - sizes.q_steps + 1),
+        causal(sizes.causal) {}
+
+  int64_t count(int64_t query) const {
+    return causal ? std::clamp<int64_t>(query + offset, 0, length) : length;
+  }
+  // The first query that sees the key, below 0 where that would be one before the first.
+  int64_t first_query(int64_t key) const { return causal ? key - offset + 1 : 0; }
+};
+
+// The arguments both directions have in common. `call` must have its dtype.
+inline void check_sizes(Call &call, const void *q, const void *k, const void *v, const void *mask,
+                        const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
+                        int64_t k_steps, int64_t head_size, int64_t mask_batch, int64_t mask_heads,
+                        int64_t mask_steps, int32_t causal) {
+  const auto broadcast = [&](const char *name, int64_t size, int64_t full) {
+    call.require(size == 1 || size == full, "%s = %lld must be 1 or %lld", name,
+                 static_cast<long long>(size), static_cast<long long>(full));
+  };
+  call.size("batch", batch)
+      .size("heads", heads)
+      .size("q_steps", q_steps)
+      .size("k_steps", k_steps)
+      .range("head_size", head_size, 1, kMostHeadSize)
+      .range("causal", causal, 0, 1);
+  broadcast("mask_batch", mask_batch, batch);
+  broadcast("mask_heads", mask_heads, heads);
+  broadcast("mask_steps", mask_steps, q_steps);
+  call.input("q", q, {batch, q_steps, heads, head_size})
+      .input("k", k, {batch, k_steps, heads, head_size})
+      .input("v", v, {batch, k_steps, heads, head_size})
+      .nullable_input("mask", mask, {mask_batch, mask_heads, mask_steps, k_steps})
+      .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
+  if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, k_steps + 1);
+}
+
+// A tile of scores: rows are queries, vectors run along keys, as they do in the mask.
+template <class T, int kRows>
+using Scores = Tile<T, kRows, kTileVectors>;
+
+// scores += mask. mask points at the tile's first element; `left` columns of it exist.
+template <class T, int kRows>
+PND_INLINE void add_mask(Scores<T, kRows> &scores, const T *mask, int64_t stride, int64_t left) {
+  if (left >= kTileCols<T>) {
+    PND_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      PND_UNROLL
+      for (int v = 0; v < kTileVectors; ++v) {
+        scores.sum[r][v] += load(mask + r * stride + v * kWidth<T>);
+      }
+    }
+    return;
+  }
+  T copy[kRows * kTileCols<T>] = {};
+  for (int r = 0; r < kRows; ++r) {
+    std::memcpy(copy + r * kTileCols<T>, mask + r * stride, left * sizeof(T));
+  }
+  PND_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    PND_UNROLL
+    for (int v = 0; v < kTileVectors; ++v) {
+      scores.sum[r][v] += load(copy + r * kTileCols<T> + v * kWidth<T>);
+    }
+  }
+}
+
+// Scores of keys that a query does not see become -infinity. The tile starts at (query, key).
+template <class T, int kRows>
+PND_INLINE void hide(Scores<T, kRows> &scores, const Sight &sight, int64_t query, int64_t key) {
+  if (sight.count(query) - key >= kTileCols<T>) return;
+  Vec<T> place[kTileVectors];
+  PND_UNROLL
+  for (int v = 0; v < kTileVectors; ++v) {
+    PND_UNROLL
+    for (int i = 0; i < kWidth<T>; ++i) place[v][i] = static_cast<T>(v * kWidth<T> + i);
+  }
+  PND_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const int64_t seen = std::clamp<int64_t>(sight.count(query + r) - key, 0, kTileCols<T>);
+    const Vec<T> limit = splat(static_cast<T>(seen));
+    PND_UNROLL
+    for (int v = 0; v < kTileVectors; ++v) {
+      scores.sum[r][v] = choose(place[v] < limit, scores.sum[r][v], splat(kHidden<T>));
+    }
+  }
+}
+
+// Copies rows of `cols` elements, scaled, to rows kRowStride apart, padded with zeros to whole
+// tiles.
+template <class T>
+inline void copy_rows(T *to, const T *from, int64_t stride, int64_t rows, int64_t cols, T scale) {
+  const int64_t whole = (cols + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    T *row = to + r * kRowStride<T>;
+    for (int64_t c = 0; c < cols; ++c) row[c] = from[r * stride + c] * scale;
+    for (int64_t c = cols; c < whole; ++c) row[c] = 0;
+  }
+}
+
+// Adds to a tile of rows = queries [query, query + kRows) the product of their probabilities (or
+// the like) and the rows of keys [key, key + count) they see: whole up to the first query's sight,
+// then key by key for the queries that see it. `a` is at (query, key), `b` at key.
+template <int64_t kRowStep, class T, int kRows, int kVectors>
+PND_INLINE void add_seen_keys(Tile<T, kRows, kVectors> &tile, const Sight &sight, int64_t query,
+                              int64_t key, int64_t count, const T *a, const T *b,
+                              int64_t b_stride) {
+  const int64_t whole = std::clamp<int64_t>(sight.count(query) - key, 0, count);
+  tile.template add_product<kRowStep, 1>(a, b, b_stride, whole);
+  if (whole == count) return;
+  unrolled<kRows - 1>([&](auto step) {
+    // The one key that queries from query + step + 1 on see and the ones before do not.
+    const int64_t k = query + step() + sight.offset - key;
+    if (k >= 0 && k < count) {
+      tile.template add_step<kRowStep, step() + 1, kRows>(a + k, b + k * b_stride);
+    }
+  });
+}
+
+// Adds to a tile of rows = keys [key, key + kRows) the product over the queries [query, query +
+// count) that see them. `a` is at (query, key), its rows (queries) kStep apart; `b` at query.
+template <int64_t kStep, class T, int kRows, int kVectors>
+PND_INLINE void add_seeing_queries(Tile<T, kRows, kVectors> &tile, const Sight &sight,
+                                   int64_t query, int64_t key, int64_t count, const T *a,
+                                   const T *b, int64_t b_stride) {
+  const int64_t first = sight.first_query(key) - query;
+  const int64_t whole = std::clamp<int64_t>(sight.causal ? first + kRows - 1 : 0, 0, count);
+  if (whole > 0) {
+    unrolled<kRows - 1>([&](auto step) {
+      // The one query that sees keys up to key + step and none after.
+      const int64_t q = first + step();
+      if (q >= 0 && q < count) {
+        tile.template add_step<1, 0, step() + 1>(a + q * kStep, b + q * b_stride);
+      }
+    });
+  }
+  tile.template add_product<1, kStep>(a + whole * kStep, b + whole * b_stride, b_stride,
+                                      count - whole);
+}
