@@ -296,9 +296,10 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
  * lse[b,h,i] = log sum over j of exp s. Key j is visible if j < lengths[b] and, where causal is
  * not 0, j <= i + k_steps - q_steps. A query that sees no key, or only masks of -infinity, gives
  * zeros and lse = -infinity. The values of keys that no query sees are never used.
- * q, out [batch, q_steps, heads, head_size], head_size <= 256; k, v [batch, k_steps, heads, head_size];
- * lse [batch, heads, q_steps]; mask (nullable) [mask_batch, mask_heads, mask_steps, k_steps], each
- * size 1 (broadcast) or full; lengths (nullable) [batch] in [0, k_steps].
+ * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, heads, head_size];
+ * head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch, mask_heads,
+ * mask_steps, k_steps], each size 1 (broadcast) or full; lengths (nullable) [batch] in
+ * [0, k_steps].
  * Source: Dao et al., arXiv:2205.14135. */
 PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
                               const void *q, const void *k, const void *v, const void *mask,
