@@ -273,7 +273,14 @@ public final class Device implements AutoCloseable {
     requireThread(what);
     if (!t.home.isOpen()) {
       throw new IllegalStateException(
-          what + ": " + argument + ", " + t + ", belongs to " + t.home.name() + ", which is closed");
+          what
+              + ": "
+              + argument
+              + ", "
+              + t
+              + ", belongs to "
+              + t.home.name()
+              + ", which is closed");
     }
     if (t.isStale()) {
       throw new IllegalStateException(

@@ -45,9 +45,16 @@ public record Key(long value) {
     return (words[0] & 0xFFFFFFFFL) | (long) words[1] << 32;
   }
 
+  private Philox.Stream stream(String what, int n) {
+    if (n < 0) {
+      throw new IllegalArgumentException(what + ": n is " + n + ", must be at least 0");
+    }
+    return new Philox.Stream(value);
+  }
+
   /** Returns n numbers, uniform in [0, 1) with 24 bits each. */
   public float[] uniformFloats(int n) {
-    Philox.Stream stream = new Philox.Stream(value);
+    Philox.Stream stream = stream("uniformFloats", n);
     float[] numbers = new float[n];
     for (int i = 0; i < n; i++) {
       numbers[i] = stream.uniformFloat();
@@ -57,7 +64,7 @@ public record Key(long value) {
 
   /** Returns n numbers, uniform in [0, 1) with 53 bits each. */
   public double[] uniformDoubles(int n) {
-    Philox.Stream stream = new Philox.Stream(value);
+    Philox.Stream stream = stream("uniformDoubles", n);
     double[] numbers = new double[n];
     for (int i = 0; i < n; i++) {
       numbers[i] = stream.uniformDouble();
@@ -70,7 +77,7 @@ public record Key(long value) {
    * generation of random normal deviates", 1958.
    */
   public double[] normalDoubles(int n) {
-    Philox.Stream stream = new Philox.Stream(value);
+    Philox.Stream stream = stream("normalDoubles", n);
     double[] numbers = new double[n];
     for (int i = 0; i < n; i += 2) {
       double radius = StrictMath.sqrt(-2 * StrictMath.log(1 - stream.uniformDouble()));
@@ -103,7 +110,7 @@ public record Key(long value) {
     if (bound < 1) {
       throw new IllegalArgumentException("ints: bound is " + bound + ", must be at least 1");
     }
-    Philox.Stream stream = new Philox.Stream(value);
+    Philox.Stream stream = stream("ints", n);
     int[] numbers = new int[n];
     for (int i = 0; i < n; i++) {
       numbers[i] = stream.below(bound);
@@ -113,7 +120,7 @@ public record Key(long value) {
 
   /** Returns the numbers 0 to n - 1 in an order of which each is equally likely. */
   public int[] permutation(int n) {
-    Philox.Stream stream = new Philox.Stream(value);
+    Philox.Stream stream = stream("permutation", n);
     int[] order = new int[n];
     for (int i = 0; i < n; i++) {
       int j = stream.below(i + 1);

@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Objects;
 
 /**
  * Owns what is allocated while it is open: a training step is one scope. Scopes nest, belong to
@@ -43,6 +44,8 @@ public final class Scope implements AutoCloseable {
   /** Returns a new tensor of undefined content. */
   Tensor fresh(DType type, Shape shape) {
     requireOpen("tensor");
+    Objects.requireNonNull(type, "tensor: type");
+    Objects.requireNonNull(shape, "tensor: shape");
     if (shape.size() > Long.MAX_VALUE / type.bytes()) {
       throw new IllegalArgumentException(
           "tensor: the bytes of " + type + " " + shape + " overflow 64 bits");
@@ -60,6 +63,7 @@ public final class Scope implements AutoCloseable {
    * @param values as many as the shape has elements, row-major
    */
   public Tensor tensor(Shape shape, float... values) {
+    Objects.requireNonNull(values, "tensor: values");
     return filled(DType.F32, shape, values.length, MemorySegment.ofArray(values));
   }
 
@@ -69,6 +73,7 @@ public final class Scope implements AutoCloseable {
    * @param values as many as the shape has elements, row-major
    */
   public Tensor tensor(Shape shape, double... values) {
+    Objects.requireNonNull(values, "tensor: values");
     return filled(DType.F64, shape, values.length, MemorySegment.ofArray(values));
   }
 
@@ -78,10 +83,12 @@ public final class Scope implements AutoCloseable {
    * @param values as many as the shape has elements, row-major
    */
   public Tensor indices(Shape shape, int... values) {
+    Objects.requireNonNull(values, "tensor: values");
     return filled(DType.I32, shape, values.length, MemorySegment.ofArray(values));
   }
 
   private Tensor filled(DType type, Shape shape, long count, MemorySegment array) {
+    Objects.requireNonNull(shape, "tensor: shape");
     if (count != shape.size()) {
       throw new IllegalArgumentException(
           "tensor: shape "

@@ -120,15 +120,21 @@ public final class Shape {
    * @param size the size of the new axis
    */
   public Shape insert(int axis, long size) {
-    int place = axis < 0 ? axis + dims.length + 1 : axis;
-    if (place < 0 || place > dims.length) {
-      throw new IllegalArgumentException("shape " + this + " takes no new axis " + axis);
-    }
+    int place = place(axis);
     long[] more = new long[dims.length + 1];
     System.arraycopy(dims, 0, more, 0, place);
     more[place] = size;
     System.arraycopy(dims, place, more, place + 1, dims.length - place);
     return owning(more);
+  }
+
+  /** Returns the place of a new axis counted from the front. */
+  int place(int axis) {
+    int place = axis < 0 ? axis + dims.length + 1 : axis;
+    if (place < 0 || place > dims.length) {
+      throw new IllegalArgumentException("shape " + this + " takes no new axis " + axis);
+    }
+    return place;
   }
 
   /** Returns the product of the sizes of the axes from, inclusive, to, exclusive. */

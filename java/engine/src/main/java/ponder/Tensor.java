@@ -2,6 +2,7 @@
 package ponder;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Objects;
 
 /**
  * An immutable array of numbers on a device, row-major, with the op and the inputs that made it.
@@ -242,13 +243,13 @@ public final class Tensor {
    * @param size how often it is repeated
    */
   public Tensor broadcast(int axis, long size) {
-    int place = axis < 0 ? axis + shape.rank() + 1 : axis;
-    return new Axis.Broadcast(place, size).apply(this);
+    return new Axis.Broadcast(shape.place(axis), size).apply(this);
   }
 
   /** Returns this repeated to a shape, as NumPy would broadcast it. */
   public Tensor broadcastTo(Shape target) {
-    return Binary.expand("broadcastTo", this, target);
+    Objects.requireNonNull(target, "broadcastTo: target");
+    return Binary.expand("broadcastTo: the tensor", this, target);
   }
 
   // ---- products --------------------------------------------------------------------------
@@ -279,7 +280,7 @@ public final class Tensor {
 
   /** Returns the same elements in another shape of the same size, sharing the memory. */
   public Tensor reshape(Shape shape) {
-    return new Move.Reshape(shape).apply(this);
+    return new Move.Reshape(Objects.requireNonNull(shape, "reshape: shape")).apply(this);
   }
 
   /** Returns the same elements as one axis, sharing the memory. */
@@ -340,6 +341,7 @@ public final class Tensor {
    * @param classes the length of a row; indices are in [-1, classes)
    */
   public Tensor oneHot(DType type, long classes) {
+    Objects.requireNonNull(type, "oneHot: type");
     return new Index.OneHot(type, classes).apply(this);
   }
 
