@@ -24,15 +24,15 @@ public final class GreatCircle {
    */
   public static double kilometres(
       double latitudeA, double longitudeA, double latitudeB, double longitudeB) {
-    double phiA = Math.toRadians(latitudeA);
-    double phiB = Math.toRadians(latitudeB);
+    double phiA = radians(latitudeA);
+    double phiB = radians(latitudeB);
     return kilometres(
         phiA,
         StrictMath.cos(phiA),
-        Math.toRadians(longitudeA),
+        radians(longitudeA),
         phiB,
         StrictMath.cos(phiB),
-        Math.toRadians(longitudeB));
+        radians(longitudeB));
   }
 
   /** As above, in radians and with the cosines of the latitudes; the same bits both ways round. */
@@ -42,6 +42,11 @@ public final class GreatCircle {
     double east = StrictMath.sin((lambdaB - lambdaA) / 2);
     double haversine = north * north + cosA * cosB * (east * east);
     return 2 * RADIUS_KILOMETRES * StrictMath.asin(Math.min(1, Math.sqrt(haversine)));
+  }
+
+  /** Returns an angle in radians; Math.toRadians is not bound to the same bits everywhere. */
+  static double radians(double degrees) {
+    return degrees * (Math.PI / 180);
   }
 
   /** Returns the straight line through a sphere of radius 1 that spans this distance. */
