@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The lab: the command line and the pages. */
 module ponder.lab {
+  requires com.fasterxml.jackson.databind;
   requires de.siegmar.fastcsv;
+  requires info.picocli;
+  requires me.tongfei.progressbar;
   requires ponder.engine;
+
+  opens ponder.lab to
+      info.picocli;
 }

@@ -54,37 +54,41 @@ public record PathTokens(int cities) {
 
   /** Returns the next paths of a stream, going on into its next pass. */
   public Batch next(PathStream stream, int rows) {
-    int[] flat = new int[rows * 16];
-    int[] lengths = new int[rows];
-    int used = 0;
-    int steps = 0;
+    int[][] paths = new int[rows][];
     for (int row = 0; row < rows; row++) {
       stream.advance();
-      int length = stream.count() + 1; // source, target, and the places after the source
-      if (used + length > flat.length) {
-        flat = Arrays.copyOf(flat, Math.max(2 * flat.length, used + length));
-      }
-      flat[used] = stream.source();
-      flat[used + 1] = stream.target();
-      System.arraycopy(stream.nodes(), 1, flat, used + PROMPT, stream.count() - 1);
-      used += length;
-      lengths[row] = length;
-      steps = Math.max(steps, length);
+      paths[row] = Arrays.copyOf(stream.nodes(), stream.count());
     }
-    int[] input = new int[rows * steps];
-    int[] target = new int[rows * steps];
+    return batch(paths);
+  }
+
+  /**
+   * Returns some paths side by side.
+   *
+   * @param paths the places of each, both ends included
+   */
+  public Batch batch(int[][] paths) {
+    int steps = 0;
+    for (int[] path : paths) {
+      steps = Math.max(steps, path.length + 1); // source, target, and the places after the source
+    }
+    int[] input = new int[paths.length * steps];
+    int[] target = new int[paths.length * steps];
+    int[] lengths = new int[paths.length];
     Arrays.fill(input, pad());
     Arrays.fill(target, IGNORED);
-    int from = 0;
-    for (int row = 0; row < rows; row++) {
-      int length = lengths[row];
-      int to = row * steps;
-      System.arraycopy(flat, from, input, to, length);
-      System.arraycopy(flat, from + PROMPT, target, to + 1, length - PROMPT);
-      target[to + length - 1] = end();
-      from += length;
+    for (int row = 0; row < paths.length; row++) {
+      int[] path = paths[row];
+      int moves = path.length - 1;
+      int at = row * steps;
+      input[at] = path[0];
+      input[at + 1] = path[moves];
+      System.arraycopy(path, 1, input, at + PROMPT, moves);
+      System.arraycopy(path, 1, target, at + 1, moves);
+      lengths[row] = path.length + 1;
+      target[at + lengths[row] - 1] = end();
     }
-    return new Batch(rows, steps, input, target, lengths);
+    return new Batch(paths.length, steps, input, target, lengths);
   }
 
   /**

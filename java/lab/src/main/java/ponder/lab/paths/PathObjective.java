@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.lab.paths;
+
+import java.util.ArrayList;
+import java.util.List;
+import ponder.Key;
+import ponder.Scope;
+import ponder.Shape;
+import ponder.Tensor;
+import ponder.lab.cities.PathStream;
+import ponder.lab.cities.PathTable;
+import ponder.lab.cities.PathTokens;
+import ponder.lab.cities.Split;
+import ponder.nn.SequenceModel;
+import ponder.train.Objective;
+
+/** Mean loss per predicted token on the training paths; on the first validation paths. */
+public final class PathObjective implements Objective {
+  private final SequenceModel model;
+  private final PathBatches batches;
+  private final List<PathTokens.Batch> validation = new ArrayList<>();
+  private long steps;
+
+  /**
+   * Prepares the paths.
+   *
+   * @param key the source of the training paths' order
+   * @param rows paths in a training batch
+   * @param validationPaths how many validation paths are read each time, a multiple of rows
+   */
+  public PathObjective(
+      SequenceModel model, PathTable table, Split split, Key key, int rows, int validationPaths) {
+    this.model = model;
+    PathTokens tokens = new PathTokens(table.graph().size());
+    PathStream train = new PathStream(table, split, Split.Part.TRAIN, key.split("train"));
+    batches = new PathBatches(train, tokens, rows, key.split("batches"));
+    // The validation paths are the same for every model and seed.
+    PathStream held = new PathStream(table, split, Split.Part.VALIDATION, Key.of(0));
+    PathBatches heldBatches = new PathBatches(held, tokens, rows, Key.of(0));
+    for (int read = 0; read < validationPaths; read += rows) {
+      validation.add(heldBatches.next());
+    }
+  }
+
+  @Override
+  public Tensor loss(Scope scope, long step) {
+    if (step != steps++) {
+      throw new IllegalArgumentException(
+          "path objective: step " + step + " asked for, step " + (steps - 1) + " is next");
+    }
+    PathTokens.Batch batch = batches.next();
+    return losses(scope, batch).sum().scale(1.0 / batch.predictions());
+  }
+
+  @Override
+  public double validation(Scope scope) {
+    double sum = 0;
+    long predictions = 0;
+    for (PathTokens.Batch batch : validation) {
+      try (Scope part = scope.device().openUnrecorded()) {
+        sum += losses(part, batch).sum().item();
+        predictions += batch.predictions();
+      }
+    }
+    return sum / predictions;
+  }
+
+  private Tensor losses(Scope scope, PathTokens.Batch batch) {
+    Shape shape = Shape.of(batch.rows(), batch.steps());
+    return model.losses(scope.indices(shape, batch.input()), scope.indices(shape, batch.target()));
+  }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.lab;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+final class MainTest {
+  @TempDir Path folder;
+
+  private record Run(int code, String out, String error) {}
+
+  private static Run run(String... arguments) {
+    PrintStream out = System.out;
+    PrintStream error = System.err;
+    ByteArrayOutputStream outBytes = new ByteArrayOutputStream();
+    ByteArrayOutputStream errorBytes = new ByteArrayOutputStream();
+    try {
+      System.setOut(new PrintStream(outBytes, true, StandardCharsets.UTF_8));
+      System.setErr(new PrintStream(errorBytes, true, StandardCharsets.UTF_8));
+      int code = Main.run(arguments);
+      return new Run(
+          code,
+          outBytes.toString(StandardCharsets.UTF_8),
+          errorBytes.toString(StandardCharsets.UTF_8));
+    } finally {
+      System.setOut(out);
+      System.setErr(error);
+    }
+  }
+
+  private void refuses(int code, String sentence, String... arguments) {
+    Run run = run(arguments);
+    assertEquals(code, run.code, run.error);
+    assertTrue(run.error.startsWith("ponder: "), run.error);
+    assertTrue(run.error.contains(sentence), run.error);
+    assertTrue(run.error.lines().count() <= 2, run.error);
+  }
+
+  @Test
+  void refusesWrongUsageWithCodeTwo() {
+    refuses(2, "command");
+    refuses(2, "--nonsense", "paths", "--nonsense");
+    refuses(2, "--split", "paths", "--split", "tidy");
+    refuses(2, "--budget", "paths", "--budget", "0");
+    refuses(2, "--budget", "paths", "--budget", "much");
+    refuses(2, "--seeds", "paths", "--seeds", "0");
+    refuses(2, "--samples", "paths", "--samples", "-1");
+    refuses(2, "--radius-km", "paths", "--radius-km", "-5");
+    refuses(2, "--cities", "paths", "--top", "10");
+  }
+
+  @Test
+  void failsWithOneSentenceAndCodeOne() throws IOException {
+    String out = folder.resolve("out").toString();
+    refuses(
+        1,
+        "missing.csv",
+        "paths",
+        "--out",
+        out,
+        "--cities",
+        folder.resolve("missing.csv").toString());
+    Path file = Files.writeString(folder.resolve("file"), "x");
+    refuses(1, "file", "paths", "--out", file.resolve("below").toString());
+    refuses(1, "file", "paths", "--out", file.toString());
+    refuses(1, "radius", "paths", "--out", out, "--radius-km", "30");
+    Path table = Files.writeString(folder.resolve("cities.csv"), "no city table\n1,2\n");
+    refuses(1, "cities.csv", "paths", "--out", out, "--cities", table.toString());
+  }
+
+  @Test
+  void writesATableAndResults() throws IOException {
+    Path out = folder.resolve("out");
+    Run run =
+        run(
+            "paths",
+            "--out",
+            out.toString(),
+            "--budget",
+            "2e9",
+            "--queries",
+            "20",
+            "--samples",
+            "4",
+            "--threads",
+            "1");
+    assertEquals(0, run.code, run.error);
+    assertTrue(run.out.contains("shortest legal of 4"), run.out);
+    JsonNode results = new ObjectMapper().readTree(out.resolve("results.json").toFile());
+    // Two baselines, then four methods for each of three models.
+    assertEquals(2 + 3 * 4, results.get("rows").size());
+    for (JsonNode row : results.get("rows")) {
+      assertTrue(
+          row.get("solved").get("low").asDouble() <= row.get("solved").get("value").asDouble());
+      assertEquals(20, row.get("queries").asInt());
+    }
+    JsonNode dijkstra = results.get("rows").get(1);
+    assertEquals("Dijkstra", dijkstra.get("method").asText());
+    assertEquals(1.0, dijkstra.get("optimal").get("value").asDouble());
+    for (JsonNode training : results.get("training")) {
+      double flops = training.get("trainFlops").asDouble();
+      assertTrue(flops >= 2e9 && flops < 3e9, training.toString());
+    }
+    assertEquals(3, results.get("training").size());
+    try (var files = Files.list(out)) {
+      assertEquals(3, files.filter(f -> f.toString().endsWith(".safetensors")).count());
+    }
+  }
+
+  @Test
+  void theSameSeedGivesTheSameResults() throws IOException {
+    JsonNode[] results = new JsonNode[2];
+    for (int i = 0; i < 2; i++) {
+      Path out = folder.resolve("run" + i);
+      Run run =
+          run(
+              "paths",
+              "--out",
+              out.toString(),
+              "--budget",
+              "1e9",
+              "--queries",
+              "10",
+              "--samples",
+              "2",
+              "--threads",
+              String.valueOf(i + 1));
+      assertEquals(0, run.code, run.error);
+      results[i] = new ObjectMapper().readTree(out.resolve("results.json").toFile()).get("rows");
+    }
+    assertEquals(results[0], results[1]);
+  }
+}
