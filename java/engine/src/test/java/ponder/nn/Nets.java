@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.nn;
+
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.params.provider.Arguments;
+import ponder.Key;
+import ponder.Scope;
+import ponder.Shape;
+import ponder.Tensor;
+import ponder.TestDevices;
+
+/** The two kinds of sequence models, small, and tokens to read. */
+public enum Nets {
+  /** Two blocks, width 12, three heads. */
+  TRANSFORMER {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return Transformer.create(parameters, vocabulary, 2, 12, 3);
+    }
+  },
+  /** Two layers, width 7. */
+  GRU {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return GruModel.create(parameters, vocabulary, 2, 7);
+    }
+  };
+
+  /** Returns a new model of this kind. */
+  public abstract SequenceModel create(Parameters parameters, long vocabulary);
+
+  /** Returns every kind on every device. */
+  static List<Arguments> everywhere() {
+    return TestDevices.names().stream()
+        .flatMap(device -> Stream.of(values()).map(net -> Arguments.of(device, net)))
+        .toList();
+  }
+
+  /** Returns random tokens [batch, steps] below a bound. */
+  static int[] tokens(long seed, int batch, int steps, int vocabulary) {
+    return Key.of(seed).split("tokens").ints(batch * steps, vocabulary);
+  }
+
+  /** Returns the columns from, inclusive, to, exclusive, of [batch, steps] tokens. */
+  static Tensor columns(Scope scope, int[] tokens, int batch, int from, int to) {
+    int steps = tokens.length / batch;
+    int[] part = new int[batch * (to - from)];
+    for (int b = 0; b < batch; b++) {
+      System.arraycopy(tokens, b * steps + from, part, b * (to - from), to - from);
+    }
+    return scope.indices(Shape.of(batch, to - from), part);
+  }
+}

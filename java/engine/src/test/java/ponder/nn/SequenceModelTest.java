@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.nn;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import ponder.DType;
+import ponder.Device;
+import ponder.Key;
+import ponder.Scope;
+import ponder.Shape;
+import ponder.Store;
+import ponder.Tensor;
+import ponder.TestDevices;
+import ponder.abi.PlainKernels;
+
+/** Reading: whole and in pieces, causal, row by row. */
+class SequenceModelTest {
+  private static final String EVERYWHERE = "ponder.nn.Nets#everywhere";
+  private static final int BATCH = 3;
+  private static final int STEPS = 17;
+  private static final int VOCABULARY = 13;
+  private static final int[] TOKENS = Nets.tokens(5, BATCH, STEPS, VOCABULARY);
+
+  /** Returns the hidden states [batch, steps, width] of a read in pieces of these lengths. */
+  private static double[] read(SequenceModel model, Scope scope, int... pieces) {
+    Memory memory = Memory.EMPTY;
+    Tensor hidden = null;
+    for (int steps : pieces) {
+      int from = (int) memory.steps();
+      Tensor part = Nets.columns(scope, TOKENS, BATCH, from, from + steps);
+      SequenceModel.Reading reading = model.read(part, memory);
+      hidden = hidden == null ? reading.hidden() : hidden.concat(reading.hidden(), 1);
+      memory = reading.memory();
+    }
+    assertEquals(STEPS, memory.steps());
+    double[] values = hidden.toDoubles();
+    assertTrue(Arrays.stream(values).allMatch(Double::isFinite));
+    return values;
+  }
+
+  private static List<int[]> divisions() {
+    int[] single = new int[STEPS];
+    Arrays.fill(single, 1);
+    return List.of(
+        new int[] {1, 16}, new int[] {7, 10}, new int[] {16, 1}, new int[] {3, 1, 13}, single);
+  }
+
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void readsInPiecesWhatItReadsWhole(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      // The plain loops carry their state in double: only in F64 do they lose nothing between
+      // reads.
+      DType type = name.equals(TestDevices.PLAIN) && net == Nets.GRU ? DType.F64 : DType.F32;
+      SequenceModel model = net.create(Parameters.of(store, type, Key.of(1)), VOCABULARY);
+      double[] whole = read(model, scope, STEPS);
+      List<double[]> inPieces = new ArrayList<>();
+      for (int[] pieces : divisions()) {
+        inPieces.add(read(model, scope, pieces));
+      }
+      switch (net) {
+        case GRU -> inPieces.forEach(hidden -> assertArrayEquals(whole, hidden));
+        case TRANSFORMER -> {
+          inPieces.add(whole);
+          checkError(store, inPieces);
+        }
+      }
+    }
+  }
+
+  /** Checks that no result is further from the double-precision answer than twice the plain loop. */
+  private static void checkError(Store parameters, List<double[]> results) {
+    double[] answer = transformer(PlainKernels.wide(), DType.F64, parameters);
+    double[] plain = transformer(PlainKernels.narrow(), DType.F32, parameters);
+    double largest = Arrays.stream(answer).map(Math::abs).max().orElseThrow();
+    double limit = 2 * distance(answer, plain) + Math.ulp((float) largest);
+    for (double[] result : results) {
+      double error = distance(answer, result);
+      assertTrue(error <= limit, error + " from the answer, the limit is " + limit);
+    }
+  }
+
+  private static double distance(double[] a, double[] b) {
+    double largest = 0;
+    for (int i = 0; i < a.length; i++) {
+      largest = Math.max(largest, Math.abs(a[i] - b[i]));
+    }
+    return largest;
+  }
+
+  /** Returns what a transformer with these parameters reads on plain kernels. */
+  private static double[] transformer(PlainKernels kernels, DType type, Store parameters) {
+    try (Device device = TestDevices.over(kernels, "plain");
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model =
+          Nets.TRANSFORMER.create(Parameters.of(store, type, Key.of(0)), VOCABULARY);
+      for (String name : parameters.names()) {
+        Tensor value = parameters.get(name);
+        store.replace(
+            name,
+            type == DType.F64
+                ? scope.tensor(value.shape(), value.toDoubles())
+                : scope.tensor(value.shape(), value.toFloats()));
+      }
+      return read(model, scope, STEPS);
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void aLaterTokenChangesNoEarlierState(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model = net.create(Parameters.of(store, Key.of(2)), VOCABULARY);
+      int[] other = TOKENS.clone();
+      int place = STEPS + 9; // step 9 of row 1
+      other[place] = (other[place] + 1) % VOCABULARY;
+      Shape shape = Shape.of(BATCH, STEPS);
+      Tensor a = model.read(scope.indices(shape, TOKENS), Memory.EMPTY).hidden();
+      Tensor b = model.read(scope.indices(shape, other), Memory.EMPTY).hidden();
+      for (int row = 0; row < BATCH; row++) {
+        for (int step = 0; step < STEPS; step++) {
+          boolean same = Arrays.equals(state(a, row, step), state(b, row, step));
+          assertEquals(row != 1 || step < 9, same, "row " + row + ", step " + step);
+        }
+      }
+    }
+  }
+
+  private static float[] state(Tensor hidden, int row, int step) {
+    float[] values = hidden.slice(0, row, 1).slice(1, step, 1).toFloats();
+    assertTrue(Float.isFinite(values[0]));
+    return values;
+  }
+
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void rowsOfAMemoryContinueTheirSequences(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model = net.create(Parameters.of(store, Key.of(3)), VOCABULARY);
+      Tensor start = Nets.columns(scope, TOKENS, BATCH, 0, 6);
+      Tensor rest = Nets.columns(scope, TOKENS, BATCH, 6, STEPS);
+      int[] order = {2, 0, 2, 1};
+      Tensor rows = scope.indices(Shape.of(4), order);
+      Memory memory = model.read(start, Memory.EMPTY).memory();
+      Tensor expected = model.read(rest, memory).hidden().gather(rows);
+      Memory chosen = memory.rows(rows);
+      assertEquals(6, chosen.steps());
+      int[] moved = new int[order.length * STEPS];
+      for (int i = 0; i < order.length; i++) {
+        System.arraycopy(TOKENS, order[i] * STEPS, moved, i * STEPS, STEPS);
+      }
+      Tensor movedRest = Nets.columns(scope, moved, order.length, 6, STEPS);
+      Tensor got = model.read(movedRest, chosen).hidden();
+      assertEquals(expected.shape(), got.shape());
+      assertArrayEquals(expected.toFloats(), got.toFloats());
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void aMemoryOutlivesItsScopeAsACopy(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model = net.create(Parameters.of(store, Key.of(3)), VOCABULARY);
+      Memory memory;
+      try (Scope inner = device.openUnrecorded()) {
+        Tensor start = Nets.columns(inner, TOKENS, BATCH, 0, 6);
+        memory = model.read(start, Memory.EMPTY).memory().map(inner::keep);
+      }
+      Tensor rest = Nets.columns(scope, TOKENS, BATCH, 6, STEPS);
+      Tensor again = Nets.columns(scope, TOKENS, BATCH, 0, 6);
+      assertArrayEquals(
+          model.read(rest, model.read(again, Memory.EMPTY).memory()).hidden().toFloats(),
+          model.read(rest, memory).hidden().toFloats());
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void theLossIsMinusTheLogarithmOfTheTargetsProbability(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model = net.create(Parameters.of(store, DType.F64, Key.of(4)), VOCABULARY);
+      Shape shape = Shape.of(BATCH, STEPS);
+      Tensor tokens = scope.indices(shape, TOKENS);
+      int[] targets = Nets.tokens(6, BATCH, STEPS, VOCABULARY + 1);
+      Arrays.setAll(targets, i -> targets[i] - 1);
+      assertTrue(Arrays.stream(targets).anyMatch(t -> t == -1));
+      Tensor hidden = model.read(tokens, Memory.EMPTY).hidden();
+      double[] logits = hidden.matmul(model.output(), false, true).toDoubles();
+      double[] losses = model.losses(tokens, scope.indices(shape, targets)).toDoubles();
+      assertEquals(BATCH * STEPS, losses.length);
+      for (int row = 0; row < losses.length; row++) {
+        double sum = 0;
+        for (int c = 0; c < VOCABULARY; c++) {
+          sum += Math.exp(logits[row * VOCABULARY + c]);
+        }
+        double expected =
+            targets[row] < 0 ? 0 : Math.log(sum) - logits[row * VOCABULARY + targets[row]];
+        assertEquals(expected, losses[row], 1e-12, "row " + row);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void refusesWhatItCannotRead(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      Parameters parameters = Parameters.of(store, Key.of(1));
+      SequenceModel model = net.create(parameters.in("one"), VOCABULARY);
+      Tensor tokens = Nets.columns(scope, TOKENS, BATCH, 0, 5);
+      refused("must be [batch, steps]", () -> model.read(tokens.reshape(15), Memory.EMPTY));
+      refused("", () -> model.read(scope.indices(Shape.of(1, 1), VOCABULARY), Memory.EMPTY));
+      refused("", () -> model.read(scope.indices(Shape.of(1, 1), -1), Memory.EMPTY));
+      refused("I32", () -> model.read(scope.full(DType.F32, Shape.of(1, 1), 0), Memory.EMPTY));
+      Memory memory = model.read(tokens, Memory.EMPTY).memory();
+      Memory short1 = new Memory(5, memory.tensors().subList(0, 1));
+      refused("this model carries", () -> model.read(tokens, short1));
+      Tensor fewer = tokens.slice(0, 0, 2);
+      refused("", () -> model.read(fewer, memory));
+    }
+  }
+
+  private static void refused(String part, Runnable call) {
+    String message = assertThrows(IllegalArgumentException.class, call::run).getMessage();
+    assertTrue(message.contains(part), message);
+    assertFalse(message.isBlank());
+  }
+}
