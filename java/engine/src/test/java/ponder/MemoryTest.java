@@ -275,9 +275,12 @@ class MemoryTest {
           UnsupportedOperationException.class,
           () -> store.update(new Increase(true), values, scope.tensor(Shape.of(2), 1.0, 1.0)));
       assertThrows(IllegalStateException.class, () -> Gradient.of(again, w));
-      Tensor[] foreign = {other.add("v", w)};
+      Tensor v = other.add("v", w);
+      store.update(new Increase(false), new Tensor[] {v}, w);
+      assertArrayEquals(new double[] {24, 46}, v.toDoubles());
+      Tensor[] result = {w.add(w)};
       assertThrows(
-          IllegalArgumentException.class, () -> store.update(new Increase(false), foreign, w));
+          IllegalArgumentException.class, () -> store.update(new Increase(false), result, w));
       Tensor[] view = {w.reshape(2, 1)};
       assertThrows(
           IllegalArgumentException.class, () -> store.update(new Increase(false), view, w));

@@ -5,6 +5,8 @@ import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import java.io.IOException;
+import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -12,7 +14,9 @@ import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Locale;
 
 /**
@@ -73,6 +77,7 @@ public final class Library {
    */
   @SuppressWarnings("restricted")
   public static Library open(Path path, Failures failures) {
+    requireLibraryFile(path);
     SymbolLookup symbols;
     try {
       symbols = SymbolLookup.libraryLookup(path.toAbsolutePath(), Arena.global());
@@ -96,6 +101,20 @@ public final class Library {
       return library;
     } catch (UnsatisfiedLinkError e) {
       throw new IllegalArgumentException(e.getMessage(), e);
+    }
+  }
+
+  /** Refuses what the system's loader would complain about on the standard error stream. */
+  private static void requireLibraryFile(Path path) {
+    byte[] start;
+    try (InputStream in = Files.newInputStream(path)) {
+      start = in.readNBytes(4);
+    } catch (IOException e) {
+      throw new IllegalArgumentException("it cannot be read: " + e, e);
+    }
+    boolean elf = Arrays.equals(start, new byte[] {0x7f, 'E', 'L', 'F'});
+    if (!elf && System.getProperty("os.name").equals("Linux")) {
+      throw new IllegalArgumentException("it is not a library");
     }
   }
 
