@@ -22,13 +22,6 @@ constexpr int64_t kKeyBlock = 256;  // part of the definition: sums are carried 
 template <class T>
 constexpr int64_t kScoreStride = kKeyBlock + 64 / static_cast<int64_t>(sizeof(T));
 
-// The largest score and the sum of exponentials of each row of a panel.
-template <class T>
-struct Statistics {
-  static constexpr int kSize = (kTileRows + kWidth<T> - 1) / kWidth<T> * kWidth<T>;
-  T largest[kSize], sum[kSize];
-};
-
 template <class T>
 struct Head {
   Sight sight;
@@ -45,7 +38,7 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes, cons
                                             T *sums) {
   constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<T>;
   Vec<T> most[kRows];
-  for (Vec<T> &m : most) m = splat(kHidden<T>);
+  for (Vec<T> &m : most) m = splat(kNothing<T>);
   for (int64_t j = 0; j < count; j += kCols) {
     Scores<T, kRows> tile;
     tile.clear();
@@ -61,43 +54,9 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes, cons
       most[r] = larger(larger(tile.sum[r][0], tile.sum[r][1]), most[r]);
     tile.store_to(scores + j, kStride);
   }
-  // Whole lanes: what is over counts nothing.
-  const int64_t tiled = (count + kCols - 1) / kCols * kCols;
-  const int64_t laned = (count + kLanes - 1) / kLanes * kLanes;
-  for (int r = 0; r < kRows; ++r) {
-    for (int64_t j = tiled; j < laned; j += kWidth<T>) {
-      store(scores + r * kStride + j, splat(kHidden<T>));
-    }
-  }
-
-  T base[Statistics<T>::kSize], kept[Statistics<T>::kSize], added[Statistics<T>::kSize] = {};
-  for (T &b : base) b = kHidden<T>;
-  for (int r = 0; r < kRows; ++r) base[r] = largest_of<T>(most[r]);
-  for (int i = 0; i < Statistics<T>::kSize; i += kWidth<T>) {
-    const Vec<T> old = load(statistics.largest + i), now = larger(load(base + i), old);
-    store(statistics.largest + i, now);
-    // While all is -infinity, any finite base gives exponentials of 0.
-    const Vec<T> finite = choose(now == splat(kHidden<T>), Vec<T>{}, now);
-    store(base + i, finite);
-    store(kept + i, exp_of_negative(old - finite));
-  }
-  for (int r = 0; r < kRows; ++r) {
-    T *row = scores + r * kStride;
-    const Vec<T> most_of_row = splat(base[r]);
-    Lanes<T> lanes;
-    for (int64_t j = 0; j < laned; j += kLanes) {
-      PND_UNROLL
-      for (int v = 0; v < Lanes<T>::kVectors; ++v) {
-        const Vec<T> e = exp_of_negative(load(row + j + v * kWidth<T>) - most_of_row);
-        store(row + j + v * kWidth<T>, e);
-        lanes.v[v] += e;
-      }
-    }
-    added[r] = lanes.fold();
-  }
-  for (int i = 0; i < Statistics<T>::kSize; i += kWidth<T>) {
-    store(statistics.sum + i, fma(load(statistics.sum + i), load(kept + i), load(added + i)));
-  }
+  T kept[Statistics<T>::kSize];
+  statistics.template add<kRows, kStride, true>(scores, (count + kCols - 1) / kCols * kCols, most,
+                                                kept);
 
   each_tile<T>(sizes.head_size, [&](int64_t d, auto vectors) {
     Tile<T, kRows, vectors()> tile;
@@ -118,9 +77,7 @@ template <class T>
 void finish_panel(const AttentionSizes<T> &sizes, const Head<T> &head, int64_t query, int64_t rows,
                   const Statistics<T> &statistics, const T *sums) {
   T lse[Statistics<T>::kSize];
-  for (int i = 0; i < Statistics<T>::kSize; i += kWidth<T>) {
-    store(lse + i, load(statistics.largest + i) + log_of(load(statistics.sum + i)));
-  }
+  statistics.log_sums(lse);
   std::memcpy(head.lse + query, lse, rows * sizeof(T));
   for (int64_t r = 0; r < rows; ++r) {
     T *out = head.out + (query + r) * sizes.row_stride();
@@ -160,10 +117,7 @@ void attend(const AttentionSizes<T> &sizes, const Head<T> &head, int64_t first, 
     const int64_t n = std::min(kQueryBlock, last - q0), panels = panels_of(n);
     copy_rows(room.queries, head.q + q0 * sizes.row_stride(), sizes.row_stride(), n,
               sizes.head_size, sizes.scale);
-    for (int64_t p = 0; p < panels; ++p) {
-      for (T &x : room.statistics[p].largest) x = kHidden<T>;
-      for (T &x : room.statistics[p].sum) x = 0;
-    }
+    for (int64_t p = 0; p < panels; ++p) room.statistics[p].clear();
     const int64_t seen = head.sight.count(q0 + n - 1);
     for (int64_t key = 0; key < seen; key += kKeyBlock) {
       for (int64_t p = 0; p < panels; ++p) {

@@ -3,19 +3,11 @@
 // a query sees, and the tile of scores.
 #pragma once
 
-#include <limits>
-
 #include "context.h"
-#include "simd.h"
-#include "tile.h"
-// After simd.h, which it builds on.
-#include "formulas.h"
+#include "softmax.h"
 
 constexpr int64_t kQueryBlock = 192;  // queries that pass over a block of keys while it is in L2
 constexpr int64_t kMostHeadSize = kDepth;
-
-template <class T>
-constexpr T kHidden = -std::numeric_limits<T>::infinity();
 
 template <class T>
 struct AttentionSizes {
@@ -125,21 +117,15 @@ PND_INLINE void hide(Scores<T, kRows> &scores, const Sight &sight, int64_t query
     const Vec<T> limit = splat(static_cast<T>(seen));
     PND_UNROLL
     for (int v = 0; v < kTileVectors; ++v) {
-      scores.sum[r][v] = choose(place[v] < limit, scores.sum[r][v], splat(kHidden<T>));
+      scores.sum[r][v] = choose(place[v] < limit, scores.sum[r][v], splat(kNothing<T>));
     }
   }
 }
 
-// Copies rows of `cols` elements, scaled, to rows kRowStride apart, padded with zeros to whole
-// tiles.
+// Copies rows, scaled.
 template <class T>
 inline void copy_rows(T *to, const T *from, int64_t stride, int64_t rows, int64_t cols, T scale) {
-  const int64_t whole = (cols + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T>;
-  for (int64_t r = 0; r < rows; ++r) {
-    T *row = to + r * kRowStride<T>;
-    for (int64_t c = 0; c < cols; ++c) row[c] = from[r * stride + c] * scale;
-    for (int64_t c = cols; c < whole; ++c) row[c] = 0;
-  }
+  for (int64_t r = 0; r < rows; ++r) Rows<T>{to, rows}.fill(r, from + r * stride, cols, scale);
 }
 
 // Adds to a tile of rows = queries [query, query + kRows) the product of their probabilities (or

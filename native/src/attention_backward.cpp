@@ -14,34 +14,14 @@
 // Error    <= 3 x the plain loop; sum over j of ds[i,j] is 0 within 1e-5 of the sum of |ds[i,j]|
 // Work     10 head_size flops per seen pair, about 20 more
 // Source   Dao et al., arXiv:2205.14135, algorithm 4
-#include <atomic>
-#include <thread>
-
 #include "attention.h"
+#include "turns.h"
 
 namespace {
 
 constexpr int64_t kKeyBlock = 128;
 template <class T>
 constexpr int64_t kScoreStride = kKeyBlock + 64 / static_cast<int64_t>(sizeof(T));
-
-// A counter per shared piece of an output: how many tasks have added to it.
-class Turns {
- public:
-  Turns() = default;
-  explicit Turns(int32_t *done) : done_(done) {}
-
-  void await(int64_t piece, int64_t turn) const {
-    const std::atomic_ref<int32_t> done(done_[piece]);
-    while (done.load(std::memory_order_acquire) != turn) std::this_thread::yield();
-  }
-  void pass(int64_t piece) const {
-    std::atomic_ref<int32_t>(done_[piece]).fetch_add(1, std::memory_order_release);
-  }
-
- private:
-  int32_t *done_ = nullptr;
-};
 
 template <class T>
 struct Arrays {
@@ -52,28 +32,28 @@ struct Arrays {
 // Row sums of dout * out, and the turns of dq and dmask, shared by all tasks.
 template <class T>
 struct Shared {
+  int64_t query_blocks, key_blocks;
   T *delta;
   Turns dq_turns, mask_turns;
-  int64_t query_blocks, key_blocks;
 
   static int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
-  static int64_t turns(const AttentionSizes<T> &sizes) {
-    const int64_t queries = blocks(sizes.q_steps, kQueryBlock);
-    const int64_t keys = blocks(sizes.k_steps, kKeyBlock);
-    return sizes.pairs() * queries + sizes.mask_batch * sizes.mask_heads * keys * queries;
+  static int64_t dq_pieces(const AttentionSizes<T> &sizes) {
+    return sizes.pairs() * blocks(sizes.q_steps, kQueryBlock);
+  }
+  static int64_t mask_pieces(const AttentionSizes<T> &sizes) {
+    return sizes.mask_batch * sizes.mask_heads * blocks(sizes.q_steps, kQueryBlock) *
+           blocks(sizes.k_steps, kKeyBlock);
   }
   static int64_t bytes(const AttentionSizes<T> &sizes) {
-    return Scratch::bytes<T>(sizes.pairs() * sizes.q_steps) + Scratch::bytes<int32_t>(turns(sizes));
+    return Scratch::bytes<T>(sizes.pairs() * sizes.q_steps) +
+           Scratch::bytes<int32_t>(dq_pieces(sizes)) + Scratch::bytes<int32_t>(mask_pieces(sizes));
   }
   Shared(const AttentionSizes<T> &sizes, Scratch scratch)
-      : delta(scratch.take<T>(sizes.pairs() * sizes.q_steps)),
-        query_blocks(blocks(sizes.q_steps, kQueryBlock)),
-        key_blocks(blocks(sizes.k_steps, kKeyBlock)) {
-    int32_t *done = scratch.take<int32_t>(turns(sizes));
-    std::memset(done, 0, turns(sizes) * sizeof *done);
-    dq_turns = Turns(done);
-    mask_turns = Turns(done + sizes.pairs() * query_blocks);
-  }
+      : query_blocks(blocks(sizes.q_steps, kQueryBlock)),
+        key_blocks(blocks(sizes.k_steps, kKeyBlock)),
+        delta(scratch.take<T>(sizes.pairs() * sizes.q_steps)),
+        dq_turns(scratch.take<int32_t>(dq_pieces(sizes)), dq_pieces(sizes)),
+        mask_turns(scratch.take<int32_t>(mask_pieces(sizes)), mask_pieces(sizes)) {}
 };
 
 // What a thread needs: p and ds of a pair of blocks, copies of a block of queries and their dout,
@@ -125,7 +105,7 @@ __attribute__((noinline)) void slope_panel(const AttentionSizes<T> &sizes, const
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       // A row that sees nothing has lse = -infinity and scores of -infinity: p = exp(-infinity).
-      const Vec<T> base = splat(lse[r] == kHidden<T> ? -kHidden<T> : lse[r]);
+      const Vec<T> base = splat(lse[r] == kNothing<T> ? -kNothing<T> : lse[r]);
       PND_UNROLL
       for (int v = 0; v < kTileVectors; ++v) {
         store(p + r * kStride + j + v * kWidth<T>, exp_of_negative(tile.sum[r][v] - base));

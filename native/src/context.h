@@ -122,7 +122,8 @@ class Scratch {
 using ChunkFunction = void (*)(void *body, int64_t chunk, int worker);
 void run_chunks(pnd_context *context, int64_t chunks, ChunkFunction run, void *body);
 
-// Calls body(chunk, worker) for each chunk in [0, chunks), in any order, on all threads.
+// Calls body(chunk, worker) for each chunk in [0, chunks) on all threads. Chunks are started in
+// rising order.
 template <class Body>
 inline void parallel(pnd_context *context, int64_t chunks, Body &&body) {
   using B = std::remove_reference_t<Body>;

@@ -49,17 +49,6 @@ int64_t rows_per_task(int64_t batch, int64_t threads) {
   return std::min(kMostRows, (even + kGateRows - 1) / kGateRows * kGateRows);
 }
 
-// Rows of `width` elements as the left operand of a tile: blocks of kDepth columns, each
-// [rows][kRowStride].
-template <class T>
-int64_t operand_size(int64_t rows, int64_t width) {
-  return (width + kDepth - 1) / kDepth * rows * kRowStride<T>;
-}
-template <class T>
-PND_INLINE T *operand_at(T *operand, int64_t rows, int64_t row, int64_t column) {
-  return operand + (column / kDepth * rows + row) * kRowStride<T> + column % kDepth;
-}
-
 // Columns [first, first + cols) of a row, cols <= kWidth.
 template <class T>
 PND_INLINE Vec<T> read(const T *p, int64_t cols) {
@@ -111,18 +100,14 @@ struct Packed {
 // panel. `state` is the operand before the step, `next` the one after it.
 template <class T, int kRows, int kSpan>
 __attribute__((noinline)) void step_panel(const Gru<T> &gru, const T *packed, int64_t panel,
-                                          int64_t t, int64_t b0, int64_t row, int64_t rows,
-                                          const T *state, T *next) {
+                                          int64_t t, int64_t b0, int64_t row, Rows<T> state,
+                                          Rows<T> next) {
   using P = Packed<T, kSpan>;
   const int64_t width = gru.width;
   const T *weight = packed + panel * P::panel_size(width), *bias = weight + width * P::kRow;
   Tile<T, kRows, kGates * kSpan> tile;
   tile.load_from(bias, 0);
-  for (int64_t k = 0; k < width; k += kDepth) {
-    tile.template add_product<kRowStride<T>, 1>(operand_at(state, rows, row, k),
-                                                weight + k * P::kRow, P::kRow,
-                                                std::min(kDepth, width - k));
-  }
+  add_rows(tile, state, row, weight, P::kRow, width);
   T sums[kRows * P::kRow];
   tile.store_to(sums, P::kRow);
   for (int r = 0; r < kRows; ++r) {
@@ -133,7 +118,7 @@ __attribute__((noinline)) void step_panel(const Gru<T> &gru, const T *packed, in
       if (cols <= 0) break;
       const T *x = gru.x + at * kGates * width + unit;
       const T *sum = sums + r * P::kRow + s * kWidth<T>;
-      const Vec<T> h = read(operand_at(state, rows, row + r, unit), cols);
+      const Vec<T> h = read(state.at(row + r, unit), cols);
       const Vec<T> reset = sigmoid_of(read(x, cols) + load(sum));
       const Vec<T> keep = sigmoid_of(read(x + width, cols) + load(sum + P::kUnits));
       const Vec<T> u = load(sum + 2 * P::kUnits);
@@ -145,7 +130,7 @@ __attribute__((noinline)) void step_panel(const Gru<T> &gru, const T *packed, in
       write(gates + 2 * width, n, cols);
       write(gates + 3 * width, u, cols);
       write(gru.hidden + at * width + unit, after, cols);
-      write(operand_at(next, rows, row + r, unit), after, cols);
+      write(next.at(row + r, unit), after, cols);
     }
   }
 }
@@ -161,14 +146,9 @@ void scan(pnd_context *context, const Gru<T> &gru) {
   parallel(context, (gru.batch + most - 1) / most, [&](int64_t task, int worker) {
     const int64_t b0 = task * most, rows = std::min(most, gru.batch - b0);
     Scratch scratch(context, worker);
-    T *state = scratch.take<T>(operand_size<T>(most, width));
-    T *next = scratch.take<T>(operand_size<T>(most, width));
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t k = 0; k < width; k += kDepth) {
-        std::memcpy(operand_at(state, rows, r, k), gru.initial + (b0 + r) * width + k,
-                    std::min(kDepth, width - k) * sizeof(T));
-      }
-    }
+    Rows<T> state{scratch.take<T>(Rows<T>::size(most, width)), rows};
+    Rows<T> next{scratch.take<T>(Rows<T>::size(most, width)), rows};
+    for (int64_t r = 0; r < rows; ++r) state.fill(r, gru.initial + (b0 + r) * width, width);
     const int64_t heights = (rows + kHeight - 1) / kHeight;
     for (int64_t t = 0; t < gru.steps; ++t) {
       for (int64_t panel = 0; panel < P::panels(width); ++panel) {
@@ -177,7 +157,7 @@ void scan(pnd_context *context, const Gru<T> &gru) {
           const int64_t height = panel_start(p + 1, heights, rows) - row;
           unrolled<kHeight>([&](auto i) {
             if (height == i() + 1) {
-              step_panel<T, i() + 1, kSpan>(gru, packed, panel, t, b0, row, rows, state, next);
+              step_panel<T, i() + 1, kSpan>(gru, packed, panel, t, b0, row, state, next);
             }
           });
         }
@@ -190,8 +170,7 @@ void scan(pnd_context *context, const Gru<T> &gru) {
 // The gradients of one step's gates for one sequence: dx, and the operand [dr dz du] of the
 // product; carry = z dh, to which the product is added.
 template <class T>
-void step_slopes(const Gru<T> &gru, int64_t b, int64_t t, int64_t row, int64_t rows, T *operand,
-                 T *carry) {
+void step_slopes(const Gru<T> &gru, int64_t b, int64_t t, int64_t row, Rows<T> operand, T *carry) {
   const int64_t width = gru.width, at = gru.row(b, t);
   const T *gates = gru.gates + at * 4 * width, *before = gru.before(b, t);
   const T *dhidden = gru.dhidden + at * width;
@@ -211,9 +190,9 @@ void step_slopes(const Gru<T> &gru, int64_t b, int64_t t, int64_t row, int64_t r
     const auto put = [&](int64_t column, Vec<T> x) {
       // A row of the operand is cut at multiples of kDepth, a vector may lie across a cut.
       if (cols == kWidth<T> && column % kDepth + kWidth<T> <= kDepth) {
-        store(operand_at(operand, rows, row, column), x);
+        store(operand.at(row, column), x);
       } else {
-        for (int64_t c = 0; c < cols; ++c) *operand_at(operand, rows, row, column + c) = x[c];
+        for (int64_t c = 0; c < cols; ++c) *operand.at(row, column + c) = x[c];
       }
     };
     put(i, dr);
@@ -241,13 +220,13 @@ void scan_back(pnd_context *context, const Gru<T> &gru) {
   parallel(context, (gru.batch + most - 1) / most, [&](int64_t task, int worker) {
     const int64_t b0 = task * most, rows = std::min(most, gru.batch - b0);
     Scratch scratch(context, worker);
-    T *operand = scratch.take<T>(operand_size<T>(most, depth));
+    const Rows<T> operand{scratch.take<T>(Rows<T>::size(most, depth)), rows};
     T *carry = scratch.take<T>(most * padded);
     std::memset(carry, 0, rows * padded * sizeof(T));
     const int64_t panels = panels_of(rows);
     for (int64_t t = gru.steps - 1; t >= 0; --t) {
       for (int64_t r = 0; r < rows; ++r) {
-        step_slopes(gru, b0 + r, t, r, rows, operand, carry + r * padded);
+        step_slopes(gru, b0 + r, t, r, operand, carry + r * padded);
       }
       each_tile<T>(width, [&](int64_t column, auto vectors) {
         for (int64_t k = 0; k < depth; k += kDepth) {
@@ -255,9 +234,9 @@ void scan_back(pnd_context *context, const Gru<T> &gru) {
             const int64_t row = panel_start(p, panels, rows);
             with_rows(panel_start(p + 1, panels, rows) - row, [&](auto height) {
               tile_product<T, height(), vectors(), kRowStride<T>, 1>(
-                  operand_at(operand, rows, row, k), packed + column * depth + k * kTileCols<T>,
-                  kTileCols<T>, std::min(kDepth, depth - k), carry + row * padded + column, padded,
-                  true, kTileCols<T>);
+                  operand.at(row, k), packed + column * depth + k * kTileCols<T>, kTileCols<T>,
+                  std::min(kDepth, depth - k), carry + row * padded + column, padded, true,
+                  kTileCols<T>);
             });
           }
         }
@@ -357,7 +336,7 @@ int32_t pnd_gru(pnd_context *context, int32_t dtype, void *hidden, void *gates, 
     // Few sequences: two vectors per gate, or the chains of sums would wait for themselves.
     const bool few = batch <= kGateRows / 2;
     const int64_t rows = rows_per_task(batch, context->threads);
-    call.reserve(2 * Scratch::bytes<T>(operand_size<T>(rows, width)),
+    call.reserve(2 * Scratch::bytes<T>(Rows<T>::size(rows, width)),
                  Scratch::bytes<T>(few ? Packed<T, 2>::size(width) : Packed<T, 1>::size(width)));
     if (call.refused()) return;
     if (few) {
@@ -404,7 +383,7 @@ int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, void *dw
     gru.hidden = static_cast<T *>(const_cast<void *>(hidden));
     gru.gates = static_cast<T *>(const_cast<void *>(gates));
     const int64_t rows = rows_per_task(batch, context->threads), depth = kGates * width;
-    const int64_t for_scan = Scratch::bytes<T>(operand_size<T>(rows, depth)) +
+    const int64_t for_scan = Scratch::bytes<T>(Rows<T>::size(rows, depth)) +
                              Scratch::bytes<T>(rows * whole_tiles<T>(width));
     const int64_t for_weights =
         Scratch::bytes<T>(kDepth * width) + Scratch::bytes<T>(kDepth * kMostOutputs) +

@@ -97,6 +97,40 @@ struct Tile {
   }
 };
 
+// Rows as the left operand of tiles, whatever their width: cut into blocks of kDepth columns, each
+// [row][kRowStride]. Padded with zeros to whole tiles they serve as a right operand too.
+template <class T>
+struct Rows {
+  T *data;
+  int64_t rows;
+
+  static int64_t size(int64_t rows, int64_t width) {
+    return (width + kDepth - 1) / kDepth * rows * kRowStride<T>;
+  }
+  PND_INLINE T *at(int64_t row, int64_t column) const {
+    return data + (column / kDepth * rows + row) * kRowStride<T> + column % kDepth;
+  }
+  void fill(int64_t row, const T *from, int64_t width, T scale = 1) const {
+    for (int64_t k = 0; k < width; k += kDepth) {
+      const int64_t n = std::min(kDepth, width - k);
+      const int64_t whole = (n + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T>;
+      T *to = at(row, k);
+      for (int64_t i = 0; i < n; ++i) to[i] = from[k + i] * scale;
+      for (int64_t i = n; i < whole; ++i) to[i] = 0;
+    }
+  }
+};
+
+// tile += rows [row, row + kRows) of a, `depth` columns of them, times b.
+template <class T, int kRows, int kVectors>
+PND_INLINE void add_rows(Tile<T, kRows, kVectors> &tile, Rows<T> a, int64_t row, const T *b,
+                         int64_t b_stride, int64_t depth) {
+  for (int64_t k = 0; k < depth; k += kDepth) {
+    tile.template add_product<kRowStride<T>, 1>(a.at(row, k), b + k * b_stride, b_stride,
+                                                std::min(kDepth, depth - k));
+  }
+}
+
 // Calls f(std::integral_constant<int, rows>) for 1 <= rows <= kTileRows: each height has a kernel
 // of its own, so that no row is padded.
 template <class F>
