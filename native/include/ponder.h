@@ -277,11 +277,11 @@ PND_API int32_t pnd_rotary_backward(pnd_context *context, int32_t dtype, void *d
 /* loss[r] = lse[r] - logits[r,target[r]], lse[r] = log sum over c of exp logits[r,c], with
  * logits[r,c] = sum over k of x[r,k] weight[c,k], never stored whole. In nats.
  * x [rows, width]; weight [classes, width]; loss, lse [rows]; target [rows] in [-1, classes);
- * target -1 gives loss 0 and no gradient. */
+ * target -1 gives loss 0, lse 0 and no gradient, and costs nothing. */
 PND_API int32_t pnd_cross_entropy(pnd_context *context, int32_t dtype, void *loss, void *lse,
                                   const void *x, const void *weight, const int32_t *target,
                                   int64_t rows, int64_t classes, int64_t width);
-/* With p[r,c] = dloss[r] (exp(logits[r,c] - lse[r]) - [c = target[r]]):
+/* With p[r,c] = dloss[r] (exp(logits[r,c] - lse[r]) - [c = target[r]]), 0 where target[r] is -1:
  * dx = p weight, dweight = p^T x.  dloss [rows]. Order of dweight: rows upwards. */
 PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, void *dx,
                                            void *dweight, const void *dloss, const void *x,

@@ -345,10 +345,11 @@ abstract class PlainLayers extends PlainPrimitives {
     var losses = new double[(int) rows];
     var sums = new double[(int) rows];
     for (int r = 0; r < rows; r++) {
+      if (targets[r] < 0) continue;
       double[] logits = logits(xs, weights, r, (int) width);
       double[] copy = logits.clone();
       sums[r] = softmax(copy, 0, copy.length);
-      losses[r] = targets[r] < 0 ? 0 : round(sums[r] - logits[targets[r]]);
+      losses[r] = round(sums[r] - logits[targets[r]]);
     }
     write(dtype, loss, losses);
     write(dtype, lse, sums);
