@@ -125,6 +125,26 @@ __attribute__((noinline)) void slope_panel(const AttentionSizes<T> &sizes, const
   }
 }
 
+// dq of kRows queries, `cols` columns of it, += ds times the rows of keys they see.
+template <class T, int kRows, int kVectors>
+__attribute__((noinline)) void query_tile(T *dq, int64_t stride, int64_t cols, const Sight &sight,
+                                          int64_t query, int64_t key, int64_t count, const T *ds,
+                                          const T *keys) {
+  change_tile<T, kRows, kVectors>(dq, stride, true, cols, [&](auto &tile) {
+    add_seen_keys<kScoreStride<T>>(tile, sight, query, key, count, ds, keys, kTileCols<T>);
+  });
+}
+
+// dk (dv) of kRows keys += ds^T (p^T) times the rows of queries (dout) that see them.
+template <class T, int kRows, int kVectors>
+__attribute__((noinline)) void key_tile(T *sums, const Sight &sight, int64_t query, int64_t key,
+                                        int64_t count, const T *slopes, const T *rows) {
+  Tile<T, kRows, kVectors> tile;
+  tile.load_from(sums, kRowStride<T>);
+  add_seeing_queries<kScoreStride<T>>(tile, sight, query, key, count, slopes, rows, kRowStride<T>);
+  tile.store_to(sums, kRowStride<T>);
+}
+
 // to[:] += from[:]
 template <class T>
 void add_to(T *to, const T *from, int64_t n) {
@@ -133,125 +153,174 @@ void add_to(T *to, const T *from, int64_t n) {
   for (; i < n; ++i) to[i] += from[i];
 }
 
-// All gradients that the block of keys from `key` on takes part in, for one head.
+// Everything that one head's block of keys takes part in.
 template <class T>
-void key_block(const AttentionSizes<T> &sizes, const Arrays<T> &arrays, const Shared<T> &shared,
-               const Room<T> &room, int64_t pair, int64_t block) {
-  constexpr int64_t kCols = kTileCols<T>, kStride = kScoreStride<T>;
-  const int64_t b = pair / sizes.heads, h = pair % sizes.heads, key = block * kKeyBlock;
-  const int64_t stride = sizes.row_stride(), head_size = sizes.head_size;
-  const int64_t q_start = sizes.query_start(b, h), matrix = sizes.mask_matrix(b, h);
-  const int64_t k_start = sizes.key_start(b, h) + key * stride;
-  const int64_t stored = std::min(kKeyBlock, sizes.k_steps - key);
-  const Sight sight(sizes, b);
-  const int64_t n = std::clamp<int64_t>(sight.length - key, 0, stored);
-  const T *mask = arrays.mask, *lse = arrays.lse + pair * sizes.q_steps;
-  if (mask != nullptr) mask += matrix * sizes.mask_steps * sizes.k_steps;
-  T *dmask = arrays.dmask, *dq = arrays.dq + q_start;
-  if (dmask != nullptr) dmask += matrix * sizes.mask_steps * sizes.k_steps;
-  const T *delta = shared.delta + pair * sizes.q_steps;
+class KeyBlock {
+ public:
+  KeyBlock(const AttentionSizes<T> &sizes, const Arrays<T> &arrays, const Shared<T> &shared,
+           const Room<T> &room, int64_t pair, int64_t block)
+      : sizes_(sizes),
+        arrays_(arrays),
+        shared_(shared),
+        room_(room),
+        sight_(sizes, pair / sizes.heads),
+        pair_(pair),
+        block_(block),
+        key_(block * kKeyBlock),
+        stride_(sizes.row_stride()),
+        head_size_(sizes.head_size),
+        stored_(std::min(kKeyBlock, sizes.k_steps - key_)),
+        keys_(std::clamp<int64_t>(sight_.length - key_, 0, stored_)),
+        q_start_(sizes.query_start(pair / sizes.heads, pair % sizes.heads)),
+        k_start_(sizes.key_start(pair / sizes.heads, pair % sizes.heads) + key_ * stride_),
+        matrix_(sizes.mask_matrix(pair / sizes.heads, pair % sizes.heads)) {}
 
-  pack_columns(room.keys, arrays.k + k_start, stride, head_size, n, true);
-  pack_columns(room.values, arrays.v + k_start, stride, head_size, n, true);
-  pack_columns(room.keys_by_row, arrays.k + k_start, stride, n, head_size, false);
-  const int64_t packed = (head_size + kCols - 1) / kCols * kCols * n;
-  for (int64_t i = 0; i < packed; ++i) room.keys_by_row[i] *= sizes.scale;
-  std::memset(room.dk, 0, n * kRowStride<T> * sizeof(T));
-  std::memset(room.dv, 0, n * kRowStride<T> * sizeof(T));
-  std::memset(room.mask_sum, 0, kKeyBlock * sizeof(T));
-
-  // Where the mask is summed over heads: whose turn it is.
-  int64_t turn = 0;
-  if (sizes.mask_batch == 1) {
-    for (int64_t other = 0; other < b; ++other) turn += Sight(sizes, other).length > key;
-    turn *= sizes.mask_heads == 1 ? sizes.heads : 1;
-  }
-  if (sizes.mask_heads == 1) turn += h;
-  const int64_t mask_piece = (matrix * shared.key_blocks + block) * shared.query_blocks;
-
-  const int64_t first = std::max<int64_t>(0, sight.first_query(key));
-  for (int64_t i = first / kQueryBlock; n > 0 && i < shared.query_blocks; ++i) {
-    const int64_t q0 = std::max(first, i * kQueryBlock);
-    const int64_t count = std::min(sizes.q_steps, (i + 1) * kQueryBlock) - q0;
-    if (count <= 0) continue;
-    const int64_t panels = panels_of(count);
-    copy_rows(room.queries, arrays.q + q_start + q0 * stride, stride, count, head_size,
-              sizes.scale);
-    copy_rows(room.dout, arrays.dout + q_start + q0 * stride, stride, count, head_size, T{1});
-    const auto each_panel = [&](auto &&body) {
-      for (int64_t panel = 0; panel < panels; ++panel) {
-        const int64_t r0 = panel_start(panel, panels, count);
-        const int64_t r1 = panel_start(panel + 1, panels, count);
-        const int64_t seen = std::min(n, sight.count(q0 + r1 - 1) - key);
-        with_rows(r1 - r0, [&](auto rows) { body(rows, r0, seen); });
+  void run() const {
+    if (keys_ > 0) {
+      pack_keys();
+      const int64_t turn = arrays_.dmask == nullptr ? 0 : mask_turn();
+      const int64_t first = std::max<int64_t>(0, sight_.first_query(key_));
+      for (int64_t i = first / kQueryBlock; i < shared_.query_blocks; ++i) {
+        const int64_t query = std::max(first, i * kQueryBlock);
+        const int64_t count = std::min(sizes_.q_steps, (i + 1) * kQueryBlock) - query;
+        find_slopes(query, count);
+        shared_.dq_turns.await(pair_ * shared_.query_blocks + i, block_);
+        add_dq(query, count);
+        shared_.dq_turns.pass(pair_ * shared_.query_blocks + i);
+        add_dk_dv(query, count);
+        if (arrays_.dmask != nullptr) add_dmask(i, query, count, turn);
       }
-    };
-    each_panel([&](auto rows, int64_t r0, int64_t seen) {
-      slope_panel<T, rows()>(sizes, sight, q0 + r0, key, seen, mask,
-                             room.queries + r0 * kRowStride<T>, room.dout + r0 * kRowStride<T>,
-                             room.keys, room.values, lse + q0 + r0, delta + q0 + r0,
-                             room.p + r0 * kStride, room.ds + r0 * kStride);
-    });
-
-    shared.dq_turns.await(pair * shared.query_blocks + i, block);
-    each_panel([&](auto rows, int64_t r0, int64_t seen) {
-      each_tile<T>(head_size, [&](int64_t d, auto vectors) {
-        change_tile<T, rows(), vectors()>(
-            dq + (q0 + r0) * stride + d, stride, true, head_size - d, [&](auto &tile) {
-              add_seen_keys<kStride>(tile, sight, q0 + r0, key, seen, room.ds + r0 * kStride,
-                                     room.keys_by_row + d * n, kCols);
-            });
-      });
-    });
-    shared.dq_turns.pass(pair * shared.query_blocks + i);
-
-    const int64_t key_panels = panels_of(n);
-    for (int64_t panel = 0; panel < key_panels; ++panel) {
-      const int64_t r0 = panel_start(panel, key_panels, n);
-      const int64_t r1 = panel_start(panel + 1, key_panels, n);
-      with_rows(r1 - r0, [&](auto rows) {
-        const auto add = [&](T *to, const T *a, const T *from) {
-          each_tile<T>(head_size, [&](int64_t d, auto vectors) {
-            Tile<T, rows(), vectors()> tile;
-            tile.load_from(to + r0 * kRowStride<T> + d, kRowStride<T>);
-            add_seeing_queries<kStride>(tile, sight, q0, key + r0, count, a + r0, from + d,
-                                        kRowStride<T>);
-            tile.store_to(to + r0 * kRowStride<T> + d, kRowStride<T>);
-          });
-        };
-        add(room.dv, room.p, room.dout);
-        add(room.dk, room.ds, room.queries);
-      });
+      if (arrays_.dmask != nullptr && sizes_.mask_steps == 1) {
+        const int64_t piece = mask_piece(0);
+        shared_.mask_turns.await(piece, turn);
+        add_to(dmask_row(0), room_.mask_sum, keys_);
+        shared_.mask_turns.pass(piece);
+      }
     }
+    write(arrays_.dk + k_start_, room_.dk);
+    write(arrays_.dv + k_start_, room_.dv);
+  }
 
-    if (dmask == nullptr) continue;
-    const auto seen_by = [&](int64_t r) { return std::min(n, sight.count(q0 + r) - key); };
-    if (sizes.mask_steps == 1) {
-      for (int64_t r = 0; r < count; ++r) add_to(room.mask_sum, room.ds + r * kStride, seen_by(r));
-    } else {
-      shared.mask_turns.await(mask_piece + i, turn);
+ private:
+  // Calls body(rows of the panel as a constant, first row) for the panels of n rows.
+  template <class F>
+  static void each_panel(int64_t n, F &&body) {
+    const int64_t panels = panels_of(n);
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t r0 = panel_start(p, panels, n), r1 = panel_start(p + 1, panels, n);
+      with_rows(r1 - r0, [&](auto rows) { body(rows, r0); });
+    }
+  }
+
+  // How many keys of the block the query sees.
+  int64_t seen(int64_t query) const { return std::min(keys_, sight_.count(query) - key_); }
+
+  T *dmask_row(int64_t query) const {
+    return arrays_.dmask + (matrix_ * sizes_.mask_steps + query) * sizes_.k_steps + key_;
+  }
+  int64_t mask_piece(int64_t query_block) const {
+    return (matrix_ * shared_.key_blocks + block_) * shared_.query_blocks + query_block;
+  }
+
+  // How many heads before this one add to the same piece of dmask.
+  int64_t mask_turn() const {
+    const int64_t b = pair_ / sizes_.heads, h = pair_ % sizes_.heads;
+    const bool over_heads = sizes_.mask_heads == 1;
+    int64_t batches = 0;
+    if (sizes_.mask_batch == 1) {
+      for (int64_t other = 0; other < b; ++other) {
+        batches += Sight(sizes_, other).length > key_;
+      }
+    }
+    return batches * (over_heads ? sizes_.heads : 1) + (over_heads ? h : 0);
+  }
+
+  void pack_keys() const {
+    const T *k = arrays_.k + k_start_, *v = arrays_.v + k_start_;
+    pack_columns(room_.keys, k, stride_, head_size_, keys_, true);
+    pack_columns(room_.values, v, stride_, head_size_, keys_, true);
+    pack_columns(room_.keys_by_row, k, stride_, keys_, head_size_, false);
+    const int64_t n = (head_size_ + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T> * keys_;
+    for (int64_t i = 0; i < n; ++i) room_.keys_by_row[i] *= sizes_.scale;
+    std::memset(room_.dk, 0, keys_ * kRowStride<T> * sizeof(T));
+    std::memset(room_.dv, 0, keys_ * kRowStride<T> * sizeof(T));
+    std::memset(room_.mask_sum, 0, kKeyBlock * sizeof(T));
+  }
+
+  // p and ds of queries [query, query + count).
+  void find_slopes(int64_t query, int64_t count) const {
+    const int64_t start = q_start_ + query * stride_;
+    copy_rows(room_.queries, arrays_.q + start, stride_, count, head_size_, sizes_.scale);
+    copy_rows(room_.dout, arrays_.dout + start, stride_, count, head_size_, T{1});
+    const T *mask = arrays_.mask;
+    if (mask != nullptr) mask += matrix_ * sizes_.mask_steps * sizes_.k_steps;
+    const int64_t stats = pair_ * sizes_.q_steps + query;
+    each_panel(count, [&](auto rows, int64_t r) {
+      slope_panel<T, rows()>(sizes_, sight_, query + r, key_, seen(query + r + rows() - 1), mask,
+                             room_.queries + r * kRowStride<T>, room_.dout + r * kRowStride<T>,
+                             room_.keys, room_.values, arrays_.lse + stats + r,
+                             shared_.delta + stats + r, room_.p + r * kScoreStride<T>,
+                             room_.ds + r * kScoreStride<T>);
+    });
+  }
+
+  void add_dq(int64_t query, int64_t count) const {
+    each_tile<T>(head_size_, [&](int64_t d, auto vectors) {
+      each_panel(count, [&](auto rows, int64_t r) {
+        query_tile<T, rows(), vectors()>(
+            arrays_.dq + q_start_ + (query + r) * stride_ + d, stride_, head_size_ - d, sight_,
+            query + r, key_, seen(query + r + rows() - 1), room_.ds + r * kScoreStride<T>,
+            room_.keys_by_row + d * keys_);
+      });
+    });
+  }
+
+  void add_dk_dv(int64_t query, int64_t count) const {
+    each_tile<T>(head_size_, [&](int64_t d, auto vectors) {
+      each_panel(keys_, [&](auto rows, int64_t r) {
+        key_tile<T, rows(), vectors()>(room_.dv + r * kRowStride<T> + d, sight_, query, key_ + r,
+                                       count, room_.p + r, room_.dout + d);
+      });
+      each_panel(keys_, [&](auto rows, int64_t r) {
+        key_tile<T, rows(), vectors()>(room_.dk + r * kRowStride<T> + d, sight_, query, key_ + r,
+                                       count, room_.ds + r, room_.queries + d);
+      });
+    });
+  }
+
+  void add_dmask(int64_t query_block, int64_t query, int64_t count, int64_t turn) const {
+    if (sizes_.mask_steps == 1) {
       for (int64_t r = 0; r < count; ++r) {
-        add_to(dmask + (q0 + r) * sizes.k_steps + key, room.ds + r * kStride, seen_by(r));
+        add_to(room_.mask_sum, room_.ds + r * kScoreStride<T>, seen(query + r));
       }
-      shared.mask_turns.pass(mask_piece + i);
+      return;
     }
-  }
-  if (dmask != nullptr && sizes.mask_steps == 1 && n > 0) {
-    shared.mask_turns.await(mask_piece, turn);
-    add_to(dmask + key, room.mask_sum, n);
-    shared.mask_turns.pass(mask_piece);
-  }
-  for (int64_t r = 0; r < stored; ++r) {
-    T *dk = arrays.dk + k_start + r * stride, *dv = arrays.dv + k_start + r * stride;
-    if (r < n) {
-      std::memcpy(dk, room.dk + r * kRowStride<T>, head_size * sizeof(T));
-      std::memcpy(dv, room.dv + r * kRowStride<T>, head_size * sizeof(T));
-    } else {
-      std::memset(dk, 0, head_size * sizeof(T));
-      std::memset(dv, 0, head_size * sizeof(T));
+    const int64_t piece = mask_piece(query_block);
+    shared_.mask_turns.await(piece, turn);
+    for (int64_t r = 0; r < count; ++r) {
+      add_to(dmask_row(query + r), room_.ds + r * kScoreStride<T>, seen(query + r));
     }
+    shared_.mask_turns.pass(piece);
   }
-}
+
+  // dk or dv of the block; keys past the length get zeros.
+  void write(T *to, const T *sums) const {
+    for (int64_t r = 0; r < keys_; ++r) {
+      std::memcpy(to + r * stride_, sums + r * kRowStride<T>, head_size_ * sizeof(T));
+    }
+    for (int64_t r = keys_; r < stored_; ++r)
+      std::memset(to + r * stride_, 0, head_size_ * sizeof(T));
+  }
+
+  const AttentionSizes<T> &sizes_;
+  const Arrays<T> &arrays_;
+  const Shared<T> &shared_;
+  const Room<T> &room_;
+  const Sight sight_;
+  const int64_t pair_, block_, key_, stride_, head_size_;
+  const int64_t stored_, keys_;  // keys of the block that exist, and that lie within the length
+  const int64_t q_start_, k_start_, matrix_;
+};
 
 template <class T>
 void backward(pnd_context *context, const AttentionSizes<T> &sizes, const Arrays<T> &arrays) {
@@ -281,7 +350,7 @@ void backward(pnd_context *context, const AttentionSizes<T> &sizes, const Arrays
   parallel(context, sizes.pairs() * tasks, [&](int64_t chunk, int worker) {
     const Room<T> room(Scratch(context, worker));
     for (int64_t block = chunk % tasks * blocks; block < (chunk % tasks + 1) * blocks; ++block) {
-      key_block(sizes, arrays, shared, room, chunk / tasks, block);
+      KeyBlock<T>(sizes, arrays, shared, room, chunk / tasks, block).run();
     }
   });
 }
