@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// rows: loops over the elements of one row with sums in 32 lanes, and sums over rows in chunks.
+#pragma once
+
+#include "map.h"
+
+// Calls each(j, vector of x, ...) for the vectors of a row of n elements, j a constant: the vector
+// of the 32 lanes that these elements belong to. Past the row's end stands `fill`; its terms must
+// be zeros.
+template <class T, class Each, class... X>
+PND_INLINE void over_lanes(int64_t n, T fill, Each &&each, const X *...x) {
+  constexpr int kVectors = Lanes<T>::kVectors;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    PND_UNROLL
+    for (int j = 0; j < kVectors; ++j) each(j, load(x + i + j * kWidth<T>)...);
+  }
+  PND_UNROLL
+  for (int j = 0; j < kVectors; ++j, i += kWidth<T>) {
+    if (i + kWidth<T> <= n) {
+      each(j, load(x + i)...);
+    } else if (i < n) {
+      each(j, load_first(x + i, n - i, fill)...);
+    }
+  }
+}
+
+// The same; each's results are the row y. Loads come before the store of the same elements.
+template <class T, class Each, class... X>
+PND_INLINE void map_lanes(T *y, int64_t n, T fill, Each &&each, const X *...x) {
+  constexpr int kVectors = Lanes<T>::kVectors;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    PND_UNROLL
+    for (int j = 0; j < kVectors; ++j) {
+      const int64_t at = i + j * kWidth<T>;
+      store(y + at, each(j, load(x + at)...));
+    }
+  }
+  PND_UNROLL
+  for (int j = 0; j < kVectors; ++j, i += kWidth<T>) {
+    if (i + kWidth<T> <= n) {
+      store(y + i, each(j, load(x + i)...));
+    } else if (i < n) {
+      store_first(y + i, each(j, load_first(x + i, n - i, fill)...), n - i);
+    }
+  }
+}
+
+// Sums over rows, `kSums` of them of cols elements each. Chunks of 64 rows are summed on all
+// threads, a group of them at a time, and then added chunk by chunk.
+constexpr int64_t kChunkRows = 64, kChunkGroup = 32;
+template <class T, int kSums>
+constexpr int64_t chunk_scratch(int64_t cols) {
+  return Scratch::bytes<T>(kChunkGroup * kSums * cols);
+}
+// body(first, last, partial): adds the rows [first, last) to partial [kSums * cols].
+template <int kSums, class T, class Body>
+inline void sum_chunks(pnd_context *context, T *const (&sums)[kSums], int64_t rows, int64_t cols,
+                       Body &&body) {
+  T *partials = Scratch(context, kShared).take<T>(kChunkGroup * kSums * cols);
+  for (T *sum : sums) std::fill_n(sum, cols, T{0});
+  const int64_t chunks = (rows + kChunkRows - 1) / kChunkRows;
+  for (int64_t start = 0; start < chunks; start += kChunkGroup) {
+    const int64_t group = std::min(kChunkGroup, chunks - start);
+    const int64_t serial = kSerialFormula / kChunkRows / cols;
+    parallel_ranges(context, group, serial, [&](int64_t g0, int64_t g1, int) {
+      for (int64_t g = g0; g < g1; ++g) {
+        T *partial = partials + g * kSums * cols;
+        std::fill_n(partial, kSums * cols, T{0});
+        const int64_t first = (start + g) * kChunkRows;
+        body(first, std::min(rows, first + kChunkRows), partial);
+      }
+    });
+    for (int64_t g = 0; g < group; ++g) {
+      for (int k = 0; k < kSums; ++k) {
+        const T *partial = partials + (g * kSums + k) * cols;
+        for (int64_t c = 0; c < cols; ++c) sums[k][c] += partial[c];
+      }
+    }
+  }
+}
