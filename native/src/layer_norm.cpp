@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// layer_norm: normalise each row, then scale and shift.
+// y[r,c] = (x[r,c] - mean[r]) rstd[r] gain[c] + bias[c],  rstd = 1 / sqrt(variance + eps)
+// With u = (x - mean) rstd and g = dy gain: dx = rstd (g - mean of g - u (mean of g u)),
+// dgain = sum over r of dy u,  dbias = sum over r of dy
+// Shapes   x, y, dx, dy [rows, cols]; gain, bias, dgain, dbias [cols]; mean, rstd [rows];
+//          row-major, contiguous, no aliasing
+// Method   two passes per row, corrected: m = sum x / n, then d = x - m with s = sum d and
+//          q = sum d^2; mean = m + s / n, where that is more than rounding, variance =
+//          (q - s^2 / n) / n; never E[x^2] - mean^2
+// Order    32 lanes, fixed fold; one thread per row. dgain, dbias: chunks of 64 rows, each upwards
+//          from 0, added chunk by chunk
+// Error    <= 2 x the plain loop; a constant row gives bias
+// Work     10 flops and 2 moves per element, backward 15 and 3, plus gain and bias
+// Source   Ba, Kiros, Hinton, arXiv:1607.06450, eq. 4; the correction: Chan, Golub, LeVeque, The
+//          American Statistician 37(3), 1983, eq. 1.7
+#include <limits>
+
+#include "rows.h"
+
+namespace {
+
+// (64 rounding errors)^2.
+template <class T>
+constexpr T kNoise = 4096 * std::numeric_limits<T>::epsilon() * std::numeric_limits<T>::epsilon();
+
+template <class T>
+void forward_row(T *y, T *mean, T *rstd, const T *x, const T *gain, const T *bias, int64_t cols,
+                 T eps) {
+  const T n = static_cast<T>(cols);
+  Lanes<T> sums;
+  over_lanes<T>(
+      cols, 0, [&](int j, Vec<T> v) { sums.v[j] += v; }, x);
+  const T near = sums.fold() / n;
+  const Vec<T> m = splat<T>(near);
+  Lanes<T> distances, squares;
+  over_lanes<T>(
+      cols, near,
+      [&](int j, Vec<T> v) {
+        const Vec<T> d = v - m;
+        distances.v[j] += d;
+        squares.v[j] = fma(d, d, squares.v[j]);
+      },
+      x);
+  // The correction is a sum with errors of its own: the mean takes it where it stands out of them.
+  const T s = distances.fold(), q = squares.fold(), off = s / n;
+  const T variance = (q - s * off) / n;
+  *mean = s * off > kNoise<T> * q ? near + off : near;
+  *rstd = 1 / root((variance < 0 ? 0 : variance) + eps);
+  const Vec<T> centre = splat<T>(*mean), scale = splat<T>(*rstd);
+  map_lanes<T>(
+      y, cols, 0,
+      [&](int, Vec<T> v, Vec<T> g, Vec<T> b) { return fma((v - centre) * scale, g, b); }, x, gain,
+      bias);
+}
+
+// dgain and dbias are the chunk's so far.
+template <class T>
+void backward_row(T *dx, T *dgain, T *dbias, const T *dy, const T *x, const T *gain, T mean, T rstd,
+                  int64_t cols) {
+  const Vec<T> centre = splat<T>(mean), scale = splat<T>(rstd);
+  Lanes<T> sums, dots;
+  over_lanes<T>(
+      cols, 0,
+      [&](int j, Vec<T> d, Vec<T> v, Vec<T> k) {
+        const Vec<T> g = d * k;
+        sums.v[j] += g;
+        dots.v[j] = fma(g, (v - centre) * scale, dots.v[j]);
+      },
+      dy, x, gain);
+  const T n = static_cast<T>(cols);
+  const Vec<T> level = splat<T>(sums.fold() / n), slope = splat<T>(dots.fold() / n);
+  map_lanes<T>(
+      dx, cols, 0,
+      [&](int, Vec<T> d, Vec<T> v, Vec<T> k) {
+        return fma(-((v - centre) * scale), slope, d * k - level) * scale;
+      },
+      dy, x, gain);
+  map_lanes<T>(
+      dgain, cols, 0,
+      [&](int, Vec<T> sum, Vec<T> d, Vec<T> v) { return fma(d, (v - centre) * scale, sum); }, dgain,
+      dy, x);
+  map_lanes<T>(
+      dbias, cols, 0, [&](int, Vec<T> sum, Vec<T> d) { return sum + d; }, dbias, dy);
+}
+
+}  // namespace
+
+int32_t pnd_layer_norm(pnd_context *context, int32_t dtype, void *y, void *mean, void *rstd,
+                       const void *x, const void *gain, const void *bias, int64_t rows,
+                       int64_t cols, double eps) {
+  Call call(context, "layer_norm");
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .require(eps >= 0, "eps = %g must not be negative", eps)
+      .output("y", y, {rows, cols})
+      .output("mean", mean, {rows})
+      .output("rstd", rstd, {rows})
+      .input("x", x, {rows, cols})
+      .input("gain", gain, {cols})
+      .input("bias", bias, {cols});
+  if (call.refused()) return call.status();
+  return by_type(dtype, [&](auto type) {
+    using T = decltype(type);
+    parallel_rows(context, rows, cols, kSerialMove, [&](int64_t first, int64_t last, int) {
+      for (int64_t r = first; r < last; ++r) {
+        forward_row(static_cast<T *>(y) + r * cols, static_cast<T *>(mean) + r,
+                    static_cast<T *>(rstd) + r, static_cast<const T *>(x) + r * cols,
+                    static_cast<const T *>(gain), static_cast<const T *>(bias), cols,
+                    static_cast<T>(eps));
+      }
+    });
+  });
+}
+
+int32_t pnd_layer_norm_backward(pnd_context *context, int32_t dtype, void *dx, void *dgain,
+                                void *dbias, const void *dy, const void *x, const void *gain,
+                                const void *mean, const void *rstd, int64_t rows, int64_t cols) {
+  Call call(context, "layer_norm_backward");
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .output("dx", dx, {rows, cols})
+      .output("dgain", dgain, {cols})
+      .output("dbias", dbias, {cols})
+      .input("dy", dy, {rows, cols})
+      .input("x", x, {rows, cols})
+      .input("gain", gain, {cols})
+      .input("mean", mean, {rows})
+      .input("rstd", rstd, {rows});
+  if (call.refused()) return call.status();
+  call.reserve(0, chunk_scratch<double, 2>(cols));
+  if (call.refused()) return call.status();
+  return by_type(dtype, [&](auto type) {
+    using T = decltype(type);
+    T *const sums[] = {static_cast<T *>(dgain), static_cast<T *>(dbias)};
+    sum_chunks(context, sums, rows, cols, [&](int64_t first, int64_t last, T *partial) {
+      for (int64_t r = first; r < last; ++r) {
+        backward_row(static_cast<T *>(dx) + r * cols, partial, partial + cols,
+                     static_cast<const T *>(dy) + r * cols, static_cast<const T *>(x) + r * cols,
+                     static_cast<const T *>(gain), static_cast<const T *>(mean)[r],
+                     static_cast<const T *>(rstd)[r], cols);
+      }
+    });
+  });
+}
