@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// rms_norm: divide each row by its root mean square, then scale.
+// y[r,c] = x[r,c] scale[r] gain[c],  scale[r] = 1 / sqrt(mean over c of x[r,c]^2 + eps)
+// With u = x scale and g = dy gain: dx = scale (g - u (mean of g u)),  dgain = sum over r of dy u
+// Shapes   x, y, dx, dy [rows, cols]; gain, dgain [cols]; scale [rows]; row-major, contiguous, no
+//          aliasing
+// Method   one pass for the squares, one for y; backward one for the product, one for dx and dgain
+// Order    32 lanes, fixed fold; one thread per row. dgain: chunks of 64 rows, each upwards from 0,
+//          added chunk by chunk
+// Error    <= 2 x the plain loop
+// Work     4 flops and 2 moves per element, backward 11 and 3, plus gain
+// Source   Zhang, Sennrich, arXiv:1910.07467, eq. 4
+#include "rows.h"
+
+namespace {
+
+template <class T>
+void forward_row(T *y, T *scale, const T *x, const T *gain, int64_t cols, T eps) {
+  Lanes<T> squares;
+  over_lanes<T>(
+      cols, 0, [&](int j, Vec<T> v) { squares.v[j] = fma(v, v, squares.v[j]); }, x);
+  *scale = 1 / root(squares.fold() / static_cast<T>(cols) + eps);
+  const Vec<T> s = splat<T>(*scale);
+  map_lanes<T>(
+      y, cols, 0, [&](int, Vec<T> v, Vec<T> g) { return v * s * g; }, x, gain);
+}
+
+// dgain is the chunk's so far.
+template <class T>
+void backward_row(T *dx, T *dgain, const T *dy, const T *x, const T *gain, T scale, int64_t cols) {
+  const Vec<T> s = splat<T>(scale);
+  Lanes<T> dots;
+  over_lanes<T>(
+      cols, 0,
+      [&](int j, Vec<T> d, Vec<T> v, Vec<T> k) { dots.v[j] = fma(d * k, v * s, dots.v[j]); }, dy, x,
+      gain);
+  const Vec<T> slope = splat<T>(dots.fold() / static_cast<T>(cols));
+  map_lanes<T>(
+      dx, cols, 0,
+      [&](int, Vec<T> d, Vec<T> v, Vec<T> k) { return fma(-(v * s), slope, d * k) * s; }, dy, x,
+      gain);
+  map_lanes<T>(
+      dgain, cols, 0, [&](int, Vec<T> sum, Vec<T> d, Vec<T> v) { return fma(d, v * s, sum); },
+      dgain, dy, x);
+}
+
+}  // namespace
+
+int32_t pnd_rms_norm(pnd_context *context, int32_t dtype, void *y, void *scale, const void *x,
+                     const void *gain, int64_t rows, int64_t cols, double eps) {
+  Call call(context, "rms_norm");
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .require(eps >= 0, "eps = %g must not be negative", eps)
+      .output("y", y, {rows, cols})
+      .output("scale", scale, {rows})
+      .input("x", x, {rows, cols})
+      .input("gain", gain, {cols});
+  if (call.refused()) return call.status();
+  return by_type(dtype, [&](auto type) {
+    using T = decltype(type);
+    parallel_rows(context, rows, cols, kSerialMove, [&](int64_t first, int64_t last, int) {
+      for (int64_t r = first; r < last; ++r) {
+        forward_row(static_cast<T *>(y) + r * cols, static_cast<T *>(scale) + r,
+                    static_cast<const T *>(x) + r * cols, static_cast<const T *>(gain), cols,
+                    static_cast<T>(eps));
+      }
+    });
+  });
+}
+
+int32_t pnd_rms_norm_backward(pnd_context *context, int32_t dtype, void *dx, void *dgain,
+                              const void *dy, const void *x, const void *gain, const void *scale,
+                              int64_t rows, int64_t cols) {
+  Call call(context, "rms_norm_backward");
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .output("dx", dx, {rows, cols})
+      .output("dgain", dgain, {cols})
+      .input("dy", dy, {rows, cols})
+      .input("x", x, {rows, cols})
+      .input("gain", gain, {cols})
+      .input("scale", scale, {rows});
+  if (call.refused()) return call.status();
+  call.reserve(0, chunk_scratch<double, 1>(cols));
+  if (call.refused()) return call.status();
+  return by_type(dtype, [&](auto type) {
+    using T = decltype(type);
+    T *const sums[] = {static_cast<T *>(dgain)};
+    sum_chunks(context, sums, rows, cols, [&](int64_t first, int64_t last, T *partial) {
+      for (int64_t r = first; r < last; ++r) {
+        backward_row(static_cast<T *>(dx) + r * cols, partial,
+                     static_cast<const T *>(dy) + r * cols, static_cast<const T *>(x) + r * cols,
+                     static_cast<const T *>(gain), static_cast<const T *>(scale)[r], cols);
+      }
+    });
+  });
+}
