@@ -197,12 +197,13 @@ T ulp_of(T x) {
 }
 
 // |got - exact| <= 2 x the largest error of the plain loop + one ULP of the largest value
-// (doubles: 1e-12 of the largest value); infinities and NaN in the same places.
+// (doubles: 1e-12 of the largest value); infinities and NaN in the same places. `largest` is given
+// where the values are differences of larger ones.
 template <class T>
 void expect_close(const std::vector<T> &got, const std::vector<long double> &exact,
-                  const std::vector<T> &plain) {
+                  const std::vector<T> &plain, long double largest = 0) {
   ASSERT_EQ(got.size(), exact.size());
-  long double largest = 0, error = 0;
+  long double error = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
     if (!std::isfinite(exact[i])) continue;
     largest = std::max(largest, std::abs(exact[i]));
