@@ -127,7 +127,7 @@ struct Array {
                    want, std::abs(got - want));
       }
     }
-    if (std::sqrt(distance) <= relative * std::sqrt(norm)) return "";
+    if (std::isinf(relative) || distance <= relative * relative * norm) return "";
     return say("is off by %.3g of its norm", std::sqrt(distance / norm));
   }
 
