@@ -9,4 +9,8 @@ module ponder.lab {
 
   opens ponder.lab to
       info.picocli;
+  opens ponder.lab.cities to
+      com.fasterxml.jackson.databind;
+  opens ponder.lab.paths to
+      com.fasterxml.jackson.databind;
 }

@@ -90,6 +90,12 @@ final class PathsCommand implements Callable<Integer> {
   private Double budget;
 
   @Option(
+      names = "--batch",
+      paramLabel = "N",
+      description = "paths in a training batch, a power of two up to 1024 (default: 64; quick: 16)")
+  private Integer batch;
+
+  @Option(
       names = "--seeds",
       paramLabel = "N",
       defaultValue = "1",
@@ -138,6 +144,8 @@ final class PathsCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     double flops = budget != null ? budget : quick ? 1.5e11 : 4e12;
     require(flops >= 1 && flops < 1e18, "--budget", flops, "between 1 and 1e18");
+    boolean isBatch = batch == null || (Integer.bitCount(batch) == 1 && batch <= 1024);
+    require(isBatch, "--batch", batch, "a power of two up to 1024");
     require(seeds >= 1, "--seeds", seeds, "at least 1");
     require(queries == null || queries >= 1, "--queries", queries, "at least 1");
     require(samples == null || samples >= 1, "--samples", samples, "at least 1");
@@ -157,6 +165,7 @@ final class PathsCommand implements Callable<Integer> {
             graph,
             split,
             (long) flops,
+            batch != null ? batch : quick ? 16 : 64,
             seeds,
             seed,
             queries != null ? queries : quick ? 100 : 500,

@@ -75,7 +75,7 @@ public record PathsResult(
 
   /** Writes the result as JSON, whole or not at all. */
   public void write(Path file) throws IOException {
-    Path draft = Files.createTempFile(file.toAbsolutePath().getParent(), "results", ".part");
+    Path draft = file.resolveSibling(file.getFileName() + ".part");
     try {
       new ObjectMapper()
           .enable(SerializationFeature.INDENT_OUTPUT)
