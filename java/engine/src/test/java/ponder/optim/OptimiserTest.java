@@ -146,6 +146,8 @@ class OptimiserTest {
       double[] before = parameters.get("p1").toDoubles();
       run(new AdamW(0.9, 0.97, 1e-6, 0), parameters, state, DType.F32, 1);
       float[] after = parameters.get("p1").toFloats();
+      double[] first = state.get("first.p1").toDoubles();
+      double[] second = state.get("second.p1").toDoubles();
       float[] gradient = Key.of(99).split("p1").split(0).normalFloats(before.length);
       float rate = (float) rate(0);
       for (int i = 0; i < after.length; i++) {
@@ -153,6 +155,9 @@ class OptimiserTest {
         double expected = before[i] - rate * (gradient[i] / (Math.abs(gradient[i]) + 1e-6));
         double limit = 2 * Math.ulp((float) Math.max(Math.abs(before[i]), Math.abs(expected)));
         assertTrue(Math.abs(after[i] - expected) <= limit, i + ": " + after[i] + " " + expected);
+        double g = gradient[i];
+        assertEquals(0.1 * g, first[i], 2 * Math.ulp((float) g));
+        assertEquals(0.03 * g * g, second[i], 2 * Math.ulp((float) (g * g)));
       }
     }
   }
