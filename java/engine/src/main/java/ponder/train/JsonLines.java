@@ -7,10 +7,14 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Locale;
 
-/** Writes one line of JSON per training step; every line is complete when the step's call ends. */
+/**
+ * Writes one line of JSON for every training step; it is complete when the step's call ends. Its
+ * fields are those of {@link Progress.Step} and the run's name; {@code validation} stands where one
+ * was measured. Numbers are exact; only {@code seconds} differs from run to run.
+ */
 public final class JsonLines implements Progress, Closeable {
+  private final Path file;
   private final BufferedWriter writer;
   private final String run;
 
@@ -20,34 +24,38 @@ public final class JsonLines implements Progress, Closeable {
    * @param run the name of the run, in every line
    */
   public JsonLines(Path file, String run) throws IOException {
+    this.file = file;
     this.writer = Files.newBufferedWriter(file);
     this.run = run;
   }
 
   @Override
   public void after(Step step) {
-    String validation =
-        step.validated()
-            ? String.format(Locale.ROOT, ",\"validation\":%.6f", step.validation())
-            : "";
+    StringBuilder line = new StringBuilder("{\"run\":").append(Json.quoted(run));
+    append(line, "step", step.step());
+    append(line, "flops", step.flops());
+    append(line, "budget", step.budget());
+    append(line, "loss", step.loss());
+    append(line, "norm", step.norm());
+    append(line, "rate", step.rate());
+    if (step.validated()) {
+      append(line, "validation", step.validation());
+    }
+    append(line, "seconds", step.seconds());
     try {
-      writer.write(
-          String.format(
-              Locale.ROOT,
-              "{\"run\":\"%s\",\"step\":%d,\"flops\":%d,\"loss\":%.6f,\"norm\":%.5g,"
-                  + "\"rate\":%.5g%s,\"seconds\":%.3f}%n",
-              run,
-              step.step(),
-              step.flops(),
-              step.loss(),
-              step.norm(),
-              step.rate(),
-              validation,
-              step.seconds()));
+      writer.write(line.append("}\n").toString());
       writer.flush();
     } catch (IOException e) {
-      throw new UncheckedIOException(e);
+      throw new UncheckedIOException(file + ": " + e.getMessage(), e);
     }
+  }
+
+  private static void append(StringBuilder line, String name, long value) {
+    line.append(",\"").append(name).append("\":").append(value);
+  }
+
+  private static void append(StringBuilder line, String name, double value) {
+    line.append(",\"").append(name).append("\":").append(Json.number(value));
   }
 
   @Override
