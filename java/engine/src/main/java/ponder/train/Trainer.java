@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.train;
 
-import ponder.DType;
 import ponder.Device;
 import ponder.Gradient;
 import ponder.Scope;
@@ -19,7 +18,8 @@ import ponder.optim.Optimiser;
  *
  * @param optimiser moves the parameters
  * @param schedule the step size over the budget
- * @param clip the largest norm of the whole gradient; a larger one is scaled down to it
+ * @param clip the largest norm of the whole gradient; a larger one is scaled down to it; infinity
+ *     for none
  * @param validations how often the validation loss is measured, the end included
  */
 public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int validations) {
@@ -55,25 +55,31 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
   /**
    * Runs steps until the budget is spent.
    *
-   * @param parameters what is trained
+   * @param parameters what is trained; if the run fails they are as the last whole step left them
    * @param objective the loss
-   * @param flops the training FLOPs that may be spent; the step that passes them is the last
+   * @param flops the training FLOPs that may be spent, at least 1; the step that reaches them is
+   *     the last
    * @param progress hears of every step
    * @throws ArithmeticException if a loss or a gradient is not a finite number
    */
   public Outcome run(Store parameters, Objective objective, long flops, Progress progress) {
+    if (flops < 1) {
+      throw new IllegalArgumentException("trainer: flops is " + flops + ", must be at least 1");
+    }
+    if (parameters.names().isEmpty()) {
+      throw new IllegalArgumentException("trainer: the store holds no parameters");
+    }
     Device device = parameters.device();
     long began = System.nanoTime();
     Work spent = Work.NONE;
     Work validating = Work.NONE;
     long step = 0;
+    long validated = 0;
     long bestStep = 0;
     double best = Double.POSITIVE_INFINITY;
     try (Store state = device.store();
         Store kept = device.store()) {
       optimiser.prepare(parameters, state);
-      copy(parameters, kept);
-      int validated = 0;
       while (spent.flops() < flops) {
         double rate = schedule.rate((double) spent.flops() / flops);
         Work before = device.meter().total();
@@ -81,12 +87,11 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
         spent = spent.plus(device.meter().since(before));
         step++;
         double validation = Double.NaN;
-        if ((double) spent.flops() / flops * validations >= validated + 1) {
-          validated = (int) Math.min(validations, spent.flops() * (double) validations / flops);
+        long due = due(spent.flops(), flops);
+        if (due > validated) {
+          validated = due;
           before = device.meter().total();
-          try (Scope scope = device.openUnrecorded()) {
-            validation = objective.validation(scope);
-          }
+          validation = validate(device, objective, step);
           validating = validating.plus(device.meter().since(before));
           if (validation < best) {
             best = validation;
@@ -110,6 +115,23 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
     return new Outcome(step, spent, validating, bestStep, best, secondsSince(began));
   }
 
+  /** Returns how many validations are due once so much is spent; at the end all of them. */
+  private long due(long spent, long flops) {
+    return spent >= flops ? validations : (long) ((double) spent / flops * validations);
+  }
+
+  private static double validate(Device device, Objective objective, long step) {
+    try (Scope scope = device.openUnrecorded()) {
+      double validation = objective.validation(scope);
+      if (!Double.isFinite(validation)) {
+        throw new ArithmeticException(
+            "training: after step " + step + " the validation loss is " + validation);
+      }
+      return validation;
+    }
+  }
+
+  /** What a step measured before it moved the parameters. */
   private record Measured(double loss, double norm) {}
 
   private Measured step(
@@ -122,17 +144,17 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
       for (int i = 1; i < gradients.length; i++) {
         square = square.add(SquareSum.squareSum(gradients[i]));
       }
-      // scale = min(1, clip / norm), written with maximum.
-      Tensor one = scope.full(DType.F32, square.shape(), -1);
-      Tensor scale = square.power(-0.5).scale(-clip).maximum(one).neg();
       double value = loss.item();
       double norm = Math.sqrt(square.item());
       if (!Double.isFinite(value) || !Double.isFinite(norm)) {
         throw new ArithmeticException(
-            "training: step " + step + " has loss " + value + " and gradient norm " + norm);
+            "training: step " + (step + 1) + " has loss " + value + " and gradient norm " + norm);
       }
-      optimiser.step(
-          parameters, state, gradients, scope.tensor(Shape.of(1), (float) rate), scale.reshape(1));
+      // min(1, clip / norm), written with maximum; a norm of 0 gives 1.
+      Shape one = Shape.of(1);
+      Tensor least = scope.full(square.dtype(), one, -1);
+      Tensor scale = square.reshape(one).power(-0.5).scale(-clip).maximum(least).neg();
+      optimiser.step(parameters, state, gradients, scope.full(square.dtype(), one, rate), scale);
       return new Measured(value, norm);
     }
   }
