@@ -196,12 +196,12 @@ T ulp_of(T x) {
   return std::nextafter(x, std::numeric_limits<T>::infinity()) - x;
 }
 
-// |got - exact| <= 2 x the largest error of the plain loop + one ULP of the largest value
-// (doubles: 1e-12 of the largest value); infinities and NaN in the same places. `largest` is given
-// where the values are differences of larger ones.
+// |got - exact| <= 2 (or `times`) x the largest error of the plain loop + one ULP of the largest
+// value (doubles: 1e-12 of the largest value); infinities and NaN in the same places. `largest` is
+// given where the values are differences of larger ones.
 template <class T>
 void expect_close(const std::vector<T> &got, const std::vector<long double> &exact,
-                  const std::vector<T> &plain, long double largest = 0) {
+                  const std::vector<T> &plain, long double largest = 0, int times = 2) {
   ASSERT_EQ(got.size(), exact.size());
   long double error = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
@@ -209,8 +209,9 @@ void expect_close(const std::vector<T> &got, const std::vector<long double> &exa
     largest = std::max(largest, std::abs(exact[i]));
     if (std::isfinite(plain[i])) error = std::max(error, std::abs(plain[i] - exact[i]));
   }
-  const long double limit =
-      std::is_same_v<T, double> ? 1e-12L * largest : 2 * error + ulp_of(static_cast<T>(largest));
+  const long double limit = std::is_same_v<T, double>
+                                ? 1e-12L * largest
+                                : times * error + ulp_of(static_cast<T>(largest));
   for (size_t i = 0; i < exact.size(); ++i) {
     if (std::isnan(exact[i]) && std::isnan(got[i])) continue;
     if (static_cast<T>(exact[i]) == got[i]) continue;

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "machines.h"
+
+namespace {
+
+template <class T>
+class Attention : public testing::Test {};
+TYPED_TEST_SUITE(Attention, FloatTypes);
+
+template <class T>
+constexpr T kInfinity = std::numeric_limits<T>::infinity();
+
+struct Shape {
+  int64_t batch, heads, q_steps, k_steps, head_size;
+  int mask = -1;  // 1: full batch axis, 2: full head axis, 4: full query axis; -1: none
+  bool lengths = false, causal = false;
+
+  int64_t mask_batch() const { return mask >= 0 && (mask & 1) ? batch : 1; }
+  int64_t mask_heads() const { return mask >= 0 && (mask & 2) ? heads : 1; }
+  int64_t mask_steps() const { return mask >= 0 && (mask & 4) ? q_steps : 1; }
+  int64_t query_size() const { return batch * q_steps * heads * head_size; }
+  int64_t key_size() const { return batch * k_steps * heads * head_size; }
+  int64_t rows() const { return batch * heads * q_steps; }
+  int64_t mask_size() const { return mask_batch() * mask_heads() * mask_steps() * k_steps; }
+  double scale() const { return 1 / std::sqrt(static_cast<double>(head_size)); }
+  int64_t query(int64_t b, int64_t i, int64_t h) const {
+    return ((b * q_steps + i) * heads + h) * head_size;
+  }
+  int64_t key(int64_t b, int64_t j, int64_t h) const {
+    return ((b * k_steps + j) * heads + h) * head_size;
+  }
+  int64_t row(int64_t b, int64_t h, int64_t i) const { return (b * heads + h) * q_steps + i; }
+  int64_t mask_at(int64_t b, int64_t h, int64_t i, int64_t j) const {
+    const int64_t matrix = (mask_batch() == 1 ? 0 : b) * mask_heads() + (mask_heads() == 1 ? 0 : h);
+    return (matrix * mask_steps() + (mask_steps() == 1 ? 0 : i)) * k_steps + j;
+  }
+};
+
+std::ostream &operator<<(std::ostream &out, const Shape &s) {
+  return out << "batch " << s.batch << " heads " << s.heads << " steps " << s.q_steps << " "
+             << s.k_steps << " head_size " << s.head_size << " mask " << s.mask << " lengths "
+             << s.lengths << " causal " << s.causal;
+}
+
+template <class T>
+struct Inputs {
+  std::vector<T> q, k, v, mask, dout;
+  std::vector<int32_t> lengths;
+
+  explicit Inputs(const Shape &s)
+      : q(random_data<T>(s.query_size(), 1)),
+        k(random_data<T>(s.key_size(), 2)),
+        v(random_data<T>(s.key_size(), 3)),
+        dout(random_data<T>(s.query_size(), 4)) {
+    if (s.mask >= 0) {
+      mask = random_data<T>(s.mask_size(), 5);
+      for (size_t i = 2; i < mask.size(); i += 5) mask[i] = -kInfinity<T>;
+    }
+    // Nothing, something and all of the keys, in turn.
+    for (int64_t b = 0; s.lengths && b < s.batch; ++b) {
+      lengths.push_back(static_cast<int32_t>(b % 3 * s.k_steps / 2));
+    }
+  }
+  const T *mask_or_null() const { return mask.empty() ? nullptr : mask.data(); }
+  const int32_t *lengths_or_null() const { return lengths.empty() ? nullptr : lengths.data(); }
+  bool sees(const Shape &s, int64_t b, int64_t i, int64_t j) const {
+    return (lengths.empty() || j < lengths[b]) && (!s.causal || j <= i + s.k_steps - s.q_steps);
+  }
+};
+
+template <class R>
+struct Results {
+  std::vector<R> out, lse, dq, dk, dv, dmask;
+};
+
+template <class T>
+Results<T> forward(const Shape &s, const Inputs<T> &in) {
+  auto outputs =
+      outputs_of<T>({s.query_size(), s.rows()}, [&](const Machine &m, std::vector<T *> to) {
+        return PND_ON(m, pnd_attention, type_of<T>(), to[0], to[1], in.q.data(), in.k.data(),
+                      in.v.data(), in.mask_or_null(), in.lengths_or_null(), s.batch, s.heads,
+                      s.q_steps, s.k_steps, s.head_size, s.mask_batch(), s.mask_heads(),
+                      s.mask_steps(), s.scale(), s.causal);
+      });
+  return {outputs[0], outputs[1], {}, {}, {}, {}};
+}
+
+template <class T>
+void backward(const Shape &s, const Inputs<T> &in, Results<T> &results) {
+  auto outputs = outputs_of<T>(
+      {s.query_size(), s.key_size(), s.key_size(), s.mask_size()},
+      [&](const Machine &m, std::vector<T *> to) {
+        return PND_ON(m, pnd_attention_backward, type_of<T>(), to[0], to[1], to[2], to[3],
+                      in.dout.data(), in.q.data(), in.k.data(), in.v.data(), in.mask_or_null(),
+                      in.lengths_or_null(), results.out.data(), results.lse.data(), s.batch,
+                      s.heads, s.q_steps, s.k_steps, s.head_size, s.mask_batch(), s.mask_heads(),
+                      s.mask_steps(), s.scale(), s.causal);
+      });
+  results.dq = outputs[0];
+  results.dk = outputs[1];
+  results.dv = outputs[2];
+  results.dmask = outputs[3];
+}
+
+// The header's formula, loop by loop, computed in R.
+template <class R, class T>
+Results<R> plain(const Shape &s, const Inputs<T> &in) {
+  Results<R> r{std::vector<R>(s.query_size()), std::vector<R>(s.rows()),
+               std::vector<R>(s.query_size()), std::vector<R>(s.key_size()),
+               std::vector<R>(s.key_size()),   std::vector<R>(s.mask_size())};
+  const R scale = static_cast<R>(s.scale());
+  std::vector<R> p(s.k_steps), dp(s.k_steps);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      for (int64_t i = 0; i < s.q_steps; ++i) {
+        R largest = -kInfinity<R>, sum = 0, delta = 0;
+        const int64_t qi = s.query(b, i, h);
+        for (int64_t j = 0; j < s.k_steps; ++j) {
+          p[j] = -kInfinity<R>;
+          if (!in.sees(s, b, i, j)) continue;
+          R dot = 0;
+          for (int64_t d = 0; d < s.head_size; ++d) {
+            dot += static_cast<R>(in.q[qi + d]) * in.k[s.key(b, j, h) + d];
+          }
+          p[j] = dot * scale + (s.mask < 0 ? R{0} : in.mask[s.mask_at(b, h, i, j)]);
+          largest = std::max(largest, p[j]);
+        }
+        if (largest == -kInfinity<R>) {
+          r.lse[s.row(b, h, i)] = largest;
+          continue;
+        }
+        for (R &x : p) sum += x = std::exp(x - largest);
+        r.lse[s.row(b, h, i)] = largest + std::log(sum);
+        for (int64_t j = 0; j < s.k_steps; ++j) {
+          p[j] /= sum;
+          dp[j] = 0;
+          if (!in.sees(s, b, i, j)) continue;
+          for (int64_t d = 0; d < s.head_size; ++d) {
+            r.out[qi + d] += p[j] * in.v[s.key(b, j, h) + d];
+            dp[j] += static_cast<R>(in.dout[qi + d]) * in.v[s.key(b, j, h) + d];
+          }
+        }
+        for (int64_t d = 0; d < s.head_size; ++d) delta += in.dout[qi + d] * r.out[qi + d];
+        for (int64_t j = 0; j < s.k_steps; ++j) {
+          if (!in.sees(s, b, i, j)) continue;
+          const R ds = p[j] * (dp[j] - delta);
+          r.dmask[s.mask_at(b, h, i, j)] += ds;
+          for (int64_t d = 0; d < s.head_size; ++d) {
+            r.dq[qi + d] += ds * scale * in.k[s.key(b, j, h) + d];
+            r.dk[s.key(b, j, h) + d] += ds * scale * in.q[qi + d];
+            r.dv[s.key(b, j, h) + d] += p[j] * in.dout[qi + d];
+          }
+        }
+      }
+    }
+  }
+  return r;
+}
+
+// All mask shapes with all kinds of sight, and sizes around tiles, blocks and threads.
+std::vector<Shape> shapes() {
+  std::vector<Shape> all = {{1, 1, 3, 3, 1},    {1, 1, 7, 17, 7},    {2, 3, 33, 17, 8},
+                            {1, 2, 17, 33, 32}, {1, 1, 301, 301, 7}, {4, 2, 1, 301, 64},
+                            {1, 1, 301, 3, 80}, {1, 2, 33, 301, 80}, {5, 1, 33, 33, 64},
+                            {1, 1, 8, 16, 256}, {1, 3, 130, 7, 33}};
+  const size_t sizes = all.size();
+  for (size_t i = 0; i < sizes; ++i) {
+    Shape shape = all[i];
+    shape.causal = true;
+    all.push_back(shape);
+  }
+  for (int mask = 0; mask < 8; ++mask) {
+    for (bool lengths : {false, true}) {
+      all.push_back({3, 2, 17, 33, 8, mask, lengths, false});
+      all.push_back({3, 2, 33, 17, 7, mask, lengths, true});
+      all.push_back({4, 1, 7, 301, 16, mask, lengths, true});
+    }
+    all.push_back({1, 2, 301, 140, 8, mask, false, true});
+  }
+  return all;
+}
+
+TYPED_TEST(Attention, matchesItsFormula) {
+  using T = TypeParam;
+  for (const Shape &s : shapes()) {
+    SCOPED_TRACE(testing::Message() << s);
+    const Inputs<T> in(s);
+    Results<T> got = forward<T>(s, in);
+    backward<T>(s, in, got);
+    const auto exact = plain<long double>(s, in);
+    const auto naive = plain<T>(s, in);
+    expect_close(got.out, exact.out, naive.out);
+    expect_close(got.lse, exact.lse, naive.lse);
+    expect_close(got.dq, exact.dq, naive.dq, 0, 3);
+    expect_close(got.dk, exact.dk, naive.dk, 0, 3);
+    expect_close(got.dv, exact.dv, naive.dv, 0, 3);
+    expect_close(got.dmask, exact.dmask, naive.dmask, 0, 3);
+    if (this->HasFailure()) return;
+  }
+}
+
+TYPED_TEST(Attention, aQueryOfASequenceIsAQueryAlone) {
+  using T = TypeParam;
+  const Shape whole{1, 2, 301, 301, 32, -1, false, true}, alone{1, 2, 1, 0, 32, -1, false, true};
+  const Inputs<T> in(whole);
+  const auto all = forward<T>(whole, in);
+  for (int64_t i : {0, 6, 31, 32, 255, 256, 300}) {
+    Shape s = alone;
+    s.k_steps = i + 1;
+    Inputs<T> part(s);
+    std::copy_n(in.q.begin() + whole.query(0, i, 0), s.query_size(), part.q.begin());
+    std::copy_n(in.k.begin(), s.key_size(), part.k.begin());
+    std::copy_n(in.v.begin(), s.key_size(), part.v.begin());
+    const auto one = forward<T>(s, part);
+    const auto at = all.out.begin() + whole.query(0, i, 0);
+    SCOPED_TRACE(i);
+    expect_equal(one.out, std::vector<T>(at, at + s.query_size()));
+    expect_equal(one.lse, {all.lse[whole.row(0, 0, i)], all.lse[whole.row(0, 1, i)]});
+  }
+}
+
+TYPED_TEST(Attention, neverTouchesWhatAQueryDoesNotSee) {
+  using T = TypeParam;
+  for (bool causal : {false, true}) {
+    const Shape s{3, 2, 33, 45, 16, -1, true, causal};
+    const Inputs<T> clean(s);
+    Inputs<T> in = clean;
+    for (int64_t b = 0; b < s.batch; ++b) {
+      for (int64_t j = in.lengths[b]; j < s.k_steps; ++j) {
+        std::fill_n(in.k.begin() + s.key(b, j, 0), s.heads * s.head_size, std::nan(""));
+        std::fill_n(in.v.begin() + s.key(b, j, 0), s.heads * s.head_size, kInfinity<T>);
+      }
+    }
+    Results<T> want = forward<T>(s, clean), got = forward<T>(s, in);
+    backward<T>(s, clean, want);
+    backward<T>(s, in, got);
+    expect_equal(got.out, want.out);
+    expect_equal(got.lse, want.lse);
+    expect_equal(got.dq, want.dq);
+    expect_equal(got.dk, want.dk);
+    expect_equal(got.dv, want.dv);
+    expect_equal(got.dmask, want.dmask);
+  }
+  // The last key of a causal pass: only the last query may know it.
+  const Shape s{1, 1, 40, 40, 16, -1, false, true};
+  const Inputs<T> clean(s);
+  Inputs<T> in = clean;
+  std::fill_n(in.k.begin() + s.key(0, 39, 0), s.head_size, std::nan(""));
+  std::fill_n(in.v.begin() + s.key(0, 39, 0), s.head_size, kInfinity<T>);
+  Results<T> want = forward<T>(s, clean), got = forward<T>(s, in);
+  want.out.resize(39 * s.head_size);
+  EXPECT_TRUE(std::isnan(got.out.back()));
+  got.out.resize(39 * s.head_size);
+  expect_equal(got.out, want.out);
+  // And the first query's gradient: only the first key may know it.
+  in = clean;
+  std::fill_n(in.dout.begin(), s.head_size, std::nan(""));
+  want = forward<T>(s, clean);
+  got = want;
+  backward<T>(s, clean, want);
+  backward<T>(s, in, got);
+  EXPECT_TRUE(std::isnan(got.dv[0]));
+  expect_equal(std::vector<T>(got.dk.begin() + s.head_size, got.dk.end()),
+               std::vector<T>(want.dk.begin() + s.head_size, want.dk.end()));
+  expect_equal(std::vector<T>(got.dv.begin() + s.head_size, got.dv.end()),
+               std::vector<T>(want.dv.begin() + s.head_size, want.dv.end()));
+}
+
+TYPED_TEST(Attention, aQueryWithoutKeysGivesZeros) {
+  using T = TypeParam;
+  // Masks of -infinity in the first head; no length in the first sequence; no sight before the
+  // third query.
+  Shape masked{1, 2, 9, 17, 8, 2, false, false}, empty{2, 1, 9, 17, 8, -1, true, false};
+  Shape blind{1, 1, 9, 7, 8, -1, false, true};
+  for (const Shape &s : {masked, empty, blind}) {
+    SCOPED_TRACE(testing::Message() << s);
+    Inputs<T> in(s);
+    if (s.mask >= 0) std::fill_n(in.mask.begin(), s.k_steps, -kInfinity<T>);
+    Results<T> got = forward<T>(s, in);
+    backward<T>(s, in, got);
+    const int64_t rows = s.causal ? 2 : s.q_steps;
+    for (int64_t i = 0; i < rows; ++i) {
+      EXPECT_EQ(got.lse[s.row(0, 0, i)], -kInfinity<T>);
+      for (int64_t d = 0; d < s.head_size; ++d) {
+        EXPECT_EQ(got.out[s.query(0, i, 0) + d], 0);
+        EXPECT_EQ(got.dq[s.query(0, i, 0) + d], 0);
+      }
+    }
+    for (T x : got.dk) EXPECT_TRUE(std::isfinite(x));
+    for (T x : got.dv) EXPECT_TRUE(std::isfinite(x));
+    for (T x : got.dmask) EXPECT_TRUE(std::isfinite(x));
+  }
+}
+
+TYPED_TEST(Attention, slopesOfARowSumToZero) {
+  using T = TypeParam;
+  const Shape s{2, 2, 33, 301, 64, 7, true, true};
+  const Inputs<T> in(s);
+  Results<T> got = forward<T>(s, in);
+  backward<T>(s, in, got);
+  for (int64_t row = 0; row < s.rows(); ++row) {
+    double sum = 0, size = 0;
+    for (int64_t j = 0; j < s.k_steps; ++j) {
+      sum += got.dmask[row * s.k_steps + j];
+      size += std::abs(got.dmask[row * s.k_steps + j]);
+    }
+    EXPECT_LE(std::abs(sum), (std::is_same_v<T, float> ? 1e-5 : 1e-13) * size);
+  }
+}
+
+TYPED_TEST(Attention, aMasksBroadcastAxesAreSummedInTheOrderOfTheHeader) {
+  using T = TypeParam;
+  const Shape full{3, 3, 33, 301, 8, 7, true, false};
+  for (int mask = 0; mask < 7; ++mask) {
+    Shape s = full;
+    s.mask = mask;
+    const Inputs<T> in(s);
+    Inputs<T> wide(full);
+    for (int64_t b = 0; b < s.batch; ++b) {
+      for (int64_t h = 0; h < s.heads; ++h) {
+        for (int64_t i = 0; i < s.q_steps; ++i) {
+          for (int64_t j = 0; j < s.k_steps; ++j) {
+            wide.mask[full.mask_at(b, h, i, j)] = in.mask[s.mask_at(b, h, i, j)];
+          }
+        }
+      }
+    }
+    Results<T> narrow = forward<T>(s, in), whole = forward<T>(full, wide);
+    expect_equal(narrow.out, whole.out);
+    backward<T>(s, in, narrow);
+    backward<T>(full, wide, whole);
+    std::vector<T> want(s.mask_size());
+    for (int64_t b = 0; b < s.batch; ++b) {
+      for (int64_t h = 0; h < s.heads; ++h) {
+        std::vector<T> head(s.mask_steps() * s.k_steps);
+        for (int64_t i = 0; i < s.q_steps; ++i) {
+          for (int64_t j = 0; j < s.k_steps; ++j) {
+            head[(s.mask_steps() == 1 ? 0 : i) * s.k_steps + j] +=
+                whole.dmask[full.mask_at(b, h, i, j)];
+          }
+        }
+        for (size_t i = 0; i < head.size(); ++i) want[s.mask_at(b, h, 0, 0) + i] += head[i];
+      }
+    }
+    SCOPED_TRACE(mask);
+    expect_equal(narrow.dmask, want);
+  }
+}
+
+TYPED_TEST(Attention, survivesScoresThatExpCannotHold) {
+  using T = TypeParam;
+  const Shape s{1, 1, 7, 301, 8, 4, false, false};
+  Inputs<T> in(s);
+  for (size_t i = 0; i < in.mask.size(); ++i) {
+    if (std::isfinite(in.mask[i])) in.mask[i] *= 1000;
+  }
+  Results<T> got = forward<T>(s, in);
+  backward<T>(s, in, got);
+  const auto exact = plain<long double>(s, in);
+  const auto naive = plain<T>(s, in);
+  expect_close(got.out, exact.out, naive.out);
+  expect_close(got.lse, exact.lse, naive.lse);
+  expect_close(got.dv, exact.dv, naive.dv, 0, 3);
+}
+
+TEST(Attention, refusesBadArguments) {
+  const Machine &m = machines()[0];
+  std::vector<float> out(64), lse(64), q(64), k(64), v(64), mask(64);
+  std::vector<int32_t> lengths = {3, -1};
+  const auto call = [&](float *to, const int32_t *seen, int64_t head_size, int64_t mask_batch,
+                        int64_t mask_steps, int32_t causal) {
+    return pnd_attention(m.context, PND_F32, to, lse.data(), q.data(), k.data(), v.data(),
+                         mask.data(), seen, 2, 2, 2, 4, head_size, mask_batch, 1, mask_steps, 1.0,
+                         causal);
+  };
+  EXPECT_EQ(PND_OK, call(out.data(), nullptr, 2, 2, 2, 1));
+  expect_refused(call(out.data(), nullptr, 257, 1, 1, 0), m, "head_size = 257");
+  expect_refused(call(out.data(), nullptr, 2, 3, 1, 0), m, "mask_batch = 3 must be 1 or 2");
+  expect_refused(call(out.data(), nullptr, 2, 1, 4, 0), m, "mask_steps = 4 must be 1 or 2");
+  expect_refused(call(out.data(), nullptr, 2, 1, 1, 2), m, "causal = 2");
+  expect_refused(call(out.data(), lengths.data(), 2, 1, 1, 0), m, "lengths[1] = -1");
+  expect_refused(call(q.data(), nullptr, 2, 1, 1, 0), m, "q overlaps out");
+}
+
+}  // namespace

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "machines.h"
+
+namespace {
+
+template <class T>
+class Gru : public testing::Test {};
+TYPED_TEST_SUITE(Gru, FloatTypes);
+
+struct Shape {
+  int64_t batch, steps, width;
+};
+
+// Around the tiles, the panels of units and the depth (256).
+constexpr Shape kShapes[] = {{1, 1, 1},   {1, 7, 33},  {3, 3, 7},    {2, 17, 17},
+                             {7, 3, 64},  {17, 2, 33}, {5, 3, 300},  {1, 2, 301},
+                             {33, 3, 16}, {70, 2, 8},  {4, 100, 12}, {13, 33, 20}};
+
+template <class T>
+struct Inputs {
+  std::vector<T> x, weight, bias, initial, dhidden;
+
+  explicit Inputs(const Shape &s)
+      : x(random_data<T>(s.batch * s.steps * 3 * s.width, 1)),
+        weight(random_data<T>(3 * s.width * s.width, 2)),
+        bias(random_data<T>(3 * s.width, 3)),
+        initial(random_data<T>(s.batch * s.width, 4)),
+        dhidden(random_data<T>(s.batch * s.steps * s.width, 5)) {
+    for (T &w : weight) w /= std::sqrt(static_cast<T>(s.width));
+  }
+};
+
+// hidden and gates.
+template <class T>
+std::vector<std::vector<T>> forward(const Shape &s, const Inputs<T> &in) {
+  const int64_t n = s.batch * s.steps * s.width;
+  return outputs_of<T>({n, 4 * n}, [&](const Machine &m, std::vector<T *> to) {
+    return PND_ON(m, pnd_gru, type_of<T>(), to[0], to[1], in.x.data(), in.weight.data(),
+                  in.bias.data(), in.initial.data(), s.batch, s.steps, s.width);
+  });
+}
+
+// dx, dweight, dbias, dinitial.
+template <class T>
+std::vector<std::vector<T>> backward(const Shape &s, const Inputs<T> &in,
+                                     const std::vector<std::vector<T>> &states) {
+  const int64_t n = s.batch * s.steps * s.width;
+  return outputs_of<T>({3 * n, 3 * s.width * s.width, 3 * s.width, s.batch * s.width},
+                       [&](const Machine &m, std::vector<T *> to) {
+                         return PND_ON(m, pnd_gru_backward, type_of<T>(), to[0], to[1], to[2],
+                                       to[3], in.dhidden.data(), in.weight.data(),
+                                       in.initial.data(), states[0].data(), states[1].data(),
+                                       s.batch, s.steps, s.width);
+                       });
+}
+
+// hidden, gates, dx, dweight, dbias, dinitial by the header's formula in long double.
+template <class T>
+std::vector<std::vector<long double>> plain(const Shape &s, const Inputs<T> &in) {
+  using R = long double;
+  const int64_t w = s.width, n = s.batch * s.steps * w;
+  std::vector<R> hidden(n), gates(4 * n), dx(3 * n), dweight(3 * w * w), dbias(3 * w);
+  std::vector<R> dinitial(s.batch * w);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    const auto before = [&](int64_t t, int64_t i) {
+      return t == 0 ? static_cast<R>(in.initial[b * w + i]) : hidden[(b * s.steps + t - 1) * w + i];
+    };
+    for (int64_t t = 0; t < s.steps; ++t) {
+      const int64_t at = b * s.steps + t;
+      for (int64_t i = 0; i < w; ++i) {
+        R sum[3];
+        for (int64_t g = 0; g < 3; ++g) {
+          sum[g] = in.bias[g * w + i];
+          for (int64_t k = 0; k < w; ++k) sum[g] += in.weight[(g * w + i) * w + k] * before(t, k);
+        }
+        const R r = 1 / (1 + std::exp(-(in.x[(at * 3 + 0) * w + i] + sum[0])));
+        const R z = 1 / (1 + std::exp(-(in.x[(at * 3 + 1) * w + i] + sum[1])));
+        const R m = std::tanh(in.x[(at * 3 + 2) * w + i] + r * sum[2]);
+        const R gate[4] = {r, z, m, sum[2]};
+        for (int g = 0; g < 4; ++g) gates[(at * 4 + g) * w + i] = gate[g];
+        hidden[at * w + i] = m + z * (before(t, i) - m);
+      }
+    }
+    std::vector<R> carry(w), after(w);
+    for (int64_t t = s.steps - 1; t >= 0; --t) {
+      const int64_t at = b * s.steps + t;
+      std::fill(after.begin(), after.end(), 0);
+      for (int64_t i = 0; i < w; ++i) {
+        const R r = gates[(at * 4 + 0) * w + i], z = gates[(at * 4 + 1) * w + i];
+        const R m = gates[(at * 4 + 2) * w + i], u = gates[(at * 4 + 3) * w + i];
+        const R dh = in.dhidden[at * w + i] + carry[i];
+        const R dm = dh * (1 - z) * (1 - m * m);
+        const R slope[3] = {dm * u * r * (1 - r), dh * (before(t, i) - m) * z * (1 - z), dm * r};
+        after[i] += dh * z;
+        for (int64_t g = 0; g < 3; ++g) {
+          dx[(at * 3 + g) * w + i] = g == 2 ? dm : slope[g];
+          dbias[g * w + i] += slope[g];
+          for (int64_t k = 0; k < w; ++k) {
+            dweight[(g * w + i) * w + k] += slope[g] * before(t, k);
+            after[k] += slope[g] * in.weight[(g * w + i) * w + k];
+          }
+        }
+      }
+      carry = after;
+    }
+    std::copy(carry.begin(), carry.end(), dinitial.begin() + b * w);
+  }
+  return {hidden, gates, dx, dweight, dbias, dinitial};
+}
+
+// norm(got - exact) <= 1e-5 (double: 1e-12) norm(exact).
+template <class T>
+void expect_near(const std::vector<T> &got, const std::vector<long double> &exact) {
+  ASSERT_EQ(got.size(), exact.size());
+  long double error = 0, size = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    error += (got[i] - exact[i]) * (got[i] - exact[i]);
+    size += exact[i] * exact[i];
+  }
+  EXPECT_LE(std::sqrt(error), (std::is_same_v<T, float> ? 1e-5L : 1e-12L) * std::sqrt(size));
+}
+
+TYPED_TEST(Gru, matchesItsFormula) {
+  using T = TypeParam;
+  for (const Shape &s : kShapes) {
+    SCOPED_TRACE(testing::Message()
+                 << "batch " << s.batch << " steps " << s.steps << " width " << s.width);
+    const Inputs<T> in(s);
+    const auto exact = plain(s, in);
+    const auto states = forward(s, in);
+    expect_near(states[0], exact[0]);
+    expect_near(states[1], exact[1]);
+    const auto slopes = backward(s, in, states);
+    for (int i = 0; i < 4; ++i) {
+      SCOPED_TRACE(i);
+      expect_near(slopes[i], exact[2 + i]);
+    }
+  }
+}
+
+TYPED_TEST(Gru, goesOnFromACarriedState) {
+  using T = TypeParam;
+  for (const Shape &s : {Shape{1, 17, 33}, Shape{3, 7, 301}, Shape{33, 7, 16}}) {
+    const Inputs<T> in(s);
+    const auto whole = forward(s, in);
+    for (int64_t first : {int64_t{1}, s.steps / 2, s.steps - 1}) {
+      std::vector<T> state = in.initial;
+      for (int part = 0; part < 2; ++part) {
+        const int64_t t0 = part == 0 ? 0 : first, t1 = part == 0 ? first : s.steps;
+        const Shape cut{s.batch, t1 - t0, s.width};
+        Inputs<T> piece(cut);
+        piece.weight = in.weight;
+        piece.bias = in.bias;
+        piece.initial = state;
+        const int64_t row = 3 * s.width;
+        for (int64_t b = 0; b < s.batch; ++b) {
+          std::copy_n(in.x.begin() + (b * s.steps + t0) * row, cut.steps * row,
+                      piece.x.begin() + b * cut.steps * row);
+        }
+        const auto states = forward(cut, piece);
+        for (int64_t b = 0; b < s.batch; ++b) {
+          const auto got = states[0].begin() + b * cut.steps * s.width;
+          const auto want = whole[0].begin() + (b * s.steps + t0) * s.width;
+          expect_equal(std::vector<T>(got, got + cut.steps * s.width),
+                       std::vector<T>(want, want + cut.steps * s.width));
+          std::copy_n(got + (cut.steps - 1) * s.width, s.width, state.begin() + b * s.width);
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(Gru, aSequenceDoesNotKnowItsNeighbours) {
+  using T = TypeParam;
+  const Shape s{70, 3, 20}, alone{1, 3, 20};
+  const Inputs<T> in(s);
+  const auto whole = forward(s, in);
+  for (int64_t b : {0, 5, 63, 64, 69}) {
+    Inputs<T> one(alone);
+    one.weight = in.weight;
+    one.bias = in.bias;
+    std::copy_n(in.x.begin() + b * one.x.size(), one.x.size(), one.x.begin());
+    std::copy_n(in.initial.begin() + b * s.width, s.width, one.initial.begin());
+    const auto states = forward(alone, one);
+    const auto want = whole[0].begin() + b * states[0].size();
+    expect_equal(states[0], std::vector<T>(want, want + states[0].size()));
+  }
+}
+
+TYPED_TEST(Gru, staysFiniteWhenGatesSaturate) {
+  using T = TypeParam;
+  const Shape s{3, 17, 33};
+  Inputs<T> in(s);
+  for (T &x : in.x) x *= 1000;
+  const auto states = forward(s, in);
+  for (T x : states[0]) EXPECT_LE(std::abs(x), 5);
+  for (const auto &slopes : backward(s, in, states)) {
+    for (T x : slopes) EXPECT_TRUE(std::isfinite(x));
+  }
+}
+
+TEST(Gru, refusesBadArguments) {
+  const Machine &m = machines()[0];
+  std::vector<float> hidden(64), gates(64), x(64), weight(64), bias(64), initial(64);
+  const auto call = [&](float *to, int64_t batch, int64_t width) {
+    return pnd_gru(m.context, PND_F32, to, gates.data(), x.data(), weight.data(), bias.data(),
+                   initial.data(), batch, 3, width);
+  };
+  EXPECT_EQ(PND_OK, call(hidden.data(), 2, 2));
+  expect_refused(call(hidden.data(), 0, 2), m, "batch = 0");
+  expect_refused(call(hidden.data(), 2, -1), m, "width = -1");
+  expect_refused(call(weight.data(), 2, 2), m, "weight overlaps hidden");
+  expect_refused(call(nullptr, 2, 2), m, "hidden is null");
+}
+
+}  // namespace
