@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.lab;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.tngtech.archunit.core.domain.JavaClass;
+import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.domain.JavaCodeUnit;
+import com.tngtech.archunit.core.domain.JavaModifier;
+import com.tngtech.archunit.core.importer.ClassFileImporter;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+/** The rooms of the house: who may import whom, what a source file must say, how long it is. */
+class HouseTest {
+  private static final Path ROOT = root();
+  private static final Set<String> SOURCES =
+      Set.of("java", "cpp", "h", "c", "map", "cu", "cuh", "cmake", "txt");
+  private static final List<String> KERNEL_FIELDS =
+      List.of("Shapes", "Method", "Order", "Error", "Work");
+
+  /** Lower rooms first: each may import those before it. */
+  private static final List<Set<String>> ENGINE =
+      List.of(
+          Set.of("ponder.abi"),
+          Set.of("ponder"),
+          Set.of("ponder.op"),
+          Set.of("ponder.nn", "ponder.optim"),
+          Set.of("ponder.train"),
+          Set.of("ponder.lab.."));
+
+  private static JavaClasses classes;
+
+  @BeforeAll
+  static void readTheClasses() {
+    classes =
+        new ClassFileImporter()
+            .importPaths(
+                ROOT.resolve("java/engine/target/classes"), ROOT.resolve("java/lab/target/classes"));
+    assertTrue(classes.contain("ponder.Device") && classes.contain("ponder.lab.Main"));
+  }
+
+  @Test
+  void noRoomImportsOneAboveIt() {
+    for (int low = 0; low < ENGINE.size(); low++) {
+      List<String> above = new ArrayList<>();
+      ENGINE.subList(low + 1, ENGINE.size()).forEach(above::addAll);
+      for (String room : ENGINE.get(low)) {
+        List<String> forbidden = new ArrayList<>(above);
+        ENGINE.get(low).stream().filter(other -> !other.equals(room)).forEach(forbidden::add);
+        if (!forbidden.isEmpty()) {
+          noClasses()
+              .that()
+              .resideInAPackage(room)
+              .should()
+              .dependOnClassesThat()
+              .resideInAnyPackage(forbidden.toArray(String[]::new))
+              .check(classes);
+        }
+      }
+    }
+  }
+
+  @Test
+  void nothingButTheCommandLineImportsAPage() {
+    noClasses()
+        .that()
+        .resideOutsideOfPackages("ponder.lab", "ponder.lab.pages..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage("ponder.lab.pages..")
+        .check(classes);
+  }
+
+  @Test
+  void onlyTheBindingLinks() {
+    noClasses()
+        .that()
+        .resideOutsideOfPackage("ponder.abi")
+        .should()
+        .dependOnClassesThat()
+        .haveFullyQualifiedName("java.lang.foreign.Linker")
+        .orShould()
+        .dependOnClassesThat()
+        .haveFullyQualifiedName("java.lang.foreign.SymbolLookup")
+        .check(classes);
+  }
+
+  @Test
+  void noExportedSignatureShowsTheBinding() {
+    List<String> shown = new ArrayList<>();
+    for (JavaClass type : classes) {
+      if (type.getPackageName().equals("ponder.abi") || !isPublic(type)) {
+        continue;
+      }
+      for (JavaCodeUnit unit : type.getCodeUnits()) {
+        boolean seen =
+            unit.getModifiers().contains(JavaModifier.PUBLIC)
+                || unit.getModifiers().contains(JavaModifier.PROTECTED);
+        List<JavaClass> types = new ArrayList<>(unit.getRawParameterTypes());
+        types.add(unit.getRawReturnType());
+        if (seen && types.stream().anyMatch(t -> t.getPackageName().equals("ponder.abi"))) {
+          shown.add(unit.getFullName());
+        }
+      }
+    }
+    assertEquals(List.of(), shown);
+  }
+
+  @Test
+  void theWarningOfRestrictedMethodsIsSilencedInTheBindingAlone() throws IOException {
+    List<String> elsewhere =
+        sources().stream()
+            .filter(f -> f.toString().contains("/src/main/java/"))
+            .filter(f -> !f.toString().contains("/ponder/abi/"))
+            .filter(f -> read(f).contains("\"restricted\""))
+            .map(Path::toString)
+            .toList();
+    assertEquals(List.of(), elsewhere);
+  }
+
+  @Test
+  void everySourceNamesItsLicence() throws IOException {
+    List<String> without =
+        sources().stream()
+            .filter(f -> !read(f).contains("SPDX-License-Identifier: Apache-2.0"))
+            .map(Path::toString)
+            .toList();
+    assertEquals(List.of(), without);
+  }
+
+  @Test
+  void everyKernelFileStatesItsContract() throws IOException {
+    List<String> lacking = new ArrayList<>();
+    for (Path file : sources()) {
+      boolean kernels =
+          (file.startsWith("native/src") || file.startsWith("cuda/src"))
+              && !file.endsWith("context.cpp")
+              && read(file).contains("\nint32_t pnd_");
+      for (String field : KERNEL_FIELDS) {
+        if (kernels && !Pattern.compile("(?m)^// " + field + " ").matcher(read(file)).find()) {
+          lacking.add(file + ": " + field);
+        }
+      }
+    }
+    assertEquals(List.of(), lacking);
+  }
+
+  @Test
+  void noRoomIsAJunkDrawer() throws IOException {
+    Set<String> drawers = new TreeSet<>();
+    for (Path file : sources()) {
+      for (Path part : file) {
+        if (part.toString().matches("utils?|common|misc|helpers?|scripts|extra")) {
+          drawers.add(file.toString());
+        }
+      }
+    }
+    assertEquals(Set.of(), drawers);
+  }
+
+  /** Length is a smell, not a wall: the files over their budget are printed. */
+  @AfterAll
+  static void printTheFilesOverTheirBudget() throws IOException {
+    for (Path file : sources()) {
+      long lines = read(file).lines().count();
+      if (lines > budget(file.toString())) {
+        System.out.println(
+            "over its budget of " + budget(file.toString()) + " lines: " + file + ", " + lines);
+      }
+    }
+  }
+
+  private static int budget(String file) {
+    if (file.endsWith("ponder.h")) {
+      return 900;
+    }
+    if (file.startsWith("native/src") || file.startsWith("cuda/src")) {
+      return 200;
+    }
+    if (file.contains("/main/java/ponder/op/")) {
+      return 120;
+    }
+    return file.contains("/ponder/lab/pages/") ? 150 : 300;
+  }
+
+  private static boolean isPublic(JavaClass type) {
+    return type.getModifiers().contains(JavaModifier.PUBLIC)
+        && type.getEnclosingClass().map(HouseTest::isPublic).orElse(true);
+  }
+
+  /** Returns the source files of the repository, from its top. */
+  private static List<Path> sources() throws IOException {
+    List<Path> sources = new ArrayList<>();
+    for (String room : List.of("native", "cuda", "java", "bench", "CMakeLists.txt")) {
+      Path start = ROOT.resolve(room);
+      if (!Files.exists(start)) {
+        continue;
+      }
+      try (Stream<Path> files = Files.walk(start)) {
+        files
+            .filter(Files::isRegularFile)
+            .map(ROOT::relativize)
+            .filter(f -> !f.toString().matches(".*/(target|resources)/.*"))
+            .filter(f -> SOURCES.contains(f.toString().replaceAll(".*\\.", "")))
+            .sorted()
+            .forEach(sources::add);
+      }
+    }
+    assertTrue(sources.size() > 50, "the sources were not found below " + ROOT);
+    return sources;
+  }
+
+  private static String read(Path file) {
+    try {
+      return Files.readString(ROOT.resolve(file));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  private static Path root() {
+    Path path = Path.of("").toAbsolutePath();
+    while (!Files.exists(path.resolve("CMakePresets.json"))) {
+      path = path.getParent();
+    }
+    return path;
+  }
+}
