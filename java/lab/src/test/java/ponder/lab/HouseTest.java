@@ -49,7 +49,8 @@ class HouseTest {
     classes =
         new ClassFileImporter()
             .importPaths(
-                ROOT.resolve("java/engine/target/classes"), ROOT.resolve("java/lab/target/classes"));
+                ROOT.resolve("java/engine/target/classes"),
+                ROOT.resolve("java/lab/target/classes"));
     assertTrue(classes.contain("ponder.Device") && classes.contain("ponder.lab.Main"));
   }
 
