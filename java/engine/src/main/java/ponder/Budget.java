@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder;
 
-/** An amount of training FLOPs, spent by whatever a meter counts from the budget's creation on. */
+/**
+ * An amount of training FLOPs, spent by whatever a meter counts from the budget's creation on and
+ * is not exempted.
+ */
 public final class Budget {
   private final Meter meter;
   private final long flops;
-  private final long start;
+  private long start;
 
   /**
    * Opens a budget on a meter.
@@ -42,6 +45,11 @@ public final class Budget {
   /** Returns the FLOPs spent so far. */
   public long spent() {
     return meter.total().flops() - start;
+  }
+
+  /** Takes work out of what was spent, such as that of measuring a validation loss. */
+  public void exempt(Work work) {
+    start += work.flops();
   }
 
   /** Returns the share spent so far: 0 at the start, 1 or more when exhausted. */

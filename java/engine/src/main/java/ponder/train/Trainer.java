@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.train;
 
+import ponder.Budget;
 import ponder.Device;
 import ponder.Gradient;
 import ponder.Scope;
@@ -71,7 +72,6 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
     }
     Device device = parameters.device();
     long began = System.nanoTime();
-    Work spent = Work.NONE;
     Work validating = Work.NONE;
     long step = 0;
     long validated = 0;
@@ -80,19 +80,21 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
     try (Store state = device.store();
         Store kept = device.store()) {
       optimiser.prepare(parameters, state);
-      while (spent.flops() < flops) {
-        double rate = schedule.rate((double) spent.flops() / flops);
-        Work before = device.meter().total();
+      Work start = device.meter().total();
+      Budget budget = new Budget(device.meter(), flops);
+      while (!budget.exhausted()) {
+        double rate = schedule.rate(budget.share());
         Measured measured = step(parameters, state, objective, step, rate);
-        spent = spent.plus(device.meter().since(before));
         step++;
         double validation = Double.NaN;
-        long due = due(spent.flops(), flops);
+        long due = due(budget);
         if (due > validated) {
           validated = due;
-          before = device.meter().total();
+          Work before = device.meter().total();
           validation = validate(device, objective, step);
-          validating = validating.plus(device.meter().since(before));
+          Work apart = device.meter().since(before);
+          budget.exempt(apart);
+          validating = validating.plus(apart);
           if (validation < best) {
             best = validation;
             bestStep = step;
@@ -106,18 +108,19 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
                 validation,
                 rate,
                 measured.norm,
-                spent.flops(),
+                budget.spent(),
                 flops,
                 secondsSince(began)));
       }
       copy(kept, parameters);
+      Work work = device.meter().since(start).minus(validating);
+      return new Outcome(step, work, validating, bestStep, best, secondsSince(began));
     }
-    return new Outcome(step, spent, validating, bestStep, best, secondsSince(began));
   }
 
-  /** Returns how many validations are due once so much is spent; at the end all of them. */
-  private long due(long spent, long flops) {
-    return spent >= flops ? validations : (long) ((double) spent / flops * validations);
+  /** Returns how many validations are due by now; all of them once the budget is spent. */
+  private long due(Budget budget) {
+    return budget.exhausted() ? validations : (long) (budget.share() * validations);
   }
 
   private static double validate(Device device, Objective objective, long step) {

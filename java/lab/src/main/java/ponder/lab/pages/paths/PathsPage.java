@@ -186,7 +186,8 @@ public final class PathsPage {
       int vocabulary = new PathTokens(table.graph().size()).vocabulary();
       SequenceModel model = kind.create(Parameters.of(store, key.split("parameters")), vocabulary);
       PathObjective objective =
-          new PathObjective(model, table, split, key.split("paths"), options.batch, VALIDATION_PATHS);
+          new PathObjective(
+              model, table, split, key.split("paths"), options.batch, VALIDATION_PATHS);
       Trainer trainer = new Trainer(AdamW.usual(), kind.schedule(), CLIP, VALIDATIONS);
       Trainer.Outcome outcome;
       try (TrainingBar bar = new TrainingBar(name, terminal, out);
