@@ -34,6 +34,9 @@ public final class Device implements AutoCloseable {
   final Stage stage = new Stage(this, null);
   boolean recording = true;
 
+  /** Where to note tensors made during a walk backwards, or null. */
+  List<Tensor> made;
+
   private final String name;
   private final Runnable closing;
   private final boolean poison;
@@ -281,6 +284,10 @@ public final class Device implements AutoCloseable {
               + ", belongs to "
               + t.home.name()
               + ", which is closed");
+    }
+    if (t.base.written == Tensor.GIVEN_BACK) {
+      throw new IllegalStateException(
+          what + ": " + argument + ", " + t + ", was an intermediate value of Gradient.of");
     }
     if (t.isStale()) {
       throw new IllegalStateException(

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
+import java.util.List;
 
 /**
  * Derivatives by walking the tape backwards. The walk is a loop in the order of creation, newest
@@ -63,23 +65,71 @@ public final class Gradient {
     if (again && !device.recording) {
       throw new IllegalStateException(what + ": " + scope.name() + " records nothing");
     }
-    boolean before = device.recording;
+    Tensor[] found = walk(y, again, scope, xs);
+    for (int i = 0; i < xs.length; i++) {
+      if (found[i] == null) {
+        found[i] = scope.full(xs[i].dtype(), xs[i].shape(), 0);
+      }
+    }
+    return found;
+  }
+
+  private static Tensor[] walk(Tensor y, boolean again, Scope scope, Tensor[] xs) {
+    Device device = y.device();
+    boolean recordingBefore = device.recording;
+    List<Tensor> madeBefore = device.made;
     device.recording = again;
+    device.made = again ? null : new ArrayList<>();
     try {
-      Tensor[] found = pull(y, scope.full(y.dtype(), y.shape(), 1), again, xs);
-      for (int i = 0; i < xs.length; i++) {
-        if (found[i] == null) {
-          found[i] = scope.full(xs[i].dtype(), xs[i].shape(), 0);
+      Tensor seed = scope.full(y.dtype(), y.shape(), 1);
+      Tensor[] found = pull(y, seed, again, new Spares(scope, device.made), xs);
+      for (Tensor x : found) {
+        if (x != null) {
+          x.base.holds = -1;
         }
       }
       return found;
     } finally {
-      device.recording = before;
+      device.recording = recordingBefore;
+      device.made = madeBefore;
+    }
+  }
+
+  /**
+   * Gives the memory of what a walk made and no longer holds to the tensors it makes next. Only a
+   * walk that is not recorded may: nobody else has seen its tensors.
+   *
+   * @param made what was made or let go since the last sweep; null to do nothing
+   */
+  private record Spares(Scope scope, List<Tensor> made) {
+    void hold(Tensor t) {
+      if (t.base.holds >= 0) {
+        t.base.holds++;
+      }
+    }
+
+    void letGo(Tensor t) {
+      if (t.base.holds > 0 && --t.base.holds == 0 && made != null) {
+        made.add(t.base);
+      }
+    }
+
+    void sweep() {
+      if (made == null) {
+        return;
+      }
+      for (Tensor t : made) {
+        if (t.holds == 0) {
+          t.holds = -1;
+          scope.giveBack(t);
+        }
+      }
+      made.clear();
     }
   }
 
   /** Returns the derivatives by xs, given that by y; null where y does not depend on an x. */
-  private static Tensor[] pull(Tensor y, Tensor dy, boolean again, Tensor[] xs) {
+  private static Tensor[] pull(Tensor y, Tensor dy, boolean again, Spares spares, Tensor[] xs) {
     long oldest = Long.MAX_VALUE;
     for (Tensor x : xs) {
       oldest = Math.min(oldest, x.serial);
@@ -90,6 +140,7 @@ public final class Gradient {
     Tensor[] found = new Tensor[xs.length];
     if (tape.size() > 0) {
       adjoints[tape.place(y)] = dy;
+      spares.hold(dy);
     }
     for (int i = tape.size() - 1; i >= 0; i--) {
       Tensor t = tape.at(i);
@@ -101,18 +152,27 @@ public final class Gradient {
       for (int j = 0; j < xs.length; j++) {
         if (xs[j] == t) {
           found[j] = dt;
+          spares.hold(dt);
         }
       }
       if (t.op != null) {
-        step(tape, depends, adjoints, t, dt, again);
+        step(tape, depends, adjoints, t, dt, again, spares);
       }
+      spares.letGo(dt);
+      spares.sweep();
     }
     return found;
   }
 
   /** Adds what one op hands down to the derivatives by its inputs. */
   private static void step(
-      Tape tape, boolean[] depends, Tensor[] adjoints, Tensor t, Tensor dt, boolean again) {
+      Tape tape,
+      boolean[] depends,
+      Tensor[] adjoints,
+      Tensor t,
+      Tensor dt,
+      boolean again,
+      Spares spares) {
     Tensor[] in = t.inputs;
     boolean[] needs = new boolean[in.length];
     boolean any = false;
@@ -140,15 +200,16 @@ public final class Gradient {
       case Op.Primitive primitive -> {
         for (int j = 0; j < in.length; j++) {
           if (needs[j]) {
-            accumulate(tape, adjoints, t, j, primitive.adjoint(j, dt, t, in));
+            accumulate(tape, adjoints, t, j, primitive.adjoint(j, dt, t, in), spares);
           }
         }
       }
       case Op.Fused fused -> {
-        Tensor[] din = again ? throughDefinition(fused, t, dt, needs) : kernel(fused, t, dt, needs);
+        Tensor[] din =
+            again ? throughDefinition(fused, t, dt, needs, spares) : kernel(fused, t, dt, needs);
         for (int j = 0; j < in.length; j++) {
           if (needs[j]) {
-            accumulate(tape, adjoints, t, j, din[j]);
+            accumulate(tape, adjoints, t, j, din[j], spares);
           }
         }
       }
@@ -175,7 +236,8 @@ public final class Gradient {
   }
 
   /** Aliases keep the inputs apart, one tensor may be passed twice, and end the walk here. */
-  private static Tensor[] throughDefinition(Op.Fused fused, Tensor t, Tensor dt, boolean[] needs) {
+  private static Tensor[] throughDefinition(
+      Op.Fused fused, Tensor t, Tensor dt, boolean[] needs, Spares spares) {
     Tensor[] in = t.inputs.clone();
     int count = 0;
     for (boolean need : needs) {
@@ -191,7 +253,7 @@ public final class Gradient {
     }
     Tensor y = fused.definition(in);
     Shape.require(Device.nameOf(fused) + ": definition", y.shape(), t.shape());
-    Tensor[] found = pull(y, dt, true, aliases);
+    Tensor[] found = pull(y, dt, true, spares, aliases);
     Tensor[] din = new Tensor[in.length];
     next = 0;
     for (int j = 0; j < in.length; j++) {
@@ -200,7 +262,8 @@ public final class Gradient {
     return din;
   }
 
-  private static void accumulate(Tape tape, Tensor[] adjoints, Tensor t, int input, Tensor part) {
+  private static void accumulate(
+      Tape tape, Tensor[] adjoints, Tensor t, int input, Tensor part, Spares spares) {
     if (part == null) {
       return;
     }
@@ -216,7 +279,12 @@ public final class Gradient {
               + x);
     }
     int place = tape.place(x);
-    adjoints[place] = adjoints[place] == null ? part : adjoints[place].add(part);
+    Tensor before = adjoints[place];
+    adjoints[place] = before == null ? part : before.add(part);
+    spares.hold(adjoints[place]);
+    if (before != null) {
+      spares.letGo(before);
+    }
   }
 
   /** What y was computed from, oldest first, with a table from tensors to places. */

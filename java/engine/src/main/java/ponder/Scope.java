@@ -54,7 +54,20 @@ public final class Scope implements AutoCloseable {
     if (device.poisons()) {
       memory.fill((byte) -1);
     }
-    return new Tensor(slab, type, shape, memory, null);
+    Tensor t = new Tensor(slab, type, shape, memory, null);
+    if (device.made != null) {
+      t.holds = 0;
+      device.made.add(t);
+    }
+    return t;
+  }
+
+  /** Gives the memory of a tensor that nobody may use any more to the next one of its size. */
+  void giveBack(Tensor t) {
+    if (t.home == slab) {
+      t.written = Tensor.GIVEN_BACK;
+      slab.giveBack(t.memory);
+    }
   }
 
   /**

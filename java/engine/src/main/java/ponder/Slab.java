@@ -4,7 +4,9 @@ package ponder;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import ponder.abi.Pointers;
 
 /**
@@ -20,6 +22,7 @@ final class Slab {
   private final long number;
   private final Arena arena;
   private final List<Pool.Block> blocks = new ArrayList<>(4);
+  private final Map<Long, List<MemorySegment>> spares = new HashMap<>();
   private MemorySegment block = MemorySegment.NULL;
   private long used;
   private long held;
@@ -56,8 +59,14 @@ final class Slab {
     return held;
   }
 
-  /** Returns fresh memory of that many bytes, aligned to 64. */
+  /** Returns memory of that many bytes, aligned to 64, its content undefined. */
   MemorySegment take(long bytes) {
+    if (!spares.isEmpty()) {
+      List<MemorySegment> same = spares.get(bytes);
+      if (same != null && !same.isEmpty()) {
+        return same.removeLast();
+      }
+    }
     if (bytes > block.byteSize() - used) {
       return grow(bytes);
     }
@@ -81,8 +90,14 @@ final class Slab {
     return fresh.asSlice(0, bytes);
   }
 
+  /** Takes memory back that nobody reads any more; the next request of its size gets it. */
+  void giveBack(MemorySegment memory) {
+    spares.computeIfAbsent(memory.byteSize(), size -> new ArrayList<>()).add(memory);
+  }
+
   void close() {
     open = false;
+    spares.clear();
     block = MemorySegment.NULL;
     arena.close();
     for (Pool.Block taken : blocks) {

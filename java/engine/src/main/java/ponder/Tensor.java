@@ -21,6 +21,9 @@ public final class Tensor {
   /** The inputs of a tensor that was computed where nothing is recorded. */
   static final Tensor[] UNRECORDED = {};
 
+  /** Stands for the time of the last write where the memory belongs to others by now. */
+  static final long GIVEN_BACK = Long.MAX_VALUE;
+
   private final Shape shape;
   private final DType dtype;
   final Slab home;
@@ -32,8 +35,11 @@ public final class Tensor {
   /** Grows with every tensor and every write on a device, so it orders them in time. */
   final long serial;
 
-  /** When the memory was last written. Changes for values of a store only. */
+  /** When the memory was last written. Changes for values of a store, and at the end. */
   long written;
+
+  /** How many places of a walk backwards hold this or a view of it; -1 outside of a walk. */
+  int holds = -1;
 
   // Set once, by Device.apply, before anyone else sees the tensor.
   Op op;
@@ -75,9 +81,9 @@ public final class Tensor {
     return shape.size() * dtype.bytes();
   }
 
-  /** Returns whether this shows memory of a store that was written after it was taken. */
+  /** Returns whether the memory was written, or given to others, after this was made. */
   boolean isStale() {
-    return base.written > serial && base != this;
+    return base.written > serial && (base != this || written == GIVEN_BACK);
   }
 
   // ---- reading ---------------------------------------------------------------------------

@@ -308,6 +308,70 @@ class GradientTest {
     }
   }
 
+  /** An op that keeps what it made while it handed a derivative down. */
+  private static final class Keeper implements Op.Primitive {
+    private Tensor kept;
+
+    @Override
+    public Result forward(Launch launch, Tensor... in) {
+      Tensor y = launch.output(in[0].dtype(), in[0].shape());
+      launch.memory(y).copyFrom(launch.memory(in[0]));
+      return new Result(y);
+    }
+
+    @Override
+    public Tensor adjoint(int input, Tensor dy, Tensor y, Tensor... in) {
+      kept = dy.exp();
+      return dy;
+    }
+
+    @Override
+    public Work work(Tensor... in) {
+      return Work.NONE;
+    }
+  }
+
+  /** A walk of a thousand ops makes three thousand tensors in the memory of a few. */
+  @ParameterizedTest
+  @MethodSource(DEVICES)
+  void aWalkUsesTheMemoryOfItsIntermediateValuesAgain(String name) {
+    try (Device device = TestDevices.open(name);
+        Scope scope = device.open()) {
+      Tensor x = scope.full(DType.F64, Shape.of(1000), 0.5);
+      Tensor y = x;
+      for (int i = 0; i < 1000; i++) {
+        y = y.tanh();
+      }
+      long before = device.memory().used();
+      Tensor[] d = Gradient.of(y, x, y);
+      assertTrue(device.memory().used() - before < 1 << 20, "" + device.memory());
+      assertEquals(1, d[1].toDoubles()[999]);
+      assertTrue(d[0].toDoubles()[0] > 0 && d[0].toDoubles()[0] < 1);
+      // What the caller got stays: it is not among what is used again.
+      double[] kept = d[0].toDoubles();
+      Gradient.of(y.exp(), x);
+      scope.full(DType.F64, Shape.of(1000), 7);
+      assertArrayEquals(kept, d[0].toDoubles());
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource(DEVICES)
+  void anIntermediateValueCannotBeUsedAfterTheWalk(String name) {
+    try (Device device = TestDevices.open(name);
+        Scope scope = device.open()) {
+      Tensor x = vector(scope, 1, 2);
+      Keeper keeper = new Keeper();
+      Tensor y = keeper.apply(x.exp());
+      Gradient.of(y, x);
+      String message =
+          assertThrows(IllegalStateException.class, () -> keeper.kept.add(x)).getMessage();
+      assertTrue(message.contains("intermediate value"), message);
+      Gradient.ofAgain(y, x);
+      assertEquals(Math.E, keeper.kept.toDoubles()[0], 1e-14);
+    }
+  }
+
   // ---- refusals --------------------------------------------------------------------------
 
   @ParameterizedTest
