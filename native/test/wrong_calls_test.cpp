@@ -43,6 +43,8 @@ struct Valid {
       Argument argument{};
       if (is_pointer(f.kinds[i])) {
         argument.pointer = block();
+        // Steps are counted from 1.
+        if (name == "step") *static_cast<int32_t *>(argument.pointer) = 1;
       } else if (f.kinds[i] == Kind::Double) {
         argument.real = 0.5;
       } else {

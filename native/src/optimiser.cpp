@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// optimiser: one step of AdamW, one of momentum descent, in place.
+// adamw: first = beta1 first + (1 - beta1) g;  second = beta2 second + (1 - beta2) g^2;
+//   parameter -= rate (first / (1 - beta1^t) / (sqrt(second / (1 - beta2^t)) + eps)
+//                      + decay parameter),  g = scale gradient
+// sgd: velocity = momentum velocity + scale gradient + decay parameter;
+//   parameter -= rate velocity
+// Shapes   parameter, first, second, velocity, gradient [n]; rate, scale, step [1]; no aliasing
+// Method   one pass. What does not depend on the element is made in double, once per call: with
+//          r = sqrt(1 - beta2^t) the change is rate r / (1 - beta1^t) first / (sqrt(second) + r
+//          eps); powers of beta by squaring
+// Order    each element alone
+// Error    adamw 2 ULP of the largest of parameter, change and rate; sgd <= 2 x the plain loop
+// Work     adamw 14 flops and 7 moves per element; sgd 6 and 5
+// Source   Loshchilov, Hutter, arXiv:1711.05101, algorithm 2
+#include "map.h"
+
+namespace {
+
+// 1 - beta^t: with q = 1 - beta^s, 1 - beta^2s = 2 q - q^2. No difference of nearly equal numbers.
+double one_minus_power(double beta, int32_t t) {
+  double result = 0, q = 1 - beta;
+  for (; t > 0; t /= 2, q = fma(-q, q, q + q)) {
+    if (t % 2 == 1) result = fma(-result, q, result + q);
+  }
+  return result;
+}
+
+// Calls f(p, v, ...) on the elements of p and v... where they are; f changes its arguments.
+template <class T, class F, class... X>
+PND_INLINE void update_run(int64_t n, F &&f, const T *gradient, X *...x) {
+  int64_t i = 0;
+  const auto step = [&](Vec<T> g, auto put, auto... v) {
+    f(g, v...);
+    put(v...);
+  };
+  for (; i + kWidth<T> <= n; i += kWidth<T>) {
+    step(
+        load(gradient + i), [&](auto... v) { (store(x + i, v), ...); }, load(x + i)...);
+  }
+  if (i == n) return;
+  const int64_t rest = n - i;
+  step(
+      load_first(gradient + i, rest), [&](auto... v) { (store_first(x + i, v, rest), ...); },
+      load_first(x + i, rest)...);
+}
+
+}  // namespace
+
+int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, void *first, void *second,
+                  const void *gradient, const void *rate, const int32_t *step, const void *scale,
+                  int64_t n, double beta1, double beta2, double eps, double decay) {
+  Call call(context, "adamw");
+  call.dtype(dtype)
+      .size("n", n)
+      .require(beta1 >= 0 && beta1 < 1, "beta1 = %g must lie in [0, 1)", beta1)
+      .require(beta2 >= 0 && beta2 < 1, "beta2 = %g must lie in [0, 1)", beta2)
+      .require(eps >= 0, "eps = %g must not be negative", eps)
+      .output("parameter", parameter, {n})
+      .output("first", first, {n})
+      .output("second", second, {n})
+      .input("gradient", gradient, {n})
+      .input("rate", rate, {1})
+      .input("step", step, {1}, sizeof *step)
+      .input("scale", scale, {1});
+  if (call.refused()) return call.status();
+  call.size("step[0]", *step);
+  if (call.refused()) return call.status();
+  return by_type(dtype, [&](auto type) {
+    using T = decltype(type);
+    const auto value = [](double x) { return splat<T>(static_cast<T>(x)); };
+    const double speed = *static_cast<const T *>(rate);
+    const double lift1 = 1 / one_minus_power(beta1, *step);
+    const double root2 = root(one_minus_power(beta2, *step));
+    const Vec<T> keep1 = value(beta1), take1 = value(1 - beta1);
+    const Vec<T> keep2 = value(beta2), take2 = value(1 - beta2);
+    const Vec<T> back = value(-speed * lift1 * root2), floor = value(eps * root2);
+    const Vec<T> shrink = value(-speed * decay);
+    const Vec<T> factor = splat<T>(*static_cast<const T *>(scale));
+    const auto update = [=](Vec<T> g, Vec<T> &p, Vec<T> &m, Vec<T> &v) {
+      g = g * factor;
+      m = fma(keep1, m, take1 * g);
+      v = fma(keep2, v, take2 * g * g);
+      p = fma(back, m / (root(v) + floor), fma(shrink, p, p));
+    };
+    parallel_lines(context, n, kSerialMove, [&](int64_t from, int64_t to) {
+      update_run(to - from, update, static_cast<const T *>(gradient) + from,
+                 static_cast<T *>(parameter) + from, static_cast<T *>(first) + from,
+                 static_cast<T *>(second) + from);
+    });
+  });
+}
+
+int32_t pnd_sgd(pnd_context *context, int32_t dtype, void *parameter, void *velocity,
+                const void *gradient, const void *rate, const void *scale, int64_t n,
+                double momentum, double decay) {
+  Call call(context, "sgd");
+  call.dtype(dtype)
+      .size("n", n)
+      .output("parameter", parameter, {n})
+      .output("velocity", velocity, {n})
+      .input("gradient", gradient, {n})
+      .input("rate", rate, {1})
+      .input("scale", scale, {1});
+  if (call.refused()) return call.status();
+  return by_type(dtype, [&](auto type) {
+    using T = decltype(type);
+    const Vec<T> keep = splat<T>(static_cast<T>(momentum));
+    const Vec<T> shrink = splat<T>(static_cast<T>(decay));
+    const Vec<T> back = splat<T>(-*static_cast<const T *>(rate));
+    const Vec<T> factor = splat<T>(*static_cast<const T *>(scale));
+    const auto update = [=](Vec<T> g, Vec<T> &p, Vec<T> &v) {
+      v = fma(shrink, p, fma(keep, v, g * factor));
+      p = fma(back, v, p);
+    };
+    parallel_lines(context, n, kSerialMove, [&](int64_t from, int64_t to) {
+      update_run(to - from, update, static_cast<const T *>(gradient) + from,
+                 static_cast<T *>(parameter) + from, static_cast<T *>(velocity) + from);
+    });
+  });
+}
