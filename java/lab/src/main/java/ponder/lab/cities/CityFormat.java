@@ -41,11 +41,11 @@ enum CityFormat {
           row.set(record.getStartingLineNumber(), record.getFields());
           cities.add(
               new City(
-                  row.required(row.find("name")),
-                  row.required(row.find("state")),
-                  row.degrees(row.find("latitude"), 90),
-                  row.degrees(row.find("longitude"), 180),
-                  row.count(row.find("population")),
+                  row.required(row.column("name")),
+                  row.required(row.column("state")),
+                  row.degrees(row.column("latitude"), 90),
+                  row.degrees(row.column("longitude"), 180),
+                  row.count(row.column("population")),
                   row.optional(row.find("kind"))));
         }
       } catch (CsvParseException e) {
@@ -68,8 +68,8 @@ enum CityFormat {
       String separator = header.indexOf('\t') < 0 ? "\\|" : "\t";
       Row row =
           new Row(file, Arrays.stream(header.split(separator, -1)).map(String::strip).toList());
-      int state = Math.max(row.find("USPS"), row.find("STUSPS"));
-      int name = row.find("NAME");
+      int state = row.find("USPS") >= 0 ? row.find("USPS") : row.column("STUSPS");
+      int name = row.column("NAME");
       int population = row.find("POP10");
       List<City> cities = new ArrayList<>();
       for (String line = lines.next(); line != null; line = lines.next()) {
@@ -84,8 +84,8 @@ enum CityFormat {
             new City(
                 kind.isEmpty() ? whole : cut(whole, " " + kind),
                 row.required(state),
-                row.degrees(row.find("INTPTLAT"), 90),
-                row.degrees(row.find("INTPTLONG"), 180),
+                row.degrees(row.column("INTPTLAT"), 90),
+                row.degrees(row.column("INTPTLONG"), 180),
                 population < 0 ? City.UNKNOWN : row.count(population),
                 kind));
       }
@@ -111,15 +111,15 @@ enum CityFormat {
           continue;
         }
         row.set(lines.number(), List.of(line.split("\t", -1)));
-        String kind = row.text(row.find("feature code"));
-        if (row.text(row.find("feature class")).equals("P") && !NOT_A_PLACE.contains(kind)) {
+        String kind = row.text(row.column("feature code"));
+        if (row.text(row.column("feature class")).equals("P") && !NOT_A_PLACE.contains(kind)) {
           cities.add(
               new City(
-                  row.required(row.find("name")),
-                  row.text(row.find("admin1 code")),
-                  row.degrees(row.find("latitude"), 90),
-                  row.degrees(row.find("longitude"), 180),
-                  row.count(row.find("population")),
+                  row.required(row.column("name")),
+                  row.text(row.column("admin1 code")),
+                  row.degrees(row.column("latitude"), 90),
+                  row.degrees(row.column("longitude"), 180),
+                  row.count(row.column("population")),
                   kind));
         }
       }

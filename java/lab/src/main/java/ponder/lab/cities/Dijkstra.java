@@ -34,6 +34,7 @@ public final class Dijkstra {
   private int heapSize;
   private int settledCount;
   private int source = -1;
+  private long operations;
 
   /** Prepares the arrays; {@link #from} fills them. */
   public Dijkstra(CityGraph graph) {
@@ -54,6 +55,20 @@ public final class Dijkstra {
    * @throws IndexOutOfBoundsException if there is no such node
    */
   public void from(int source) {
+    search(source, -1);
+  }
+
+  /**
+   * Finds the shortest path from a place to one target, and no more than that takes: what is said
+   * of places farther than the target is void.
+   *
+   * @throws IndexOutOfBoundsException if there is no such node
+   */
+  public void between(int source, int target) {
+    search(source, Objects.checkIndex(target, graph.size()));
+  }
+
+  private void search(int source, int stop) {
     this.source = Objects.checkIndex(source, graph.size());
     Arrays.fill(kilometres, Double.POSITIVE_INFINITY);
     Arrays.fill(parent, -1);
@@ -62,6 +77,7 @@ public final class Dijkstra {
     Arrays.fill(slot, UNSEEN);
     heapSize = 0;
     settledCount = 0;
+    operations = 0;
     kilometres[source] = 0;
     insert(source);
     int[] first = graph.firsts();
@@ -73,6 +89,9 @@ public final class Dijkstra {
       if (u != source) {
         hops[u] = hops[parent[u]] + 1;
         tied[u] |= tied[parent[u]];
+      }
+      if (u == stop) {
+        return;
       }
       for (int arc = first[u]; arc < first[u + 1]; arc++) {
         // A settled node cannot gain: every arc is longer than zero.
@@ -136,7 +155,13 @@ public final class Dijkstra {
     return hops[target] + 1;
   }
 
+  /** Returns the additions and comparisons of lengths in the last search, ties not sought. */
+  public long operations() {
+    return operations;
+  }
+
   private void reach(int v, int from, double length) {
+    operations += 2; // the addition, and the comparison with what is known
     double known = kilometres[v];
     if (known == Double.POSITIVE_INFINITY) {
       kilometres[v] = length;
@@ -159,6 +184,7 @@ public final class Dijkstra {
   }
 
   private boolean isBefore(int a, int b) {
+    operations++;
     return kilometres[a] < kilometres[b] || (kilometres[a] == kilometres[b] && a < b);
   }
 

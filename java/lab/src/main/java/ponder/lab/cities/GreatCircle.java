@@ -12,6 +12,9 @@ public final class GreatCircle {
   /** The mean radius of the Earth in kilometres, (2a + b) / 3. Source: Moritz 2000, GRS 80. */
   public static final double RADIUS_KILOMETRES = 6371.0088;
 
+  /** The arithmetic operations of one distance whose angles and cosines are at hand. */
+  static final int OPERATIONS = 15;
+
   private GreatCircle() {}
 
   /**

@@ -9,6 +9,7 @@ public final class GreedyWalk {
   private final CityGraph graph;
   private final int[] visit; // the walk in which a node was last visited
   private int walks;
+  private long operations;
 
   /** Prepares walks in a graph. */
   public GreedyWalk(CityGraph graph) {
@@ -26,6 +27,7 @@ public final class GreedyWalk {
    */
   public int walk(int source, int target, int[] nodes) {
     walks++;
+    operations = 0;
     int count = 0;
     int at = source;
     while (at != target) {
@@ -35,6 +37,7 @@ public final class GreedyWalk {
       for (int arc = graph.first(at); arc < graph.first(at + 1); arc++) {
         int next = graph.head(arc);
         if (visit[next] != walks) {
+          operations += GreatCircle.OPERATIONS + 2; // a distance, an addition, a comparison
           double sum = graph.kilometres(arc) + graph.distance(next, target);
           if (sum < least) {
             least = sum;
@@ -49,5 +52,10 @@ public final class GreedyWalk {
       at = best;
     }
     return count;
+  }
+
+  /** Returns the arithmetic operations and comparisons of lengths in the last walk. */
+  public long operations() {
+    return operations;
   }
 }

@@ -22,7 +22,7 @@ final class Lines {
     this.in = in;
   }
 
-  /** Returns the next line without its end (LF or CR LF), or null at the end of the file. */
+  /** Returns the next line without its LF, or null at the end of the file. */
   String next() throws IOException {
     bytes.reset();
     int read = in.read();
@@ -33,8 +33,7 @@ final class Lines {
       bytes.write(read);
     }
     number++;
-    String line = decoded(bytes.toByteArray());
-    return line.endsWith("\r") ? line.substring(0, line.length() - 1) : line;
+    return decoded(bytes.toByteArray());
   }
 
   /** Returns the number of the line last read, from 1. */
@@ -42,7 +41,7 @@ final class Lines {
     return number;
   }
 
-  static String decoded(byte[] bytes) {
+  private static String decoded(byte[] bytes) {
     try {
       String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
       return text.startsWith("\uFEFF") ? text.substring(1) : text;

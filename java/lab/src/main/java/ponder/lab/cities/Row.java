@@ -2,9 +2,13 @@
 package ponder.lab.cities;
 
 import java.util.List;
+import java.util.regex.Pattern;
 
 /** One row of a table, which names file, line, column and value when a value breaks its rule. */
 final class Row {
+  private static final Pattern NUMBER =
+      Pattern.compile("[-+]?(\\d+\\.?\\d*|\\.\\d+)([eE][-+]?\\d{1,3})?");
+
   private final String file;
   private final List<String> columns;
   private long line;
@@ -31,6 +35,15 @@ final class Row {
     }
   }
 
+  /** Returns the place of a column that every such file has. */
+  int column(String column) throws CityFileException {
+    int place = find(column);
+    if (place < 0) {
+      throw new CityFileException(file, "has no column " + column);
+    }
+    return place;
+  }
+
   /** Returns the place of a column, or -1. */
   int find(String column) {
     return columns.indexOf(column);
@@ -55,12 +68,9 @@ final class Row {
 
   /** Returns degrees in [-limit, limit]. */
   double degrees(int column, int limit) throws CityFileException {
-    double value;
-    try {
-      value = Double.parseDouble(text(column));
-    } catch (NumberFormatException e) {
-      value = Double.NaN;
-    }
+    // The pattern keeps out what only Java takes for a number, such as 12f and 0x1p3.
+    String text = text(column);
+    double value = NUMBER.matcher(text).matches() ? Double.parseDouble(text) : Double.NaN;
     if (!(Math.abs(value) <= limit)) {
       throw fault(column, "is not a number from -" + limit + " to " + limit);
     }
@@ -82,6 +92,6 @@ final class Row {
   }
 
   private CityFileException fault(int column, String rule) {
-    return new CityFileException(file, line, columns.get(column), fields.get(column), rule);
+    return new CityFileException(file, line, columns.get(column), text(column), rule);
   }
 }

@@ -11,12 +11,14 @@ import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.zip.GZIPOutputStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import ponder.Key;
 
 /** The three forms of files, and what is said of a bad one. */
 class CityFilesTest {
@@ -125,6 +127,7 @@ class CityFilesTest {
     assertEquals(expected, read(GAZETTEER));
     assertEquals(expected, Cities.read(file(GAZETTEER, StandardCharsets.ISO_8859_1)));
     assertEquals(expected, read(GAZETTEER.replace('\t', '|')));
+    assertEquals(expected, read("\uFEFF" + GAZETTEER.replace("\n", "\r\n")));
   }
 
   @Test
@@ -148,6 +151,8 @@ class CityFilesTest {
       delimiter = '|',
       value = {
         "35.289 | 95     | , line 3, column latitude: '95' is not a number from -90 to 90",
+        "35.289 | 35f    | , line 3, column latitude: '35f' is not a number from -90 to 90",
+        "35.289 | 0x1p3  | , line 3, column latitude: '0x1p3' is not a number from -90 to 90",
         "35.289 | NaN    | , line 3, column latitude: 'NaN' is not a number from -90 to 90",
         "-86.359| west   | , line 3, column longitude: 'west' is not a number from -180 to 180",
         "6358   | -5     | , line 3, column population: '-5' is not a whole number of inhabitants",
@@ -192,8 +197,35 @@ class CityFilesTest {
     bytes[bytes.length / 2] ^= 0x55;
     Files.write(packed, bytes);
     assertThrows(CityFileException.class, () -> Cities.read(packed));
-    Files.write(packed, java.util.Arrays.copyOf(bytes, 30));
+    Files.write(packed, Arrays.copyOf(bytes, 30));
     assertThrows(CityFileException.class, () -> Cities.read(packed));
+  }
+
+  @Test
+  void damageAnywhereIsEitherHarmlessOrNamed() throws IOException {
+    byte[] all = "\t|,\"\n\r#-.0\0\u00ff".getBytes(StandardCharsets.ISO_8859_1);
+    int refused = 0;
+    for (String text : List.of(CSV, GAZETTEER, GEONAMES)) {
+      for (int round = 0; round < 1_000; round++) {
+        byte[] bytes = text.getBytes(StandardCharsets.UTF_8);
+        int[] draws = Key.of(round).ints(6, 1 << 20);
+        for (int i = 0; i < 1 + draws[0] % 2; i++) {
+          bytes[draws[1 + i] % bytes.length] = all[draws[3 + i] % all.length];
+        }
+        Path file = folder.resolve("damaged");
+        Files.write(file, Arrays.copyOf(bytes, bytes.length - draws[5] % 9));
+        try {
+          for (City city : Cities.read(file)) {
+            assertTrue(Math.abs(city.latitude()) <= 90 && Math.abs(city.longitude()) <= 180);
+            assertTrue(city.population() >= City.UNKNOWN && !city.name().isEmpty());
+          }
+        } catch (CityFileException e) {
+          assertTrue(e.getMessage().startsWith(file.toString()), e.getMessage());
+          refused++;
+        }
+      }
+    }
+    assertTrue(refused > 500 && refused < 2_900, refused + " of 3,000 were refused");
   }
 
   @Test

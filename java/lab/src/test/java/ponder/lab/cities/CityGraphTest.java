@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.List;
 import org.jgrapht.alg.connectivity.ConnectivityInspector;
 import org.jgrapht.alg.cycle.CycleDetector;
@@ -135,6 +136,32 @@ class CityGraphTest {
       assertTrue(
           Connectivity.of(Places.of(Cities.embedded(), suggested - 10)).shareOfCities() < 0.8);
     }
+  }
+
+  @Test
+  void theSuggestedRadiusIsTheLeastUpToATenth() {
+    // A row of places with widening gaps: each wider radius adds one.
+    List<City> row = new ArrayList<>();
+    double kilometresPerDegree = GreatCircle.kilometres(0, 0, 0, 1);
+    double east = 0;
+    for (int i = 0; i < 100; i++) {
+      row.add(Places.at(0, east / kilometresPerDegree));
+      east += 1 + 0.1 * i;
+    }
+    double suggested = Connectivity.suggestedRadius(Places.of(row, 1));
+    assertTrue(Connectivity.of(Places.of(row, suggested)).largest() >= 80);
+    assertTrue(Connectivity.of(Places.of(row, suggested - 0.1)).largest() < 80);
+  }
+
+  @Test
+  void oneMapNeedsMostPairsAndHalfTheCities() {
+    // Two parts of 50 and 50; 89 and 11; one of 49 and 51 alone; one of 50 and 50 alone.
+    assertFalse(new Connectivity(100, 2, 0, 50, 2 * 50 * 49).isOneMap());
+    assertTrue(new Connectivity(100, 2, 0, 89, 89 * 88 + 11 * 10).isOneMap());
+    assertFalse(new Connectivity(100, 52, 51, 49, 49 * 48).isOneMap());
+    assertTrue(new Connectivity(100, 51, 50, 50, 50 * 49).isOneMap());
+    assertFalse(new Connectivity(2, 2, 2, 1, 0).isOneMap());
+    assertTrue(new Connectivity(1500, 30, 14, 998, 1_079_272).isOneMap());
   }
 
   @Test

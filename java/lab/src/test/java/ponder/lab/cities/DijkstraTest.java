@@ -7,7 +7,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
@@ -26,24 +25,18 @@ class DijkstraTest {
         Places.of(Places.onTheGlobe(301, 1), 1_500),
         Places.of(Places.onTheGlobe(33, 2), 3_000),
         Places.of(Places.lattice(9, 0.5), 60),
-        Places.of(mirrored(), 900),
+        Places.of(Places.mirrored(), 900),
         Places.of(List.of(Places.at(0, 0)), 1),
+        tieThatIsBeaten(),
         Places.of(List.of(Places.at(0, 0), Places.at(0, 1), Places.at(50, 1)), 200));
   }
 
-  /** Points and their mirror images in the equator: paths between points on it come in pairs. */
-  private static List<City> mirrored() {
-    List<City> cities = new ArrayList<>();
-    for (City city : Places.onTheGlobe(60, 3)) {
-      double latitude = city.latitude() / 5;
-      double longitude = city.longitude() / 4;
-      cities.add(Places.at(latitude, longitude));
-      cities.add(Places.at(-latitude, longitude));
-    }
-    for (int i = -4; i < 5; i++) {
-      cities.add(Places.at(0, 11 * i));
-    }
-    return cities;
+  /** 1 and 2 give equally long paths to 3, found first; 4 gives a shorter one. */
+  private static CityGraph tieThatIsBeaten() {
+    return Places.of(
+        List.of(
+            Places.at(0, 0), Places.at(1, 1), Places.at(-1, 1), Places.at(0, 3), Places.at(0, 2.2)),
+        260);
   }
 
   @ParameterizedTest
@@ -148,7 +141,7 @@ class DijkstraTest {
 
   @Test
   void mirrorImagesMakeTies() {
-    PathTable table = PathTable.of(Places.of(mirrored(), 900));
+    PathTable table = PathTable.of(Places.of(Places.mirrored(), 900));
     assertTrue(table.tiedPairs() > 100, "tied pairs: " + table.tiedPairs());
     assertTrue(table.tiedPairs() < table.pairs() / 2, "tied pairs: " + table.tiedPairs());
   }
@@ -191,11 +184,48 @@ class DijkstraTest {
     }
   }
 
+  @ParameterizedTest
+  @MethodSource("graphs")
+  void aSearchForOneTargetFindsItsPathWithNoMoreWork(CityGraph graph) {
+    Dijkstra all = new Dijkstra(graph);
+    Dijkstra one = new Dijkstra(graph);
+    int[] expected = new int[graph.size()];
+    int[] nodes = new int[graph.size()];
+    all.from(0);
+    for (int target = 0; target < graph.size(); target++) {
+      one.between(0, target);
+      int count = all.path(target, expected);
+      assertEquals(count, one.path(target, nodes));
+      assertArrayEquals(Arrays.copyOf(expected, count), Arrays.copyOf(nodes, count));
+      assertEquals(all.kilometres(target), one.kilometres(target));
+      assertEquals(all.isTied(target), one.isTied(target));
+      assertTrue(one.operations() <= all.operations());
+      assertTrue(count == 0 || one.reached(one.reached() - 1) == target);
+    }
+  }
+
+  @Test
+  void operationsAreCountedByTheArc() {
+    // Two places: one addition with one comparison; the heap never holds two.
+    Dijkstra search = new Dijkstra(Places.of(List.of(Places.at(0, 0), Places.at(0, 1)), 200));
+    search.from(0);
+    assertEquals(2, search.operations());
+    search.between(0, 0);
+    assertEquals(0, search.operations());
+    // Three in a row: 0 reaches both, 1 reaches 2 again; the heap compares 1 with 2 once.
+    search =
+        new Dijkstra(Places.of(List.of(Places.at(0, 0), Places.at(0, 1), Places.at(0, 2)), 300));
+    search.from(0);
+    assertEquals(2 * 3 + 1, search.operations());
+  }
+
   @Test
   void thereIsNoSuchSource() {
     Dijkstra search = new Dijkstra(Places.embedded());
     assertThrows(IndexOutOfBoundsException.class, () -> search.from(300));
     assertThrows(IndexOutOfBoundsException.class, () -> search.from(-1));
+    assertThrows(IndexOutOfBoundsException.class, () -> search.between(0, 300));
+    assertThrows(IndexOutOfBoundsException.class, () -> search.between(0, -1));
   }
 
   private static double[] bellmanFord(CityGraph graph, int source) {

@@ -33,7 +33,7 @@ class EstimateTest {
 
   @Test
   void atTheEndsTheIntervalEndsExactly() {
-    for (long n : new long[] {1, 3, 7, 17, 33, 301, 107_757}) {
+    for (long n = 1; n < 3_000; n++) {
       assertEquals(0, Estimate.rate(0, n).low());
       assertEquals(1, Estimate.rate(n, n).high());
       assertTrue(Estimate.rate(n, n).low() > 0 && Estimate.rate(0, n).high() < 1);

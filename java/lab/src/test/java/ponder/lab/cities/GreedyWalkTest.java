@@ -30,6 +30,20 @@ class GreedyWalkTest {
   }
 
   @Test
+  void operationsAreCountedByTheNeighbour() {
+    CityGraph graph = Places.of(List.of(Places.at(0, 0), Places.at(0, 1), Places.at(0, 2)), 125);
+    GreedyWalk walker = new GreedyWalk(graph);
+    int[] nodes = new int[3];
+    for (int again = 0; again < 2; again++) {
+      // One neighbour, then one that is not yet visited.
+      assertEquals(2, walker.walk(0, 2, nodes));
+      assertEquals(2 * 17, walker.operations());
+    }
+    assertEquals(0, walker.walk(1, 1, nodes));
+    assertEquals(0, walker.operations());
+  }
+
+  @Test
   void itStopsInADeadEnd() {
     // The way straight on ends at 1; the way round over 2 and 3 is not found.
     CityGraph graph =

@@ -160,6 +160,7 @@ class PathScoreTest {
   void aQueryWithoutAnAnswerIsRefused() {
     assertThrows(IllegalArgumentException.class, () -> score(0, 7, 1));
     assertThrows(IllegalArgumentException.class, () -> score(0, 0, 1));
+    assertThrows(IllegalArgumentException.class, () -> score(0, 0));
   }
 
   @Test

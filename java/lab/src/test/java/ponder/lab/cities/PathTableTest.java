@@ -16,7 +16,8 @@ import ponder.Key;
 class PathTableTest {
   @Test
   void theTableHoldsWhatTheSearchFinds() {
-    for (CityGraph graph : List.of(Places.embedded(), Places.embeddedEastward())) {
+    for (CityGraph graph :
+        List.of(Places.embedded(), Places.embeddedEastward(), Places.of(Places.mirrored(), 900))) {
       PathTable table = PathTable.of(graph);
       Dijkstra search = new Dijkstra(graph);
       int[] expected = new int[graph.size()];

@@ -49,6 +49,21 @@ final class Places {
     return cities;
   }
 
+  /** Points and their mirror images in the equator: paths between points on it come in pairs. */
+  static List<City> mirrored() {
+    List<City> cities = new ArrayList<>();
+    for (City city : onTheGlobe(60, 3)) {
+      double latitude = city.latitude() / 5;
+      double longitude = city.longitude() / 4;
+      cities.add(at(latitude, longitude));
+      cities.add(at(-latitude, longitude));
+    }
+    for (int i = -4; i < 5; i++) {
+      cities.add(at(0, 11 * i));
+    }
+    return cities;
+  }
+
   static City at(double latitude, double longitude) {
     return new City("x", "XX", latitude, longitude, 1, "");
   }
