@@ -116,7 +116,8 @@ struct Array {
         good = std::isnan(near) ? std::isnan(got) : got == near;
       } else {
         const T size = std::abs(near);
-        const double ulp = std::nextafter(size, std::numeric_limits<T>::infinity()) - size;
+        const T next = std::nextafter(size, std::numeric_limits<T>::infinity());
+        const double ulp = std::isinf(next) ? size - std::nextafter(size, T{0}) : next - size;
         const double off = std::abs(got - want);
         good = off <= absolute + ulps * ulp;
         distance += off * off;

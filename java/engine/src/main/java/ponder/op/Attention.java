@@ -24,6 +24,8 @@ import ponder.abi.Kernels;
  */
 public record Attention(double scale, boolean causal, boolean masked, boolean padded)
     implements Op.Fused {
+  private static final long LARGEST_HEAD = 256;
+
   /** Returns attention with scale 1 / sqrt(head_size), without mask and lengths. */
   public static Tensor attention(Tensor q, Tensor k, Tensor v, boolean causal) {
     double size = q.shape().rank() == 0 ? 1 : q.shape().dim(-1);
@@ -36,7 +38,7 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
    * at most i + k_steps - q_steps. A query that sees no key, or only masks of -infinity, gives
    * zeros.
    *
-   * @param q [batch, q_steps, heads, head_size], F32 or F64
+   * @param q [batch, q_steps, heads, head_size], F32 or F64; head_size at most 256
    * @param k [batch, k_steps, heads, head_size]
    * @param v [batch, k_steps, heads, head_size]
    * @param mask null, or what is added to the scores: up to four axes that broadcast to [batch,
@@ -134,9 +136,12 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
     Tensor q = in[0];
     Shape s = q.shape();
     DType.requireFloat("attention: q", q.dtype());
-    if (s.rank() != 4) {
+    if (s.rank() != 4 || s.dim(3) > LARGEST_HEAD) {
       throw new IllegalArgumentException(
-          "attention: q has shape " + s + ", must be [batch, q_steps, heads, head_size]");
+          "attention: q has shape "
+              + s
+              + ", must be [batch, q_steps, heads, head_size], head_size at most "
+              + LARGEST_HEAD);
     }
     DType.require("attention: k", in[1].dtype(), q.dtype());
     DType.require("attention: v", in[2].dtype(), q.dtype());

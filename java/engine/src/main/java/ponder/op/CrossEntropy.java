@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.op;
 
+import java.util.Arrays;
 import ponder.DType;
 import ponder.Launch;
 import ponder.Op;
@@ -103,25 +104,33 @@ public record CrossEntropy() implements Op.Fused {
     return new Tensor[] {dx, dweight, null};
   }
 
+  /** The rows that have a target; the others cost nothing. */
+  private static long counted(Tensor target) {
+    return Arrays.stream(target.toInts()).filter(t -> t >= 0).count();
+  }
+
   /** The product; largest, difference, exp and sum 4 per logit; 3 per row. */
   @Override
   public Work work(Tensor... in) {
-    long rows = in[2].size();
+    long rows = counted(in[2]);
     long logits = rows * in[1].shape().dim(0);
     long product = 2 * logits * in[1].shape().dim(1);
-    Work bytes = Work.of(0, in[0], in[1], in[2]);
-    return new Work(product + 4 * logits + 3 * rows, product, 2 * rows * in[0].dtype().bytes())
-        .plus(bytes);
+    return new Work(product + 4 * logits + 3 * rows, product, saved(in)).plus(Work.of(0, in));
   }
 
   /** The product again and two more; difference, exp and product 3 per logit; 1 per row. */
   @Override
   public Work backwardWork(Tensor... in) {
-    long rows = in[2].size();
+    long rows = counted(in[2]);
     long logits = rows * in[1].shape().dim(0);
     long products = 6 * logits * in[1].shape().dim(1);
-    Work bytes = Work.of(0, in[0], in[0], in[1], in[1], in[2]);
-    return new Work(products + 3 * logits + rows, products, 2 * rows * in[0].dtype().bytes())
-        .plus(bytes);
+    return new Work(products + 3 * logits + rows, products, saved(in))
+        .plus(Work.of(0, in))
+        .plus(Work.of(0, in[0], in[1]));
+  }
+
+  /** The bytes of the loss, or of its derivative, and of the log-sum-exp. */
+  private static long saved(Tensor... in) {
+    return 2 * in[2].size() * in[0].dtype().bytes();
   }
 }

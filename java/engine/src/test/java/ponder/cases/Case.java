@@ -320,7 +320,7 @@ public final class Case {
     // What is rounded once is right in the type itself; the rest is asked of doubles.
     Call asked = exact || call.type() != Type.F32 ? call : call.widened();
     Map<String, Array> answers = Player.play(PlainKernels.wide(), asked);
-    Map<String, Double> errors = null;
+    Map<String, Distance> errors = null;
     for (var entry : answers.entrySet()) {
       String output = entry.getKey();
       double[] answer = entry.getValue().values();
@@ -332,13 +332,14 @@ public final class Case {
         boolean single = call.type() == Type.F32;
         if (errors == null)
           errors = errors(single ? call : make(Type.F32, call.turn(), call.row(), 0));
-        double error = distances.getOrDefault(output, 2.0) * errors.get(output);
+        Distance distance = errors.get(output);
+        double times = distances.getOrDefault(output, 2.0);
         double largest = largest(answer);
         limit =
             Limit.absolute(
                 single
-                    ? error * largest + Math.ulp((float) largest)
-                    : (1e-12 + error * DOUBLE_TO_FLOAT) * largest);
+                    ? times * distance.relative * largest + Math.ulp((float) largest)
+                    : times * distance.absolute * DOUBLE_TO_FLOAT + 1e-12 * largest);
       }
       expected.put(output, new Expected(answer, limit));
     }
@@ -351,9 +352,15 @@ public final class Case {
   private static final int FEW = 1024;
   private static final int DRAWS = 24;
 
-  /** Returns the plain float loop's distance to the answer, as a share of the largest value. */
-  private Map<String, Double> errors(Call call) {
-    var errors = new LinkedHashMap<String, Double>();
+  /** How far the plain float loop is from the answer, by itself and as a share of the largest. */
+  private record Distance(double absolute, double relative) {
+    Distance or(Distance other) {
+      return new Distance(Math.max(absolute, other.absolute), Math.max(relative, other.relative));
+    }
+  }
+
+  private Map<String, Distance> errors(Call call) {
+    var errors = new LinkedHashMap<String, Distance>();
     int met = 0;
     for (int draw = 0; draw < DRAWS && met < FEW; draw++) {
       Call one = draw == 0 ? call : redraw(call, draw);
@@ -368,7 +375,8 @@ public final class Case {
           if (Double.isFinite(got[i])) worst = Math.max(worst, Math.abs(got[i] - answer[i]));
         }
         double largest = largest(answer);
-        errors.merge(output, largest == 0 ? 0 : worst / largest, Math::max);
+        var distance = new Distance(worst, largest == 0 ? 0 : worst / largest);
+        errors.merge(output, distance, Distance::or);
         least = Math.min(least, answer.length);
       }
       met += least;

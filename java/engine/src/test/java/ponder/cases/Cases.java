@@ -573,7 +573,7 @@ public final class Cases {
             .update("second n", POSITIVE)
             .in("gradient n", ANY)
             .in("rate 1", UNIT)
-            .step("step")
+            .index("step 1", 1, 100000)
             .in("scale 1", UNIT)
             .table(
                 "n beta1 beta2 eps decay",

@@ -24,9 +24,9 @@ public interface Values {
       return Math.scalb(1 + random.nextDouble(), random.nextInt(from, to));
     }
 
-    /** Every place its own quarter in [-5/4, 5/4], with ties. */
+    /** Quarters in [-9/4, 9/4], with ties; the period divides no size in use. */
     double quarter() {
-      return (i * 7 % 11 - 5) / 4.0;
+      return (i * 7 % 19 - 9) / 4.0;
     }
 
     boolean single() {
@@ -56,7 +56,7 @@ public interface Values {
       p ->
           switch (p.call().turn()) {
             case RANDOM -> Math.exp(p.normal());
-            case STRUCTURED -> (p.i() * 7 % 11 + 1) / 4.0;
+            case STRUCTURED -> (p.i() * 7 % 19 + 1) / 4.0;
             case EXTREME -> p.scale(-20, 8);
           };
 
