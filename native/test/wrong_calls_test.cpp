@@ -26,11 +26,13 @@ const std::set<std::string> kFree = {"pnd_message", "pnd_abi_version", "pnd_buil
 const std::set<std::string> kAnyType = {"pnd_fill",  "pnd_broadcast", "pnd_swap_axes",
                                         "pnd_slice", "pnd_pad",       "pnd_concat"};
 const std::set<std::string> kNullable = {"mask", "dmask", "lengths"};
-// int64_t parameters that are not sizes.
-bool is_free(const Function &f, const std::string &parameter) {
-  const std::set<std::string> names = {"start", "row", "key"};
-  return names.count(parameter) > 0 ||
-         (parameter == "first" && std::strcmp(f.name, "pnd_philox") == 0);
+
+// Whether an int64_t parameter is a size: not a place to start at, nor part of a random stream.
+bool is_size(const Function &f, size_t i) {
+  const std::string name = f.parameters[i];
+  const bool random = std::strcmp(f.name, "pnd_philox") == 0;
+  return f.kinds[i] == Kind::Int64 && name != "start" && name != "row" && name != "key" &&
+         !(random && name == "first");
 }
 
 bool is_pointer(Kind kind) { return kind == Kind::Written || kind == Kind::Read; }
@@ -52,7 +54,7 @@ struct Valid {
       } else if (f.kinds[i] == Kind::Double) {
         argument.real = 0.5;
       } else {
-        const bool zero = is_free(f, name) || f.kinds[i] == Kind::Int32;
+        const bool zero = !is_size(f, i);
         argument.integer = zero ? 0 : name == "head_size" ? 2 : 1;
       }
       arguments.push_back(argument);
@@ -221,7 +223,7 @@ TEST_F(WrongCalls, AnOutputMayShareNoByteWithAnotherArgument) {
 TEST_F(WrongCalls, SizesBelowOneAreRefusedOneByOne) {
   for (const Function *f : all()) {
     for (size_t i = 0; i < f->kinds.size(); ++i) {
-      if (f->kinds[i] != Kind::Int64 || is_free(*f, f->parameters[i])) continue;
+      if (!is_size(*f, i)) continue;
       for (int64_t size : {int64_t{0}, int64_t{-1}, int64_t{-4}, -(int64_t{1} << 32), kLeast}) {
         Valid valid(*f);
         valid.arguments[i].integer = size;
@@ -240,9 +242,7 @@ TEST_F(WrongCalls, SizesWhoseProductOverflowsAreRefused) {
     Valid large(*f);
     for (size_t i = 0; i < f->kinds.size(); ++i) {
       const std::string name = f->parameters[i];
-      if (f->kinds[i] != Kind::Int64 || is_free(*f, name) || bytes.count(name) > 0) {
-        continue;
-      }
+      if (!is_size(*f, i) || bytes.count(name) > 0) continue;
       ++sizes;
       large.arguments[i].integer = int64_t{1} << 40;
       for (int64_t size : {kMost, kMost - 1, kMost / 2 + 1}) {
@@ -291,6 +291,7 @@ TEST_F(WrongCalls, IndicesOutsideTheirRangeAreRefusedWithPlaceAndValue) {
       {"pnd_cross_entropy_backward", "target", {-2, 1, most, least}, {-1, 0}},
       {"pnd_attention", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_attention_backward", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_adamw", "step", {0, -1, least}, {1, 2, most}},
   };
   for (const Case &c : cases) {
     for (int32_t value : c.wrong) {
@@ -329,6 +330,7 @@ TEST_F(WrongCalls, OtherRulesAreKept) {
     for (const char *size : {"mask_batch", "mask_heads", "mask_steps"}) {
       refuses(Valid(find(name)).set(size, 2), size, "a mask size that is neither 1 nor full");
     }
+    refuses(Valid(find(name)).set("head_size", 257), "head_size", "a head size beyond 256");
     Valid none(find(name));
     none.at("mask").pointer = nullptr;
     none.at("lengths").pointer = nullptr;
