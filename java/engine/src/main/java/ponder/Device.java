@@ -46,9 +46,9 @@ public final class Device implements AutoCloseable {
   private final Leak leak;
   private MemorySegment staging;
   private Scope scope;
-  private Thread serving;
+  private volatile Thread serving;
   private long serial;
-  private boolean open = true;
+  private volatile boolean open = true;
 
   /**
    * Makes a device over any kernels.
@@ -142,7 +142,7 @@ public final class Device implements AutoCloseable {
     return open(false);
   }
 
-  private Scope open(boolean records) {
+  private synchronized Scope open(boolean records) {
     requireThread("open");
     serving = Thread.currentThread();
     scope = new Scope(this, scope, recording);
@@ -180,7 +180,7 @@ public final class Device implements AutoCloseable {
    * @throws WrongThreadException if another thread has open scopes
    */
   @Override
-  public void close() {
+  public synchronized void close() {
     if (!open) {
       return;
     }

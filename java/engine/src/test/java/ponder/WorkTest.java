@@ -101,6 +101,9 @@ class WorkTest {
       assertTrue(budget.exhausted());
       x.exp();
       assertEquals(1.25, budget.share());
+      budget.exempt(new Work(20, 0, 0));
+      assertEquals(30, budget.spent());
+      assertFalse(budget.exhausted());
     }
   }
 
