@@ -118,8 +118,9 @@ final class DecoderTest {
   @Test
   void drawsDoNotDependOnTheBatch() {
     int[][] prompts = {{0}, {1}, {2}, {0}, {1}};
-    List<Completion> one = new Decoder(usual(), device, END, 10, 1).sample(prompts, 7, Key.of(3));
-    List<Completion> many = new Decoder(usual(), device, END, 10, 16).sample(prompts, 7, Key.of(3));
+    Bigrams model = usual();
+    List<Completion> one = new Decoder(model, device, END, 10, 1).sample(prompts, 7, Key.of(3));
+    List<Completion> many = new Decoder(model, device, END, 10, 16).sample(prompts, 7, Key.of(3));
     assertEquals(35, one.size());
     for (int i = 0; i < one.size(); i++) {
       assertArrayEquals(one.get(i).tokens(), many.get(i).tokens());

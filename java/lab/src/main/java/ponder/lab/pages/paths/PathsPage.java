@@ -60,7 +60,7 @@ public final class PathsPage {
   /** By how much the shortest legal path must beat the greedy one, stated beforehand. */
   private static final double GAIN = 0.10;
 
-  private static final int VALIDATION_PATHS = 1024;
+  private static final int VALIDATION_BATCHES = 16;
   private static final int VALIDATIONS = 10;
   private static final double CLIP = 1;
   private static final long MOST_PAIRS = 40_000_000;
@@ -71,7 +71,7 @@ public final class PathsPage {
    * @param graph the cities and their edges
    * @param split one of {@link Split#NAMES}
    * @param flops training FLOPs of each model
-   * @param batch paths in a training batch, a divisor of 1024
+   * @param batch paths in a training batch
    * @param seeds how many seeds, from {@code seed} on
    * @param seed the first seed
    * @param queries test queries
@@ -187,7 +187,12 @@ public final class PathsPage {
       SequenceModel model = kind.create(Parameters.of(store, key.split("parameters")), vocabulary);
       PathObjective objective =
           new PathObjective(
-              model, table, split, key.split("paths"), options.batch, VALIDATION_PATHS);
+              model,
+              table,
+              split,
+              key.split("paths"),
+              options.batch,
+              VALIDATION_BATCHES * options.batch);
       Trainer trainer = new Trainer(AdamW.usual(), kind.schedule(), CLIP, VALIDATIONS);
       Trainer.Outcome outcome;
       try (TrainingBar bar = new TrainingBar(name, terminal, out);
