@@ -39,8 +39,8 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes, cons
   constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<T>;
   Vec<T> most[kRows];
   for (Vec<T> &m : most) m = splat(kNothing<T>);
-  for (int64_t j = 0; j < count; j += kCols) {
-    Scores<T, kRows> tile;
+  each_tile<T>(count, [&](int64_t j, auto vectors) {
+    Tile<T, kRows, vectors()> tile;
     tile.clear();
     tile.template add_product<kRowStride<T>, 1>(queries, head.keys + (key + j) * sizes.head_size,
                                                 kCols, sizes.head_size);
@@ -49,14 +49,12 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes, cons
                sizes.k_steps - key - j);
     }
     hide(tile, head.sight, query, key + j);
-    PND_UNROLL
-    for (int r = 0; r < kRows; ++r)
-      most[r] = larger(larger(tile.sum[r][0], tile.sum[r][1]), most[r]);
+    tile.raise_to(most);
     tile.store_to(scores + j, kStride);
-  }
+  });
   T kept[Statistics<T>::kSize];
-  statistics.template add<kRows, kStride, true>(scores, (count + kCols - 1) / kCols * kCols, most,
-                                                kept);
+  statistics.template add<kRows, kStride, true>(
+      scores, (count + kWidth<T> - 1) / kWidth<T> * kWidth<T>, most, kept);
 
   each_tile<T>(sizes.head_size, [&](int64_t d, auto vectors) {
     Tile<T, kRows, vectors()> tile;
@@ -85,8 +83,10 @@ void finish_panel(const AttentionSizes<T> &sizes, const Head<T> &head, int64_t q
     const T sum = statistics.sum[r];
     if (sum == 0) {
       std::memset(out, 0, sizes.head_size * sizeof(T));
-    } else {
-      for (int64_t d = 0; d < sizes.head_size; ++d) out[d] = from[d] / sum;
+      continue;
+    }
+    for (int64_t d = 0; d < sizes.head_size; d += kWidth<T>) {
+      store_some(out + d, load(from + d) / splat(sum), sizes.head_size - d);
     }
   }
 }

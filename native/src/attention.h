@@ -71,55 +71,39 @@ inline void check_sizes(Call &call, const void *q, const void *k, const void *v,
   if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, k_steps + 1);
 }
 
-// A tile of scores: rows are queries, vectors run along keys, as they do in the mask.
-template <class T, int kRows>
-using Scores = Tile<T, kRows, kTileVectors>;
+// A tile of scores has queries as rows; its vectors run along keys, as they do in the mask.
 
 // scores += mask. mask points at the tile's first element; `left` columns of it exist.
-template <class T, int kRows>
-PND_INLINE void add_mask(Scores<T, kRows> &scores, const T *mask, int64_t stride, int64_t left) {
-  if (left >= kTileCols<T>) {
+template <class T, int kRows, int kVectors>
+PND_INLINE void add_mask(Tile<T, kRows, kVectors> &scores, const T *mask, int64_t stride,
+                         int64_t left) {
+  if (left >= kVectors * kWidth<T>) {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       PND_UNROLL
-      for (int v = 0; v < kTileVectors; ++v) {
+      for (int v = 0; v < kVectors; ++v) {
         scores.sum[r][v] += load(mask + r * stride + v * kWidth<T>);
       }
     }
     return;
   }
-  T copy[kRows * kTileCols<T>] = {};
-  for (int r = 0; r < kRows; ++r) {
-    std::memcpy(copy + r * kTileCols<T>, mask + r * stride, left * sizeof(T));
-  }
   PND_UNROLL
-  for (int r = 0; r < kRows; ++r) {
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t n = std::clamp<int64_t>(left - v * kWidth<T>, 0, kWidth<T>);
     PND_UNROLL
-    for (int v = 0; v < kTileVectors; ++v) {
-      scores.sum[r][v] += load(copy + r * kTileCols<T> + v * kWidth<T>);
+    for (int r = 0; r < kRows; ++r) {
+      scores.sum[r][v] += load_first(mask + r * stride + v * kWidth<T>, n);
     }
   }
 }
 
 // Scores of keys that a query does not see become -infinity. The tile starts at (query, key).
-template <class T, int kRows>
-PND_INLINE void hide(Scores<T, kRows> &scores, const Sight &sight, int64_t query, int64_t key) {
-  if (sight.count(query) - key >= kTileCols<T>) return;
-  Vec<T> place[kTileVectors];
+template <class T, int kRows, int kVectors>
+PND_INLINE void hide(Tile<T, kRows, kVectors> &scores, const Sight &sight, int64_t query,
+                     int64_t key) {
+  if (sight.count(query) - key >= kVectors * kWidth<T>) return;
   PND_UNROLL
-  for (int v = 0; v < kTileVectors; ++v) {
-    PND_UNROLL
-    for (int i = 0; i < kWidth<T>; ++i) place[v][i] = static_cast<T>(v * kWidth<T> + i);
-  }
-  PND_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    const int64_t seen = std::clamp<int64_t>(sight.count(query + r) - key, 0, kTileCols<T>);
-    const Vec<T> limit = splat(static_cast<T>(seen));
-    PND_UNROLL
-    for (int v = 0; v < kTileVectors; ++v) {
-      scores.sum[r][v] = choose(place[v] < limit, scores.sum[r][v], splat(kNothing<T>));
-    }
-  }
+  for (int r = 0; r < kRows; ++r) cut_row(scores, r, sight.count(query + r) - key);
 }
 
 // Copies rows, scaled.

@@ -92,8 +92,8 @@ __attribute__((noinline)) void slope_panel(const AttentionSizes<T> &sizes, const
                                            const T *values, const T *lse, const T *delta, T *p,
                                            T *ds) {
   constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<T>;
-  for (int64_t j = 0; j < count; j += kCols) {
-    Scores<T, kRows> tile;
+  each_tile<T>(count, [&](int64_t j, auto vectors) {
+    Tile<T, kRows, vectors()> tile;
     tile.clear();
     tile.template add_product<kRowStride<T>, 1>(queries, keys + j * sizes.head_size, kCols,
                                                 sizes.head_size);
@@ -102,27 +102,23 @@ __attribute__((noinline)) void slope_panel(const AttentionSizes<T> &sizes, const
                sizes.k_steps - key - j);
     }
     hide(tile, sight, query, key + j);
-    PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       // A row that sees nothing has lse = -infinity and scores of -infinity: p = exp(-infinity).
       const Vec<T> base = splat(lse[r] == kNothing<T> ? -kNothing<T> : lse[r]);
-      PND_UNROLL
-      for (int v = 0; v < kTileVectors; ++v) {
+      for (int v = 0; v < vectors(); ++v) {
         store(p + r * kStride + j + v * kWidth<T>, exp_of_negative(tile.sum[r][v] - base));
       }
     }
     tile.clear();
     tile.template add_product<kRowStride<T>, 1>(dout, values + j * sizes.head_size, kCols,
                                                 sizes.head_size);
-    PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      PND_UNROLL
-      for (int v = 0; v < kTileVectors; ++v) {
+      for (int v = 0; v < vectors(); ++v) {
         const int64_t at = r * kStride + j + v * kWidth<T>;
         store(ds + at, load(p + at) * (tile.sum[r][v] - splat(delta[r])));
       }
     }
-  }
+  });
 }
 
 // dq of kRows queries, `cols` columns of it, += ds times the rows of keys they see.
@@ -148,9 +144,9 @@ __attribute__((noinline)) void key_tile(T *sums, const Sight &sight, int64_t que
 // to[:] += from[:]
 template <class T>
 void add_to(T *to, const T *from, int64_t n) {
-  int64_t i = 0;
-  for (; i + kWidth<T> <= n; i += kWidth<T>) store(to + i, load(to + i) + load(from + i));
-  for (; i < n; ++i) to[i] += from[i];
+  for (int64_t i = 0; i < n; i += kWidth<T>) {
+    store_some(to + i, load_some(to + i, n - i) + load_some(from + i, n - i), n - i);
+  }
 }
 
 // Everything that one head's block of keys takes part in.

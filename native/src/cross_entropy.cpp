@@ -94,17 +94,20 @@ PND_INLINE void each_panel(int64_t n, F &&body) {
   }
 }
 
-// The logits of kRows rows and `count` packed classes; what lies past them is -infinity up to a
-// whole tile. use(tile, class) sees each tile.
+// Calls use(tile, class) for the logits of kRows rows and `count` packed classes, tile by tile.
+// What lies past the classes is -infinity.
 template <class T, int kRows, class Use>
 PND_INLINE void logit_tiles(Rows<T> x, int64_t row, const T *columns, int64_t width, int64_t count,
                             Use &&use) {
-  for (int64_t c = 0; c < count; c += kTileCols<T>) {
-    Tile<T, kRows, kTileVectors> tile;
+  each_tile<T>(count, [&](int64_t c, auto vectors) {
+    Tile<T, kRows, vectors()> tile;
     tile.clear();
     add_rows(tile, x, row, columns + c * width, kTileCols<T>, width);
-    use(tile, c);
-  }
+    if (count - c < vectors() * kWidth<T>) {
+      for (int r = 0; r < kRows; ++r) cut_row(tile, r, count - c);
+    }
+    use(tile, c, vectors);
+  });
 }
 
 template <class T, int kRows>
@@ -117,20 +120,17 @@ __attribute__((noinline)) void loss_panel(const Problem<T> &problem, const Targe
   Vec<T> most[kRows];
   for (Vec<T> &m : most) m = splat(kNothing<T>);
   logit_tiles<T, kRows>(room.x, row, room.columns, problem.width, count,
-                        [&](auto &tile, int64_t c) { tile.store_to(logits + c, kStride); });
-  // The last tile may hold columns that are no classes.
-  const int64_t tiled = whole_tiles<T>(count);
+                        [&](auto &tile, int64_t c, auto) {
+                          tile.raise_to(most);
+                          tile.store_to(logits + c, kStride);
+                        });
   for (int r = 0; r < kRows; ++r) {
-    for (int64_t c = count; c < tiled; ++c) logits[r * kStride + c] = kNothing<T>;
-    for (int64_t c = 0; c < tiled; c += kWidth<T>) {
-      most[r] = larger(load(logits + r * kStride + c), most[r]);
-    }
-    const int64_t r_target = targets.row[first + row + r];
-    const int64_t c = problem.target[r_target] - class0;
-    if (c >= 0 && c < count) problem.loss[r_target] = logits[r * kStride + c];
+    const int64_t at = targets.row[first + row + r], c = problem.target[at] - class0;
+    if (c >= 0 && c < count) problem.loss[at] = logits[r * kStride + c];
   }
   T kept[Statistics<T>::kSize];
-  statistics.template add<kRows, kStride, false>(logits, tiled, most, kept);
+  statistics.template add<kRows, kStride, false>(
+      logits, (count + kWidth<T> - 1) / kWidth<T> * kWidth<T>, most, kept);
 }
 
 // loss and lse of one block of rows.
@@ -171,11 +171,9 @@ __attribute__((noinline)) void slope_panel(const Problem<T> &problem, const Targ
   T *p = room.logits + row * kStride, lse[kRows];
   for (int r = 0; r < kRows; ++r) lse[r] = problem.known_lse[targets.row[first + row + r]];
   logit_tiles<T, kRows>(room.x, row, room.columns, problem.width, count,
-                        [&](auto &tile, int64_t c) {
-                          PND_UNROLL
+                        [&](auto &tile, int64_t c, auto vectors) {
                           for (int r = 0; r < kRows; ++r) {
-                            PND_UNROLL
-                            for (int v = 0; v < kTileVectors; ++v) {
+                            for (int v = 0; v < vectors(); ++v) {
                               store(p + r * kStride + c + v * kWidth<T>,
                                     exp_of_negative(tile.sum[r][v] - splat(lse[r])));
                             }

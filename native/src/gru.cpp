@@ -49,20 +49,6 @@ int64_t rows_per_task(int64_t batch, int64_t threads) {
   return std::min(kMostRows, (even + kGateRows - 1) / kGateRows * kGateRows);
 }
 
-// Columns [first, first + cols) of a row, cols <= kWidth.
-template <class T>
-PND_INLINE Vec<T> read(const T *p, int64_t cols) {
-  return cols == kWidth<T> ? load(p) : load_first(p, cols);
-}
-template <class T>
-PND_INLINE void write(T *p, Vec<T> x, int64_t cols) {
-  if (cols == kWidth<T>) {
-    store(p, x);
-  } else {
-    store_first(p, x, cols);
-  }
-}
-
 // weight as [panel][input][gate][kSpan vectors of units], and bias as [panel][gate][...] behind
 // each panel; units rounded up to whole panels with zeros.
 template <class T, int kSpan>
@@ -118,19 +104,19 @@ __attribute__((noinline)) void step_panel(const Gru<T> &gru, const T *packed, in
       if (cols <= 0) break;
       const T *x = gru.x + at * kGates * width + unit;
       const T *sum = sums + r * P::kRow + s * kWidth<T>;
-      const Vec<T> h = read(state.at(row + r, unit), cols);
-      const Vec<T> reset = sigmoid_of(read(x, cols) + load(sum));
-      const Vec<T> keep = sigmoid_of(read(x + width, cols) + load(sum + P::kUnits));
+      const Vec<T> h = load_some(state.at(row + r, unit), cols);
+      const Vec<T> reset = sigmoid_of(load_some(x, cols) + load(sum));
+      const Vec<T> keep = sigmoid_of(load_some(x + width, cols) + load(sum + P::kUnits));
       const Vec<T> u = load(sum + 2 * P::kUnits);
-      const Vec<T> n = tanh_of(fma(reset, u, read(x + 2 * width, cols)));
+      const Vec<T> n = tanh_of(fma(reset, u, load_some(x + 2 * width, cols)));
       const Vec<T> after = fma(keep, h - n, n);
       T *gates = gru.gates + at * 4 * width + unit;
-      write(gates, reset, cols);
-      write(gates + width, keep, cols);
-      write(gates + 2 * width, n, cols);
-      write(gates + 3 * width, u, cols);
-      write(gru.hidden + at * width + unit, after, cols);
-      write(next.at(row + r, unit), after, cols);
+      store_some(gates, reset, cols);
+      store_some(gates + width, keep, cols);
+      store_some(gates + 2 * width, n, cols);
+      store_some(gates + 3 * width, u, cols);
+      store_some(gru.hidden + at * width + unit, after, cols);
+      store_some(next.at(row + r, unit), after, cols);
     }
   }
 }
@@ -178,15 +164,16 @@ void step_slopes(const Gru<T> &gru, int64_t b, int64_t t, int64_t row, Rows<T> o
   const Vec<T> one = splat<T>(1);
   for (int64_t i = 0; i < width; i += kWidth<T>) {
     const int64_t cols = std::min<int64_t>(kWidth<T>, width - i);
-    const Vec<T> r = read(gates + i, cols), z = read(gates + width + i, cols);
-    const Vec<T> n = read(gates + 2 * width + i, cols), u = read(gates + 3 * width + i, cols);
-    const Vec<T> dh = read(dhidden + i, cols) + load(carry + i);
+    const Vec<T> r = load_some(gates + i, cols), z = load_some(gates + width + i, cols);
+    const Vec<T> n = load_some(gates + 2 * width + i, cols),
+                 u = load_some(gates + 3 * width + i, cols);
+    const Vec<T> dh = load_some(dhidden + i, cols) + load(carry + i);
     const Vec<T> dn = dh * (one - z) * (one - n * n);
-    const Vec<T> dz = dh * (read(before + i, cols) - n) * z * (one - z);
+    const Vec<T> dz = dh * (load_some(before + i, cols) - n) * z * (one - z);
     const Vec<T> dr = dn * u * r * (one - r);
-    write(dx + i, dr, cols);
-    write(dx + width + i, dz, cols);
-    write(dx + 2 * width + i, dn, cols);
+    store_some(dx + i, dr, cols);
+    store_some(dx + width + i, dz, cols);
+    store_some(dx + 2 * width + i, dn, cols);
     const auto put = [&](int64_t column, Vec<T> x) {
       // A row of the operand is cut at multiples of kDepth, a vector may lie across a cut.
       if (cols == kWidth<T> && column % kDepth + kWidth<T> <= kDepth) {

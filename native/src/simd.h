@@ -50,18 +50,74 @@ template <class T>
 PND_INLINE Vec<T> splat(T x) {
   return x - Vec<T>{};  // not x + 0: that would turn -0 into +0
 }
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// All bits set in the first n lanes.
+template <class T>
+PND_INLINE __m256i first_lanes(int64_t n) {
+  if constexpr (sizeof(T) == 4) {
+    const __m256i place = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), place);
+  } else {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
+}
+#endif
 // The first n elements (0 <= n <= kWidth), the rest filled; and their store.
 template <class T>
 PND_INLINE Vec<T> load_first(const T *p, int64_t n, T fill = 0) {
+#if defined(__AVX512F__)
+  const unsigned lanes = (1u << n) - 1;
+  if constexpr (std::is_same_v<T, float>) {
+    return (Vec<T>)_mm512_mask_loadu_ps(splat(fill), static_cast<__mmask16>(lanes), p);
+  } else if constexpr (std::is_same_v<T, double>) {
+    return (Vec<T>)_mm512_mask_loadu_pd(splat(fill), static_cast<__mmask8>(lanes), p);
+  }
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<T, float>) {
+    const __m256i lanes = first_lanes<T>(n);
+    return (Vec<T>)_mm256_blendv_ps(splat(fill), _mm256_maskload_ps(p, lanes), (__m256)lanes);
+  } else if constexpr (std::is_same_v<T, double>) {
+    const __m256i lanes = first_lanes<T>(n);
+    return (Vec<T>)_mm256_blendv_pd(splat(fill), _mm256_maskload_pd(p, lanes), (__m256d)lanes);
+  }
+#endif
   T piece[kWidth<T>];
   for (int i = 0; i < kWidth<T>; ++i) piece[i] = i < n ? p[i] : fill;
   return load(piece);
 }
 template <class T>
 PND_INLINE void store_first(T *p, Vec<T> x, int64_t n) {
+#if defined(__AVX512F__)
+  const unsigned lanes = (1u << n) - 1;
+  if constexpr (std::is_same_v<T, float>) {
+    return _mm512_mask_storeu_ps(p, static_cast<__mmask16>(lanes), x);
+  } else if constexpr (std::is_same_v<T, double>) {
+    return _mm512_mask_storeu_pd(p, static_cast<__mmask8>(lanes), x);
+  }
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<T, float>) {
+    return _mm256_maskstore_ps(p, first_lanes<T>(n), x);
+  } else if constexpr (std::is_same_v<T, double>) {
+    return _mm256_maskstore_pd(p, first_lanes<T>(n), x);
+  }
+#endif
   T piece[kWidth<T>];
   store(piece, x);
   for (int i = 0; i < n; ++i) p[i] = piece[i];
+}
+
+// As many elements as there are of a row of which `left` are left (left >= 1).
+template <class T>
+PND_INLINE Vec<T> load_some(const T *p, int64_t left) {
+  return left >= kWidth<T> ? load(p) : load_first(p, left);
+}
+template <class T>
+PND_INLINE void store_some(T *p, Vec<T> x, int64_t left) {
+  if (left >= kWidth<T>) {
+    store(p, x);
+  } else {
+    store_first(p, x, left);
+  }
 }
 
 #if !defined(__FMA__) && defined(__x86_64__)

@@ -16,6 +16,51 @@
 template <class T>
 constexpr T kNothing = -std::numeric_limits<T>::infinity();
 
+// Scores of row r from column `n` of the tile on become -infinity.
+template <class T, int kRows, int kVectors>
+PND_INLINE void cut_row(Tile<T, kRows, kVectors> &scores, int r, int64_t n) {
+  Vec<T> place;
+  PND_UNROLL
+  for (int i = 0; i < kWidth<T>; ++i) place[i] = static_cast<T>(i);
+  n = std::clamp<int64_t>(n, 0, kVectors * kWidth<T>);
+  PND_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    const Vec<T> limit = splat(static_cast<T>(n - v * kWidth<T>));
+    scores.sum[r][v] = choose(place < limit, scores.sum[r][v], splat(kNothing<T>));
+  }
+}
+
+// One step of folding many rows at once: each vector holds the lanes of kGroups rows; the result
+// holds those of a's rows, then b's, with lane i + half of each added (or the like) to lane i.
+template <int kGroups, class V, class Op, int... kLane>
+PND_INLINE V fold_pair(V a, V b, Op &&op, std::integer_sequence<int, kLane...>) {
+  constexpr int kWide = sizeof...(kLane), kHalf = kWide / kGroups / 2;
+  constexpr auto from = [](int lane, int offset) {
+    const int group = lane / kHalf;  // its lanes follow each other; b's groups come after a's
+    return group * 2 * kHalf + lane % kHalf + offset;
+  };
+  return op(__builtin_shufflevector(a, b, from(kLane, 0)...),
+            __builtin_shufflevector(a, b, from(kLane, kHalf)...));
+}
+
+// Folds the lanes of kCount vectors, each of one row, in the order kWidth/2, ..., 2, 1 and writes
+// one element per row (up to a whole number of vectors).
+template <class T, int kCount, int kGroups, class Op>
+PND_INLINE void fold_rows(const Vec<T> *row, T *to, Op &&op) {
+  if constexpr (kGroups == kWidth<T>) {
+    for (int i = 0; i < kCount; ++i) store(to + i * kWidth<T>, row[i]);
+  } else {
+    constexpr int kPairs = (kCount + 1) / 2;
+    Vec<T> pair[kPairs];
+    PND_UNROLL
+    for (int i = 0; i < kPairs; ++i) {
+      pair[i] = fold_pair<kGroups>(row[2 * i], row[2 * i + 1 < kCount ? 2 * i + 1 : 2 * i], op,
+                                   std::make_integer_sequence<int, kWidth<T>>{});
+    }
+    fold_rows<T, kPairs, 2 * kGroups>(pair, to, op);
+  }
+}
+
 template <class T>
 struct Statistics {
   static constexpr int kSize = (kTileRows + kWidth<T> - 1) / kWidth<T> * kWidth<T>;
@@ -26,19 +71,14 @@ struct Statistics {
     for (T &x : sum) x = 0;
   }
 
-  // Takes in `count` scores of each of kRows rows, kStride apart; rows may be written up to a
-  // multiple of 32. most[r] holds the largest of row r in some order. kept[r] becomes
-  // exp(old - new largest) and, if kStore, the scores exp(score - new largest).
-  template <int kRows, int64_t kStride, bool kStore>
+  // Takes in `count` scores of each of kRows rows, kStride apart, count a multiple of kWidth.
+  // most[r] holds the largest of row r in some order. kept[r] becomes exp(old - new largest) and,
+  // if kStore, the scores exp(score - new largest).
+  template <int kRows, int kStride, bool kStore>
   PND_INLINE void add(T *scores, int64_t count, const Vec<T> *most, T *kept) {
-    // What is over of the last 32 lanes counts nothing.
-    const int64_t laned = (count + kLanes - 1) / kLanes * kLanes;
-    for (int r = 0; r < kRows; ++r) {
-      for (int64_t j = count; j < laned; ++j) scores[r * kStride + j] = kNothing<T>;
-    }
-    T base[kSize], added[kSize] = {};
-    for (int r = 0; r < kRows; ++r) base[r] = largest_of<T>(most[r]);
-    for (int r = kRows; r < kSize; ++r) base[r] = kNothing<T>;
+    constexpr int kVectors = Lanes<T>::kVectors;
+    T base[kSize] = {}, added[kSize] = {};
+    fold_rows<T, kRows, 1>(most, base, [](Vec<T> a, Vec<T> b) { return larger(a, b); });
     for (int i = 0; i < kSize; i += kWidth<T>) {
       const Vec<T> old = load(largest + i), now = larger(load(base + i), old);
       store(largest + i, now);
@@ -47,20 +87,33 @@ struct Statistics {
       store(base + i, finite);
       store(kept + i, exp_of_negative(old - finite));
     }
+    Vec<T> sums[kRows];
     for (int r = 0; r < kRows; ++r) {
       T *row = scores + r * kStride;
       const Vec<T> most_of_row = splat(base[r]);
+      const auto exponential = [&](T *at) {
+        const Vec<T> e = exp_of_negative(load(at) - most_of_row);
+        if constexpr (kStore) store(at, e);
+        return e;
+      };
       Lanes<T> lanes;
-      for (int64_t j = 0; j < laned; j += kLanes) {
+      int64_t j = 0;
+      for (; j + kLanes <= count; j += kLanes) {
         PND_UNROLL
-        for (int v = 0; v < Lanes<T>::kVectors; ++v) {
-          const Vec<T> e = exp_of_negative(load(row + j + v * kWidth<T>) - most_of_row);
-          if constexpr (kStore) store(row + j + v * kWidth<T>, e);
-          lanes.v[v] += e;
-        }
+        for (int v = 0; v < kVectors; ++v) lanes.v[v] += exponential(row + j + v * kWidth<T>);
       }
-      added[r] = lanes.fold();
+      PND_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        if (j + v * kWidth<T> < count) lanes.v[v] += exponential(row + j + v * kWidth<T>);
+      }
+      PND_UNROLL
+      for (int w = kVectors / 2; w > 0; w /= 2) {
+        PND_UNROLL
+        for (int v = 0; v < w; ++v) lanes.v[v] += lanes.v[v + w];
+      }
+      sums[r] = lanes.v[0];
     }
+    fold_rows<T, kRows, 1>(sums, added, [](Vec<T> a, Vec<T> b) { return a + b; });
     for (int i = 0; i < kSize; i += kWidth<T>) {
       store(sum + i, fma(load(sum + i), load(kept + i), load(added + i)));
     }

@@ -69,6 +69,15 @@ struct Tile {
       for (int v = 0; v < kVectors; ++v) store(c + r * stride + v * kWidth<T>, sum[r][v]);
     }
   }
+  // most[r] = the larger of itself and sum[r][:], per lane.
+  PND_INLINE void raise_to(Vec<T> *most) const {
+    PND_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      Vec<T> x = sum[r][0];
+      for (int v = 1; v < kVectors; ++v) x = larger(x, sum[r][v]);
+      most[r] = larger(x, most[r]);
+    }
+  }
   PND_INLINE void scale_rows(const T *scale) {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
@@ -115,8 +124,9 @@ struct Rows {
       const int64_t n = std::min(kDepth, width - k);
       const int64_t whole = (n + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T>;
       T *to = at(row, k);
-      for (int64_t i = 0; i < n; ++i) to[i] = from[k + i] * scale;
-      for (int64_t i = n; i < whole; ++i) to[i] = 0;
+      int64_t i = 0;
+      for (; i < n; i += kWidth<T>) store(to + i, load_some(from + k + i, n - i) * splat(scale));
+      for (; i < whole; i += kWidth<T>) store(to + i, Vec<T>{});
     }
   }
 };
