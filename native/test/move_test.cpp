@@ -155,6 +155,8 @@ TEST(Move, refusesBadArguments) {
   expect_refused(pnd_slice(c, 0, to, from, 1, 8, 1, -1, 3), m, "start = -1");
   expect_refused(pnd_slice(c, 0, to, from, 1, 8, 1, 0, 9), m, "count = 9");
   expect_refused(pnd_slice(c, 0, to, from, 1, 8, 1, 0, 0), m, "count = 0");
+  EXPECT_EQ(PND_OK, pnd_slice(c, 0, to, to + 3, 1, 8, 1, 0, 3));
+  expect_refused(pnd_slice(c, 0, to + 5, to, 1, 8, 1, 0, 3), m, "overlaps");  // the part not read
   expect_refused(pnd_pad(c, 0, to, from, 1, 8, 1, huge, 3), m, "start");
   expect_refused(pnd_pad(c, 0, to, to, 1, 8, 1, 0, 3), m, "overlaps");
   expect_refused(pnd_concat(c, 0, to, from, from, 1, 2 * (huge - 1), 2 * (huge - 1), 1), m,
