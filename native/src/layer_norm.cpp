@@ -48,10 +48,9 @@ void forward_row(T *y, T *mean, T *rstd, const T *x, const T *gain, const T *bia
   *mean = s * off > kNoise<T> * q ? near + off : near;
   *rstd = 1 / root((variance < 0 ? 0 : variance) + eps);
   const Vec<T> centre = splat<T>(*mean), scale = splat<T>(*rstd);
-  map_lanes<T>(
-      y, cols, 0,
-      [&](int, Vec<T> v, Vec<T> g, Vec<T> b) { return fma((v - centre) * scale, g, b); }, x, gain,
-      bias);
+  each_vector<T>(cols, [&](int64_t i, auto get, auto put) {
+    put(y + i, fma((get(x + i) - centre) * scale, get(gain + i), get(bias + i)));
+  });
 }
 
 // dgain and dbias are the chunk's so far.
@@ -70,18 +69,12 @@ void backward_row(T *dx, T *dgain, T *dbias, const T *dy, const T *x, const T *g
       dy, x, gain);
   const T n = static_cast<T>(cols);
   const Vec<T> level = splat<T>(sums.fold() / n), slope = splat<T>(dots.fold() / n);
-  map_lanes<T>(
-      dx, cols, 0,
-      [&](int, Vec<T> d, Vec<T> v, Vec<T> k) {
-        return fma(-((v - centre) * scale), slope, d * k - level) * scale;
-      },
-      dy, x, gain);
-  map_lanes<T>(
-      dgain, cols, 0,
-      [&](int, Vec<T> sum, Vec<T> d, Vec<T> v) { return fma(d, (v - centre) * scale, sum); }, dgain,
-      dy, x);
-  map_lanes<T>(
-      dbias, cols, 0, [&](int, Vec<T> sum, Vec<T> d) { return sum + d; }, dbias, dy);
+  each_vector<T>(cols, [&](int64_t i, auto get, auto put) {
+    const Vec<T> d = get(dy + i), u = (get(x + i) - centre) * scale;
+    put(dx + i, fma(-u, slope, d * get(gain + i) - level) * scale);
+    put(dgain + i, fma(d, u, get(dgain + i)));
+    put(dbias + i, get(dbias + i) + d);
+  });
 }
 
 }  // namespace

@@ -31,6 +31,22 @@ inline void parallel_rows(pnd_context *context, int64_t rows, int64_t cols, int6
   parallel_ranges(context, rows, serial / cols, body);
 }
 
+// Calls body(i, get, put) for the vectors of [0, n): get(p + i) and put(p + i, v) load and store
+// the elements that exist; past the end stand zeros.
+template <class T, class Body>
+PND_INLINE void each_vector(int64_t n, Body &&body) {
+  int64_t i = 0;
+  for (; i + kWidth<T> <= n; i += kWidth<T>) {
+    body(
+        i, [](const T *p) { return load(p); }, [](T *p, Vec<T> v) { store(p, v); });
+  }
+  if (i == n) return;
+  const int64_t rest = n - i;
+  body(
+      i, [=](const T *p) { return load_first(p, rest); },
+      [=](T *p, Vec<T> v) { store_first(p, v, rest); });
+}
+
 // y[i] = f(x[i], ...) over [0, n); y shares no element with an x.
 template <class T, class F, class... X>
 PND_INLINE void map_run(T *y, int64_t n, F &&f, const X *...x) {

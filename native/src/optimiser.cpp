@@ -26,25 +26,6 @@ double one_minus_power(double beta, int32_t t) {
   return result;
 }
 
-// Calls f(p, v, ...) on the elements of p and v... where they are; f changes its arguments.
-template <class T, class F, class... X>
-PND_INLINE void update_run(int64_t n, F &&f, const T *gradient, X *...x) {
-  int64_t i = 0;
-  const auto step = [&](Vec<T> g, auto put, auto... v) {
-    f(g, v...);
-    put(v...);
-  };
-  for (; i + kWidth<T> <= n; i += kWidth<T>) {
-    step(
-        load(gradient + i), [&](auto... v) { (store(x + i, v), ...); }, load(x + i)...);
-  }
-  if (i == n) return;
-  const int64_t rest = n - i;
-  step(
-      load_first(gradient + i, rest), [&](auto... v) { (store_first(x + i, v, rest), ...); },
-      load_first(x + i, rest)...);
-}
-
 }  // namespace
 
 int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, void *first, void *second,
@@ -77,16 +58,17 @@ int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, void *fi
     const Vec<T> back = value(-speed * lift1 * root2), floor = value(eps * root2);
     const Vec<T> shrink = value(-speed * decay);
     const Vec<T> factor = splat<T>(*static_cast<const T *>(scale));
-    const auto update = [=](Vec<T> g, Vec<T> &p, Vec<T> &m, Vec<T> &v) {
-      g = g * factor;
-      m = fma(keep1, m, take1 * g);
-      v = fma(keep2, v, take2 * g * g);
-      p = fma(back, m / (root(v) + floor), fma(shrink, p, p));
-    };
+    T *p = static_cast<T *>(parameter), *m = static_cast<T *>(first), *v = static_cast<T *>(second);
     parallel_lines(context, n, kSerialMove, [&](int64_t from, int64_t to) {
-      update_run(to - from, update, static_cast<const T *>(gradient) + from,
-                 static_cast<T *>(parameter) + from, static_cast<T *>(first) + from,
-                 static_cast<T *>(second) + from);
+      each_vector<T>(to - from, [&](int64_t i, auto get, auto put) {
+        i += from;
+        const Vec<T> g = get(static_cast<const T *>(gradient) + i) * factor, old = get(p + i);
+        const Vec<T> mean = fma(keep1, get(m + i), take1 * g);
+        const Vec<T> square = fma(keep2, get(v + i), take2 * g * g);
+        put(m + i, mean);
+        put(v + i, square);
+        put(p + i, fma(back, mean / (root(square) + floor), fma(shrink, old, old)));
+      });
     });
   });
 }
@@ -109,13 +91,15 @@ int32_t pnd_sgd(pnd_context *context, int32_t dtype, void *parameter, void *velo
     const Vec<T> shrink = splat<T>(static_cast<T>(decay));
     const Vec<T> back = splat<T>(-*static_cast<const T *>(rate));
     const Vec<T> factor = splat<T>(*static_cast<const T *>(scale));
-    const auto update = [=](Vec<T> g, Vec<T> &p, Vec<T> &v) {
-      v = fma(shrink, p, fma(keep, v, g * factor));
-      p = fma(back, v, p);
-    };
+    T *p = static_cast<T *>(parameter), *v = static_cast<T *>(velocity);
     parallel_lines(context, n, kSerialMove, [&](int64_t from, int64_t to) {
-      update_run(to - from, update, static_cast<const T *>(gradient) + from,
-                 static_cast<T *>(parameter) + from, static_cast<T *>(velocity) + from);
+      each_vector<T>(to - from, [&](int64_t i, auto get, auto put) {
+        i += from;
+        const Vec<T> g = get(static_cast<const T *>(gradient) + i) * factor, old = get(p + i);
+        const Vec<T> speed = fma(shrink, old, fma(keep, get(v + i), g));
+        put(v + i, speed);
+        put(p + i, fma(back, speed, old));
+      });
     });
   });
 }

@@ -9,7 +9,7 @@
 //          (inner = 1: of lanes)
 // Error    <= 2 x the plain loop; largest exact, NaN if any is NaN
 // Work     1 flop (square_sum 2) and one read per element
-#include "map.h"
+#include "rows.h"
 
 namespace {
 
@@ -52,35 +52,41 @@ PND_INLINE V later_larger(V so_far, V x) {
 }
 
 template <class T>
-T largest_of(const T *x, int64_t n) {
-  Lanes<T> lanes(-__builtin_inf());
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    PND_UNROLL
-    for (int j = 0; j < Lanes<T>::kVectors; ++j) {
-      lanes.v[j] = later_larger(lanes.v[j], load(x + i + j * kWidth<T>));
-    }
-  }
-  T lane[kLanes];
+T largest_in(const T *x, int64_t n) {
+  Lanes<T> most(-__builtin_inf());
+  over_lanes<T>(
+      n, -__builtin_inf(), [&](int j, Vec<T> v) { most.v[j] = later_larger(most.v[j], v); }, x);
   PND_UNROLL
-  for (int j = 0; j < Lanes<T>::kVectors; ++j) store(lane + j * kWidth<T>, lanes.v[j]);
-  for (int l = 0; i + l < n; ++l) lane[l] = later_larger(lane[l], x[i + l]);
-  for (int w = kLanes / 2; w > 0; w /= 2) {
-    for (int l = 0; l < w; ++l) lane[l] = later_larger(lane[l], lane[l + w]);
+  for (int w = Lanes<T>::kVectors / 2; w > 0; w /= 2) {
+    PND_UNROLL
+    for (int j = 0; j < w; ++j) most.v[j] = later_larger(most.v[j], most.v[j + w]);
   }
-  return lane[0];
+  return fold_vector(most.v[0], [](auto a, auto b) { return later_larger(a, b); });
+}
+
+template <class T>
+T sum_in(const T *x, int64_t n) {
+  Lanes<T> sums;
+  over_lanes<T>(
+      n, 0, [&](int j, Vec<T> v) { sums.v[j] += v; }, x);
+  return sums.fold();
 }
 
 template <class T>
 void largest_columns(T *y, const T *x, int64_t mid, int64_t stride, int64_t cols) {
+  if (cols <= kWidth<T>) {
+    Vec<T> most = load_some(x, cols);
+    for (int64_t m = 1; m < mid; ++m) {
+      most = later_larger(most, load_some(x + m * stride, cols));
+    }
+    store_some(y, most, cols);
+    return;
+  }
   std::copy_n(x, cols, y);
   for (int64_t m = 1; m < mid; ++m) {
-    const T *row = x + m * stride;
-    int64_t i = 0;
-    for (; i + kWidth<T> <= cols; i += kWidth<T>) {
-      store(y + i, later_larger(load(y + i), load(row + i)));
-    }
-    for (; i < cols; ++i) y[i] = later_larger(y[i], row[i]);
+    each_vector<T>(cols, [&](int64_t i, auto get, auto put) {
+      put(y + i, later_larger(get(y + i), get(x + m * stride + i)));
+    });
   }
 }
 
@@ -129,7 +135,7 @@ int32_t pnd_sum(pnd_context *context, int32_t dtype, void *y, const void *x, int
   return along_axis(context, "sum", dtype, y, x, outer, mid, inner, [&](auto *to, auto *from) {
     using T = std::remove_pointer_t<decltype(to)>;
     reduce(
-        context, to, from, outer, mid, inner, [&](const T *row) { return sum_of(row, mid); },
+        context, to, from, outer, mid, inner, [&](const T *row) { return sum_in(row, mid); },
         [&](T *sums, const T *block, int64_t cols) { sum_columns(sums, block, mid, inner, cols); });
   });
 }
@@ -139,7 +145,7 @@ int32_t pnd_largest(pnd_context *context, int32_t dtype, void *y, const void *x,
   return along_axis(context, "largest", dtype, y, x, outer, mid, inner, [&](auto *to, auto *from) {
     using T = std::remove_pointer_t<decltype(to)>;
     reduce(
-        context, to, from, outer, mid, inner, [&](const T *row) { return largest_of(row, mid); },
+        context, to, from, outer, mid, inner, [&](const T *row) { return largest_in(row, mid); },
         [&](T *found, const T *block, int64_t cols) {
           largest_columns(found, block, mid, inner, cols);
         });
@@ -152,7 +158,10 @@ int32_t pnd_square_sum(pnd_context *context, int32_t dtype, void *y, const void 
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    const T *from = static_cast<const T *>(x);
-    *static_cast<T *>(y) = dot_of(from, from, n);
+    Lanes<T> sums;
+    over_lanes<T>(
+        n, 0, [&](int j, Vec<T> v) { sums.v[j] = fma(v, v, sums.v[j]); },
+        static_cast<const T *>(x));
+    *static_cast<T *>(y) = sums.fold();
   });
 }

@@ -21,8 +21,8 @@ void forward_row(T *y, T *scale, const T *x, const T *gain, int64_t cols, T eps)
       cols, 0, [&](int j, Vec<T> v) { squares.v[j] = fma(v, v, squares.v[j]); }, x);
   *scale = 1 / root(squares.fold() / static_cast<T>(cols) + eps);
   const Vec<T> s = splat<T>(*scale);
-  map_lanes<T>(
-      y, cols, 0, [&](int, Vec<T> v, Vec<T> g) { return v * s * g; }, x, gain);
+  each_vector<T>(
+      cols, [&](int64_t i, auto get, auto put) { put(y + i, get(x + i) * s * get(gain + i)); });
 }
 
 // dgain is the chunk's so far.
@@ -35,13 +35,11 @@ void backward_row(T *dx, T *dgain, const T *dy, const T *x, const T *gain, T sca
       [&](int j, Vec<T> d, Vec<T> v, Vec<T> k) { dots.v[j] = fma(d * k, v * s, dots.v[j]); }, dy, x,
       gain);
   const Vec<T> slope = splat<T>(dots.fold() / static_cast<T>(cols));
-  map_lanes<T>(
-      dx, cols, 0,
-      [&](int, Vec<T> d, Vec<T> v, Vec<T> k) { return fma(-(v * s), slope, d * k) * s; }, dy, x,
-      gain);
-  map_lanes<T>(
-      dgain, cols, 0, [&](int, Vec<T> sum, Vec<T> d, Vec<T> v) { return fma(d, v * s, sum); },
-      dgain, dy, x);
+  each_vector<T>(cols, [&](int64_t i, auto get, auto put) {
+    const Vec<T> d = get(dy + i), u = get(x + i) * s;
+    put(dx + i, fma(-u, slope, d * get(gain + i)) * s);
+    put(dgain + i, fma(d, u, get(dgain + i)));
+  });
 }
 
 }  // namespace

@@ -18,22 +18,11 @@ namespace {
 // Turns one row of h pairs; sine is negated for the backward function.
 template <class T>
 void turn_row(T *y, const T *x, const T *cosine, const T *sine, int64_t h) {
-  const auto pair = [&](auto a, auto b, auto c, auto s, auto put) {
-    put(fma(a, c, -(b * s)), fma(a, s, b * c));
-  };
-  int64_t i = 0;
-  for (; i + kWidth<T> <= h; i += kWidth<T>) {
-    pair(load(x + i), load(x + h + i), load(cosine + i), load(sine + i), [&](auto a, auto b) {
-      store(y + i, a);
-      store(y + h + i, b);
-    });
-  }
-  for (; i < h; ++i) {
-    pair(x[i], x[h + i], cosine[i], sine[i], [&](auto a, auto b) {
-      y[i] = a;
-      y[h + i] = b;
-    });
-  }
+  each_vector<T>(h, [&](int64_t i, auto get, auto put) {
+    const Vec<T> a = get(x + i), b = get(x + h + i), c = get(cosine + i), s = get(sine + i);
+    put(y + i, fma(a, c, -(b * s)));
+    put(y + h + i, fma(a, s, b * c));
+  });
 }
 
 template <class T>

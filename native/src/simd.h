@@ -202,17 +202,30 @@ PND_INLINE V root(V x) {
   }
 }
 
+// f over the elements of a vector: the upper half onto the lower one, until one element is left.
+template <class V, class F>
+PND_INLINE auto fold_vector(V x, F &&f) {
+  constexpr int n = sizeof(V) / sizeof(x[0]);
+  if constexpr (n == 16) {
+    const auto low = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
+    const auto high = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+    return fold_vector(f(low, high), f);
+  } else if constexpr (n == 8) {
+    const auto low = __builtin_shufflevector(x, x, 0, 1, 2, 3);
+    const auto high = __builtin_shufflevector(x, x, 4, 5, 6, 7);
+    return fold_vector(f(low, high), f);
+  } else if constexpr (n == 4) {
+    const V y = f(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
+    return f(y[0], y[1]);
+  } else {
+    return f(x[0], x[1]);
+  }
+}
+
 // The largest element; any NaN may be lost.
 template <class T>
 PND_INLINE T largest_of(Vec<T> x) {
-  T lane[kWidth<T>];
-  store(lane, x);
-  PND_UNROLL
-  for (int w = kWidth<T> / 2; w > 0; w /= 2) {
-    PND_UNROLL
-    for (int i = 0; i < w; ++i) lane[i] = lane[i] > lane[i + w] ? lane[i] : lane[i + w];
-  }
-  return lane[0];
+  return fold_vector(x, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 // float or double, of a vector or of itself.
@@ -268,15 +281,15 @@ struct Lanes {
 
   // The sum of the lanes.
   PND_INLINE T fold() const {
-    T lane[kLanes];
+    Vec<T> sum[kVectors];
     PND_UNROLL
-    for (int i = 0; i < kVectors; ++i) store(lane + i * kWidth<T>, v[i]);
+    for (int i = 0; i < kVectors; ++i) sum[i] = v[i];
     PND_UNROLL
-    for (int w = kLanes / 2; w > 0; w /= 2) {
+    for (int w = kVectors / 2; w > 0; w /= 2) {
       PND_UNROLL
-      for (int i = 0; i < w; ++i) lane[i] += lane[i + w];
+      for (int i = 0; i < w; ++i) sum[i] += sum[i + w];
     }
-    return lane[0];
+    return fold_vector(sum[0], [](auto a, auto b) { return a + b; });
   }
 };
 

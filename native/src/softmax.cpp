@@ -22,8 +22,7 @@ void softmax_row(T *y, const T *x, int64_t cols) {
   Vec<T> larger_one = most.v[0];
   PND_UNROLL
   for (int j = 1; j < Lanes<T>::kVectors; ++j) larger_one = larger(most.v[j], larger_one);
-  T largest = larger_one[0];
-  for (int l = 1; l < kWidth<T>; ++l) largest = larger_one[l] > largest ? larger_one[l] : largest;
+  const T largest = largest_of<T>(larger_one);
   // Where all is -infinity, exp(x - 0) = 0 and the sum is 0. A NaN, which the maximum passed over,
   // shows in the sum.
   const Vec<T> shift = splat<T>(largest == -kInfinity ? 0 : largest);
@@ -38,8 +37,7 @@ void softmax_row(T *y, const T *x, int64_t cols) {
       x);
   const T sum = sums.fold();
   const Vec<T> scale = splat<T>(sum == 0 ? 0 : 1 / sum);
-  map_lanes<T>(
-      y, cols, 0, [&](int, Vec<T> e) { return e * scale; }, y);
+  each_vector<T>(cols, [&](int64_t i, auto get, auto put) { put(y + i, get(y + i) * scale); });
 }
 
 template <class T>
@@ -48,8 +46,8 @@ void softmax_backward_row(T *dx, const T *dy, const T *y, int64_t cols) {
   over_lanes<T>(
       cols, 0, [&](int j, Vec<T> d, Vec<T> p) { sums.v[j] = fma(d, p, sums.v[j]); }, dy, y);
   const Vec<T> dot = splat<T>(sums.fold());
-  map_lanes<T>(
-      dx, cols, 0, [&](int, Vec<T> d, Vec<T> p) { return p * (d - dot); }, dy, y);
+  each_vector<T>(
+      cols, [&](int64_t i, auto get, auto put) { put(dx + i, get(y + i) * (get(dy + i) - dot)); });
 }
 
 }  // namespace
