@@ -12,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 /** Devices as their users open them: over the library found on this machine. */
@@ -63,6 +64,29 @@ class DeviceTest {
       }
     }
     throw new AssertionError("no VmRSS");
+  }
+
+  @Test
+  void closingEndsTheThreads() throws IOException {
+    long before = threads();
+    for (int i = 0; i < 20; i++) {
+      try (Device device = Device.cpu(5);
+          Scope scope = device.open()) {
+        scope
+            .full(DType.F32, Shape.of(512, 512), 1)
+            .matmul(scope.full(DType.F32, Shape.of(512, 8), 1));
+      }
+    }
+    // The virtual machine starts and ends some of its own.
+    assertTrue(threads() - before < 40, before + " threads before, now " + threads());
+  }
+
+  private static long threads() throws IOException {
+    Path tasks = Path.of("/proc/self/task");
+    assumeTrue(Files.exists(tasks), "only Linux lists the threads of a process");
+    try (Stream<Path> list = Files.list(tasks)) {
+      return list.count();
+    }
   }
 
   @Test
