@@ -65,6 +65,8 @@ PND_INLINE void map_run(T *y, int64_t n, F &&f, const X *...x) {
 template <class T, class F, class... X>
 inline void map_all(pnd_context *context, int64_t serial, T *y, int64_t n, F &&f, const X *...x) {
   parallel_lines(context, n, serial, [&](int64_t first, int64_t last) {
-    map_run(y + first, last - first, f, (x + first)...);
+    // A copy, which no store can change: its constants stay in registers.
+    const auto own = f;
+    map_run(y + first, last - first, own, (x + first)...);
   });
 }

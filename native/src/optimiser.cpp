@@ -60,7 +60,8 @@ int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, void *fi
     const Vec<T> factor = splat<T>(*static_cast<const T *>(scale));
     T *p = static_cast<T *>(parameter), *m = static_cast<T *>(first), *v = static_cast<T *>(second);
     parallel_lines(context, n, kSerialMove, [&](int64_t from, int64_t to) {
-      each_vector<T>(to - from, [&](int64_t i, auto get, auto put) {
+      // The constants are copied: no store can change the copies, so they stay in registers.
+      each_vector<T>(to - from, [=](int64_t i, auto get, auto put) {
         i += from;
         const Vec<T> g = get(static_cast<const T *>(gradient) + i) * factor, old = get(p + i);
         const Vec<T> mean = fma(keep1, get(m + i), take1 * g);
@@ -93,7 +94,7 @@ int32_t pnd_sgd(pnd_context *context, int32_t dtype, void *parameter, void *velo
     const Vec<T> factor = splat<T>(*static_cast<const T *>(scale));
     T *p = static_cast<T *>(parameter), *v = static_cast<T *>(velocity);
     parallel_lines(context, n, kSerialMove, [&](int64_t from, int64_t to) {
-      each_vector<T>(to - from, [&](int64_t i, auto get, auto put) {
+      each_vector<T>(to - from, [=](int64_t i, auto get, auto put) {
         i += from;
         const Vec<T> g = get(static_cast<const T *>(gradient) + i) * factor, old = get(p + i);
         const Vec<T> speed = fma(shrink, old, fma(keep, get(v + i), g));

@@ -15,13 +15,16 @@
 
 namespace {
 
-// Turns one row of h pairs; sine is negated for the backward function.
+// Turns the rows of all heads, h pairs each.
 template <class T>
-void turn_row(T *y, const T *x, const T *cosine, const T *sine, int64_t h) {
-  each_vector<T>(h, [&](int64_t i, auto get, auto put) {
-    const Vec<T> a = get(x + i), b = get(x + h + i), c = get(cosine + i), s = get(sine + i);
-    put(y + i, fma(a, c, -(b * s)));
-    put(y + h + i, fma(a, s, b * c));
+void turn_heads(T *y, const T *x, const T *cosine, const T *sine, int64_t heads, int64_t h) {
+  each_vector<T>(h, [=](int64_t i, auto get, auto put) {
+    const Vec<T> c = get(cosine + i), s = get(sine + i);
+    for (int64_t at = i; at < heads * 2 * h; at += 2 * h) {
+      const Vec<T> a = get(x + at), b = get(x + at + h);
+      put(y + at, fma(a, c, -(b * s)));
+      put(y + at + h, fma(a, s, b * c));
+    }
   });
 }
 
@@ -52,11 +55,8 @@ void turn(pnd_context *context, T *y, const T *x, int64_t batch, int64_t steps, 
         }
       }
       for (int64_t b = 0; b < batch; ++b) {
-        const int64_t row = (b * steps + t) * run;
-        for (int64_t n = 0; n < heads; ++n) {
-          const int64_t at = row + n * 2 * h;
-          turn_row(y + at, x + at, cosine, sine, h);
-        }
+        const int64_t at = (b * steps + t) * run;
+        turn_heads(y + at, x + at, cosine, sine, heads, h);
       }
     }
   });
