@@ -8,7 +8,7 @@
 // Method   one exponential and one quotient per element; no difference of nearly equal numbers
 // Order    each element alone
 // Error    <= 2 x the plain loop; -infinity gives -0 and slope 0, +infinity itself and slope 1
-// Work     gelu 8 flops and 2 moves per element, backward 15 and 3; silu 4, backward 8
+// Work     gelu 8 flops and 2 moves per element, backward 16 and 3; silu 4, backward 10
 // Source   Hendrycks, Gimpel, arXiv:1606.08415; Elfwing, Uchibe, Doya, arXiv:1702.03118
 #include <limits>
 

@@ -11,7 +11,7 @@
 // Order    32 lanes, fixed fold; one thread per row. dgain, dbias: chunks of 64 rows, each upwards
 //          from 0, added chunk by chunk
 // Error    <= 2 x the plain loop; a constant row gives bias
-// Work     10 flops and 2 moves per element, backward 15 and 3, plus gain and bias
+// Work     9 flops and 2 moves per element, backward 18 and 3, plus gain and bias
 // Source   Ba, Kiros, Hinton, arXiv:1607.06450, eq. 4; the correction: Chan, Golub, LeVeque, The
 //          American Statistician 37(3), 1983, eq. 1.7
 #include <limits>

@@ -8,7 +8,7 @@
 // Order    32 lanes, fixed fold; one thread per row. dgain: chunks of 64 rows, each upwards from 0,
 //          added chunk by chunk
 // Error    <= 2 x the plain loop
-// Work     4 flops and 2 moves per element, backward 11 and 3, plus gain
+// Work     4 flops and 2 moves per element, backward 12 and 3, plus gain
 // Source   Zhang, Sennrich, arXiv:1910.07467, eq. 4
 #include "rows.h"
 

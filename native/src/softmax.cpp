@@ -6,7 +6,7 @@
 // Method   per row: the largest; exponentials and their sum; the scaling by 1 / sum, in cache
 // Order    32 lanes, fixed fold; one thread per row
 // Error    <= 2 x the plain loop; a row of -infinity gives zeros, a NaN or +infinity NaN
-// Work     6 flops and 2 moves per element, backward 4 and 3
+// Work     5 flops and 2 moves per element, backward 4 and 3
 #include "rows.h"
 
 #include "formulas.h"

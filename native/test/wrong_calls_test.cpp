@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
 constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
-constexpr int64_t kBlock = 256;  // bytes of each array: more than any of the calls below touches
+constexpr int64_t kBlock = 4096;  // bytes of each array: more than any of the calls below touches
 
 // Functions that work without a context, and those that have no numbers to spoil.
 const std::set<std::string> kFree = {"pnd_message", "pnd_abi_version", "pnd_build"};
@@ -61,7 +61,7 @@ struct Valid {
     }
   }
 
-  // 64 zeroed bytes aligned to 64 with as many free ones around them.
+  // Zeroed bytes aligned to 64 with free ones around them.
   char *block() {
     blocks.emplace_back(kBlock, 0);
     char *data = blocks.back().data();

@@ -65,10 +65,10 @@ public record Softmax() implements Op.Fused {
     return new Tensor[] {dx};
   }
 
-  /** Largest, difference, exp, sum and quotient: 5 flops per element. */
+  /** Largest, difference, exp, sum and scale 5 per element; 1 per row. */
   @Override
   public Work work(Tensor... in) {
-    return Work.of(5 * in[0].size(), in[0], in[0]);
+    return Work.of(5 * in[0].size() + in[0].shape().rows(), in[0], in[0]);
   }
 
   /** A product-sum, a difference and a product: 4 flops per element. */
