@@ -28,8 +28,9 @@ public record Gelu() implements Op.Fused {
   @Override
   public Tensor definition(Tensor... in) {
     Tensor x = in[0];
-    Tensor bend = x.add(x.power(3).scale(0.044715)).scale(Math.sqrt(2 / Math.PI)).tanh();
-    return x.scale(0.5).mul(bend.affine(1, 1));
+    // (1 + tanh t) / 2 = sigmoid(2 t), which keeps its digits where tanh is close to -1.
+    Tensor t = x.add(x.power(3).scale(0.044715)).scale(Math.sqrt(2 / Math.PI));
+    return x.mul(t.scale(2).sigmoid());
   }
 
   @Override

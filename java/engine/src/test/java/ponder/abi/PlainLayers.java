@@ -221,31 +221,30 @@ abstract class PlainLayers extends PlainPrimitives {
 
   private static final double ROOT = Math.sqrt(2 / Math.PI);
 
+  /** With (1 + tanh t) / 2 = 1 / (1 + exp -2t), whose digits do not cancel. */
   @Override
   public void gelu(int dtype, MemorySegment y, MemorySegment x, long n) {
-    map(dtype, y, x, n, v -> round(round(v / 2) * round(1 + bend(v))));
+    map(dtype, y, x, n, v -> round(v * gate(v)));
   }
 
-  /** tanh(sqrt(2/pi) (x + 0.044715 x^3)). */
-  private double bend(double x) {
+  private double gate(double x) {
     double cube = round(x * round(x * x));
     double sum = round(x + round(round(0.044715) * cube));
-    return round(Math.tanh(round(round(ROOT) * sum)));
+    return sigmoid(round(round(2 * ROOT) * sum));
   }
 
   @Override
   public void geluBackward(int dtype, MemorySegment dx, MemorySegment dy, MemorySegment x, long n) {
+    floats(dtype);
     double[] dys = read(dtype, dy, n);
     double[] xs = read(dtype, x, n);
     for (int i = 0; i < xs.length; i++) {
-      double bend = bend(xs[i]);
+      double gate = gate(xs[i]);
       double square = round(xs[i] * xs[i]);
-      double slope = round(round(ROOT) * round(1 + round(round(3 * 0.044715) * square)));
-      double rest = round(round(1 - round(bend * bend)) * slope);
-      double half = round(round(0.5 * round(1 + bend)) + round(round(xs[i] / 2) * rest));
-      xs[i] = round(dys[i] * half);
+      double slope = round(round(2 * ROOT) * round(1 + round(round(3 * 0.044715) * square)));
+      double bend = round(round(gate * round(1 - gate)) * slope);
+      xs[i] = round(dys[i] * round(gate + round(xs[i] * bend)));
     }
-    floats(dtype);
     write(dtype, dx, xs);
   }
 

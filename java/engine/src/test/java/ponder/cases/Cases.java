@@ -417,14 +417,14 @@ public final class Cases {
       "2 3 2 6 5 10000",
       "1 7 3 16 1000 500",
       "3 17 1 34 0 10000",
-      "1 33 2 66 100000 10000"
+      "1 33 2 66 2000 10000"
     };
     cases.add(
         new Case("rotary")
             .out("y batch steps heads head_size")
             .in("x batch steps heads head_size", ANY)
             .table(columns, rows)
-            .large("3 65 4 64 7 10000")
+            .large("3 65 4 64 7 10000", "1 33 2 66 100000 10000")
             .op(
                 (call, in) -> Rotary.rotary(in[0], call.number("start"), call.real("base")),
                 call -> new Rotary(call.number("start"), call.real("base"))));
