@@ -49,8 +49,9 @@ PND_SHARED PhiloxBlock philox_block(uint32_t block, PhiloxStream s) {
 }
 
 // A word, or two, as a uniform number in [0, 1): 24 and 53 bits.
-PND_SHARED float uniform_of(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+PND_SHARED float uniform_of(uint32_t word) {
+  return static_cast<float>(static_cast<int32_t>(word >> 8)) * 0x1p-24f;
+}
 PND_SHARED double uniform_of(uint32_t high, uint32_t low) {
-  const uint64_t bits = (static_cast<uint64_t>(high) << 21) + (low >> 11);
-  return static_cast<double>(bits) * 0x1p-53;
+  return high * 0x1p-32 + (low >> 11) * 0x1p-53;  // each product and the sum are exact
 }

@@ -2,28 +2,26 @@
 // random: the Philox stream as words and as uniform numbers.
 // y[4 j + w] = word w of block first + j;  y[i] in [0, 1) from those words
 // Shapes   y [n]; step [1]
-// Method   one block per four words (shared/philox.h), blocks in any order
+// Method   one block per four words, a block per vector lane (random.h), blocks in any order
 // Order    each block alone
 // Error    exact
 // Work     20 products of 32 bits per four words
 // Source   Salmon, Moraes, Dror, Shaw, SC 2011
-#include <cstring>
+#include "random.h"
 
 #include "map.h"
 
-#include "philox.h"
-
 namespace {
 
-// Words [first, last) of the stream that begins with block `start`; first is a multiple of 4.
-void words(uint32_t *y, uint32_t start, const PhiloxStream &stream, int64_t first, int64_t last) {
-  for (int64_t i = first; i < last; i += 4) {
-    const PhiloxBlock block = philox_block(start + static_cast<uint32_t>(i / 4), stream);
-    std::memcpy(y + i - first, block.word, std::min<int64_t>(4, last - i) * sizeof(uint32_t));
-  }
-}
-
 constexpr int64_t kPiece = 1024;  // words made before they are turned into numbers
+
+// y[i] from word i, or from the words 2 i and 2 i + 1.
+void numbers(float *y, const uint32_t *words, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = uniform_of(words[i]);
+}
+void numbers(double *y, const uint32_t *words, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = uniform_of(words[2 * i], words[2 * i + 1]);
+}
 
 }  // namespace
 
@@ -34,7 +32,7 @@ int32_t pnd_philox(pnd_context *context, uint32_t *y, const int64_t *step, int64
   if (call.refused()) return call.status();
   const PhiloxStream stream = philox_stream(row, *step, key);
   parallel_lines(context, n, kSerialFormula, [&](int64_t i, int64_t end) {
-    words(y + i, static_cast<uint32_t>(first), stream, i, end);
+    philox_words(y + i, static_cast<uint32_t>(first), stream, i, end);
   });
   return PND_OK;
 }
@@ -53,14 +51,8 @@ int32_t pnd_uniform(pnd_context *context, int32_t dtype, void *y, const int64_t 
       uint32_t piece[kPiece];
       for (int64_t i = first; i < last; i += kPiece / kWords) {
         const int64_t count = std::min(kPiece / kWords, last - i);
-        words(piece, 0, stream, i * kWords, (i + count) * kWords);
-        for (int64_t j = 0; j < count; ++j) {
-          if constexpr (kWords == 1) {
-            to[i + j] = uniform_of(piece[j]);
-          } else {
-            to[i + j] = uniform_of(piece[2 * j], piece[2 * j + 1]);
-          }
-        }
+        philox_words(piece, 0, stream, i * kWords, (i + count) * kWords);
+        numbers(to + i, piece, count);
       }
     });
   });
