@@ -42,6 +42,30 @@ class AbiTest {
     assertEquals(Header.kernels().size(), abstractMethods);
   }
 
+  /** Two arrays exchanged on the way to the library would fit its types. */
+  @Test
+  void everyMethodOfLinkedHandsItsArgumentsOnInTheirOrder() throws IOException {
+    String source = source("Linked").replaceAll("\\s+", " ").replace("( ", "(");
+    for (var function : Header.kernels()) {
+      String name = function.javaName();
+      assertTrue(source.contains(" " + name + " = library.function(\"" + name + "\");"), name);
+      var types = new ArrayList<String>();
+      var names = new ArrayList<String>(List.of(name));
+      for (var parameter : function.arguments()) {
+        types.add(parameter.javaType().getSimpleName() + " " + parameter.javaName());
+        names.add(parameter.javaName());
+      }
+      String head = "public void " + name + "(" + String.join(", ", types) + ") {";
+      int start = source.indexOf(head);
+      assertTrue(start >= 0, "Linked has no " + head);
+      int next = source.indexOf("@Override", start);
+      String body = source.substring(start, next < 0 ? source.length() : next);
+      // A field whose name is a parameter's too is written this.name.
+      String call = body.substring(body.lastIndexOf("call(")).replace("this.", "");
+      assertTrue(call.startsWith("call(" + String.join(", ", names) + ");"), call);
+    }
+  }
+
   @Test
   void theOrderOfArgumentsIsTheHeadersRule() {
     for (var function : Header.kernels()) {
@@ -76,13 +100,16 @@ class AbiTest {
 
   private static List<String> methods() throws IOException {
     var lines = new ArrayList<String>();
-    var source =
-        Files.readString(Header.repository("java/engine/src/main/java/ponder/abi/Kernels.java"));
-    var match = METHOD.matcher(source);
+    var match = METHOD.matcher(source("Kernels"));
     while (match.find()) {
       String words = match.group(2).trim().replaceAll("\\s+", " ");
       lines.add(match.group(1) + "(" + words + ")");
     }
     return lines;
+  }
+
+  private static String source(String type) throws IOException {
+    String path = "java/engine/src/main/java/ponder/abi/" + type + ".java";
+    return Files.readString(Header.repository(path));
   }
 }
