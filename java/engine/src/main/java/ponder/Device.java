@@ -271,34 +271,21 @@ public final class Device implements AutoCloseable {
     }
     if (t.home.device != this) {
       throw new IllegalArgumentException(
-          what + ": " + argument + ", " + t + ", is on " + t.home.device + ", not on " + this);
+          "%s: %s, %s, is on %s, not on %s".formatted(what, argument, t, t.home.device, this));
     }
     requireThread(what);
     if (!t.home.isOpen()) {
       throw new IllegalStateException(
-          what
-              + ": "
-              + argument
-              + ", "
-              + t
-              + ", belongs to "
-              + t.home.name()
-              + ", which is closed");
+          "%s: %s, %s, belongs to %s, which is closed".formatted(what, argument, t, t.home.name()));
     }
     if (t.base.written == Tensor.GIVEN_BACK) {
       throw new IllegalStateException(
-          what + ": " + argument + ", " + t + ", was an intermediate value of Gradient.of");
+          "%s: %s, %s, was an intermediate value of Gradient.of".formatted(what, argument, t));
     }
     if (t.isStale()) {
       throw new IllegalStateException(
-          what
-              + ": "
-              + argument
-              + ", "
-              + t
-              + ", shows a value of "
-              + t.home.name()
-              + " that has been replaced since; take it again");
+          "%s: %s, %s, shows a value of %s that has been replaced since; take it again"
+              .formatted(what, argument, t, t.home.name()));
     }
   }
 
@@ -307,17 +294,12 @@ public final class Device implements AutoCloseable {
     if (!open) {
       throw new IllegalStateException(what + ": " + this + " is closed");
     }
-    if (serving != null && serving != Thread.currentThread()) {
+    Thread served = serving;
+    Thread here = Thread.currentThread();
+    if (served != null && served != here) {
       throw new WrongThreadException(
-          what
-              + ": "
-              + this
-              + " serves thread "
-              + serving.getName()
-              + ", which has "
-              + scope.name()
-              + " open; this is thread "
-              + Thread.currentThread().getName());
+          "%s: %s serves thread %s, which has a scope open; this is thread %s"
+              .formatted(what, this, served.getName(), here.getName()));
     }
   }
 

@@ -2,8 +2,6 @@
 package ponder;
 
 import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Comparator;
 import java.util.List;
 
 /**
@@ -182,15 +180,8 @@ public final class Gradient {
       any |= needs[j];
       if (in[j].base.written > t.serial) {
         throw new IllegalStateException(
-            "gradient: "
-                + Device.nameOf(t.op)
-                + " read input "
-                + j
-                + ", "
-                + in[j]
-                + " of "
-                + in[j].home.name()
-                + ", before it was replaced; its derivative is lost");
+            "gradient: %s read input %s, %s of %s, before it was replaced; its derivative is lost"
+                .formatted(Device.nameOf(t.op), j, in[j], in[j].home.name()));
       }
     }
     if (!any) {
@@ -224,12 +215,8 @@ public final class Gradient {
     Tensor[] din = fused.backward(new Stage(device, needs), dt, t.result, t.inputs);
     if (din.length != t.inputs.length) {
       throw new IllegalStateException(
-          Device.nameOf(fused)
-              + ": backward returned "
-              + din.length
-              + " derivatives for "
-              + t.inputs.length
-              + " inputs");
+          "%s: backward returned %s derivatives for %s inputs"
+              .formatted(Device.nameOf(fused), din.length, t.inputs.length));
     }
     device.meter().add(fused.backwardWork(t.inputs));
     return din;
@@ -270,13 +257,8 @@ public final class Gradient {
     Tensor x = t.inputs[input];
     if (!part.shape().equals(x.shape()) || part.dtype() != x.dtype()) {
       throw new IllegalStateException(
-          Device.nameOf(t.op)
-              + ": the derivative by input "
-              + input
-              + " is "
-              + part
-              + ", must be "
-              + x);
+          "%s: the derivative by input %s is %s, must be %s"
+              .formatted(Device.nameOf(t.op), input, part, x));
     }
     int place = tape.place(x);
     Tensor before = adjoints[place];
@@ -284,90 +266,6 @@ public final class Gradient {
     spares.hold(adjoints[place]);
     if (before != null) {
       spares.letGo(before);
-    }
-  }
-
-  /** What y was computed from, oldest first, with a table from tensors to places. */
-  private static final class Tape {
-    private Tensor[] nodes = new Tensor[64];
-    private int size;
-    private int[] table = new int[256];
-
-    Tape(Tensor y, long oldest) {
-      if (y.serial >= oldest) {
-        add(y);
-      }
-      // The nodes found so far are also the list of those still to be looked into.
-      for (int i = 0; i < size; i++) {
-        if (nodes[i].op != null) {
-          for (Tensor x : nodes[i].inputs) {
-            if (x.serial >= oldest && place(x) < 0) {
-              add(x);
-            }
-          }
-        }
-      }
-      Arrays.sort(nodes, 0, size, Comparator.comparingLong(t -> t.serial));
-      index();
-    }
-
-    int size() {
-      return size;
-    }
-
-    Tensor at(int place) {
-      return nodes[place];
-    }
-
-    private void add(Tensor t) {
-      if (size == nodes.length) {
-        nodes = Arrays.copyOf(nodes, 2 * size);
-        table = new int[8 * size];
-        index();
-      }
-      nodes[size] = t;
-      table[slot(t)] = ++size;
-    }
-
-    private void index() {
-      Arrays.fill(table, 0);
-      for (int i = 0; i < size; i++) {
-        table[slot(nodes[i])] = i + 1;
-      }
-    }
-
-    /** Returns the slot of a tensor, or the free one where it belongs. */
-    private int slot(Tensor t) {
-      int mask = table.length - 1;
-      int slot = (int) (t.serial * 0x9E3779B97F4A7C15L >>> 33) & mask;
-      while (table[slot] != 0 && nodes[table[slot] - 1] != t) {
-        slot = (slot + 1) & mask;
-      }
-      return slot;
-    }
-
-    /** Returns the place of a tensor, or -1. */
-    int place(Tensor t) {
-      return table[slot(t)] - 1;
-    }
-
-    /** Returns which nodes depend on an x; an x depends on itself. */
-    boolean[] dependents(Tensor[] xs) {
-      boolean[] depends = new boolean[size];
-      for (Tensor x : xs) {
-        if (place(x) >= 0) {
-          depends[place(x)] = true;
-        }
-      }
-      for (int i = 0; i < size; i++) {
-        if (nodes[i].op != null) {
-          for (Tensor x : nodes[i].inputs) {
-            int place = place(x);
-            depends[i] |= place >= 0 && depends[place];
-          }
-        }
-      }
-      return depends;
     }
   }
 }

@@ -83,11 +83,8 @@ final class Index {
       }
       if (!leads) {
         throw new IllegalArgumentException(
-            "scatterAdd: index has shape "
-                + index
-                + ", x has "
-                + x
-                + "; index must have the leading axes of x");
+            "scatterAdd: index has shape %s, x has %s; index must have the leading axes of x"
+                .formatted(index, x));
       }
       long[] dims = new long[x.rank() - index.rank()];
       for (int i = 0; i < dims.length; i++) {

@@ -46,14 +46,13 @@ record Matmul(boolean aTransposed, boolean bTransposed) implements Op.Primitive 
 
   private IllegalArgumentException refused(Shape a, Shape b, String rule) {
     return new IllegalArgumentException(
-        "matmul: b has shape "
-            + b
-            + (bTransposed ? " (transposed)" : "")
-            + ", a has "
-            + a
-            + (aTransposed ? " (transposed)" : "")
-            + "; "
-            + rule);
+        "matmul: b has shape %s%s, a has %s%s; %s"
+            .formatted(
+                b,
+                bTransposed ? " (transposed)" : "",
+                a,
+                aTransposed ? " (transposed)" : "",
+                rule));
   }
 
   @Override

@@ -19,14 +19,8 @@ final class Move {
     public Result forward(Launch launch, Tensor... in) {
       if (in[0].size() != shape.size()) {
         throw new IllegalArgumentException(
-            "reshape: shape "
-                + in[0].shape()
-                + " has "
-                + in[0].size()
-                + " elements, "
-                + shape
-                + " has "
-                + shape.size());
+            "reshape: shape %s has %s elements, %s has %s"
+                .formatted(in[0].shape(), in[0].size(), shape, shape.size()));
       }
       return new Result(((Stage) launch).view(in[0], shape));
     }
@@ -175,13 +169,8 @@ final class Move {
       DType.require("concat: b", b.dtype(), a.dtype());
       if (b.shape().rank() != s.rank() || !b.shape().without(axis).equals(s.without(axis))) {
         throw new IllegalArgumentException(
-            "concat: b has shape "
-                + b.shape()
-                + ", a has "
-                + s
-                + "; all axes but "
-                + axis
-                + " must be equal");
+            "concat: b has shape %s, a has %s; all axes but %s must be equal"
+                .formatted(b.shape(), s, axis));
       }
       long bSize = b.shape().at(axis);
       Tensor y = launch.output(a.dtype(), s.with(axis, Math.addExact(s.at(axis), bSize)));

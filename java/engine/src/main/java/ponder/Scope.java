@@ -104,13 +104,7 @@ public final class Scope implements AutoCloseable {
     Objects.requireNonNull(shape, "tensor: shape");
     if (count != shape.size()) {
       throw new IllegalArgumentException(
-          "tensor: shape "
-              + shape
-              + " has "
-              + shape.size()
-              + " elements, got "
-              + count
-              + " values");
+          "tensor: shape %s has %s elements, got %s values".formatted(shape, shape.size(), count));
     }
     Tensor t = fresh(type, shape);
     device.upload(t.memory, array);

@@ -175,17 +175,8 @@ public final class Shape {
     if (!got.equals(want)) {
       String name = what.substring(what.indexOf(':') + 1).strip();
       throw new IllegalArgumentException(
-          what
-              + " has shape "
-              + got
-              + ", "
-              + other
-              + " has "
-              + otherShape
-              + "; "
-              + name
-              + " must be "
-              + want);
+          "%s has shape %s, %s has %s; %s must be %s"
+              .formatted(what, got, other, otherShape, name, want));
     }
   }
 

@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 
 /**
  * The search for the processor's library: a system property, an environment variable, the jar of
@@ -53,7 +54,8 @@ public final class Search {
           System.getProperty(PATH_PROPERTY),
           System.getenv(PATH_VARIABLE),
           System.getProperty(BUILD_PROPERTY),
-          Search.class.getClassLoader(),
+          Objects.requireNonNullElse(
+              Search.class.getClassLoader(), ClassLoader.getSystemClassLoader()),
           Unpacked.ofProcess(),
           prefixes);
     }
