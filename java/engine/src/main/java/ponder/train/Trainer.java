@@ -118,9 +118,11 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
     }
   }
 
-  /** Returns how many validations are due by now; all of them once the budget is spent. */
+  /** Returns how many validations are due by now; the last is due once the budget is spent. */
   private long due(Budget budget) {
-    return budget.exhausted() ? validations : (long) (budget.share() * validations);
+    return budget.exhausted()
+        ? validations
+        : Math.min(validations - 1, (long) (budget.share() * validations));
   }
 
   private static double validate(Device device, Objective objective, long step) {

@@ -176,50 +176,59 @@ class SafetensorsTest {
     return Files.write(folder.resolve("made"), bytes.array());
   }
 
+  /** Single quotes stand for double ones. */
   @ParameterizedTest
   @CsvSource(
       delimiter = '|',
-      quoteCharacter = '\'',
-      value = {
-        "{\"a\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[0,4]}} | type F16",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}} | 4 bytes",
-        "{\"a\":{\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[0,4]}} | 4 bytes",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,4]}} | below 1",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}} | \"-\"",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}} | \".\"",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[01],\"data_offsets\":[0,4]}} | whole number",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1000000000000,100000000],\"data_offsets\":[0,4]}} |"
-            + " overflow",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387905],\"data_offsets\":[0,4]}} |"
-            + " digits",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[500000000000000000,8],\"data_offsets\":[0,4]}} | 4"
-            + " bytes",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[1,4]}} | begins at byte 1",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}} | 8 bytes",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}} | begins at byte 4",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}} | the file 4",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}} | data_offsets",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}} | data_offsets",
-        "{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}} | dtype",
-        "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}} | shape",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":[]}} | field x",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]} | character 53 is the end",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}} | must be the end",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}} x | must be the end",
-        "{\"a:{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}} | must be \":\"",
-        "{\"\\x\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}} | escaped",
-        "{\"\\u00g0\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}} | hexadecimal",
-        "{\"__metadata__\":{\"n\":1}} | must be",
-        "{} | the file 4",
-        "[] | must be",
-        "'  ' | must be",
-        "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}"
-            + " | twice",
-      })
+      quoteCharacter = '"',
+      textBlock =
+          """
+          {'a':{'dtype':'F16','shape':[1],'data_offsets':[0,4]}} | type F16
+          {'a':{'dtype':'F32','shape':[2],'data_offsets':[0,4]}} | 4 bytes
+          {'a':{'dtype':'F64','shape':[1],'data_offsets':[0,4]}} | 4 bytes
+          {'a':{'dtype':'F32','shape':[0],'data_offsets':[0,4]}} | below 1
+          {'a':{'dtype':'F32','shape':[-1],'data_offsets':[0,4]}} | is '-', must be a whole number
+          {'a':{'dtype':'F32','shape':[1.0],'data_offsets':[0,4]}} | is '.', must be ']'
+          {'a':{'dtype':'F32','shape':[01],'data_offsets':[0,4]}} | whole number
+          {'a':{'dtype':'F32','shape':[100000000000,1000000000],'data_offsets':[0,4]}} | overflow
+          {'a':{'dtype':'F32','shape':[4611686018427387905],'data_offsets':[0,4]}} | digits
+          {'a':{'dtype':'F32','shape':[500000000000000000,8],'data_offsets':[0,4]}} | 4 bytes
+          # 2^62 + 1 elements, whose bytes are 4 in 64 bits
+          {'a':{'dtype':'F32','shape':[5,5581,8681,49477,384773],'data_offsets':[0,4]}} | 4 bytes
+          {'a':{'dtype':'F32','shape':[1],'data_offsets':[1,4]}} | begins at byte 1, must at 0
+          {'a':{'dtype':'F32','shape':[1],'data_offsets':[0,8]}} | has 8 bytes, which
+          {'a':{'dtype':'F32','shape':[1],'data_offsets':[4,0]}} | begins at byte 4
+          {'a':{'dtype':'F32','shape':[2],'data_offsets':[0,8]}} | the file 4
+          {'a':{'dtype':'F32','shape':[1],'data_offsets':[0]}} | data_offsets
+          {'a':{'dtype':'F32','shape':[1]}} | data_offsets
+          {'a':{'shape':[1],'data_offsets':[0,4]}} | dtype
+          {'a':{'dtype':'F32','data_offsets':[0,4]}} | shape
+          {'a':{'dtype':'F32','shape':[1],'data_offsets':[0,4],'x':[]}} | field x
+          {'a':{'dtype':'F32','shape':[1],'data_offsets':[0,4]} | character 53 is the end
+          {'a':{'dtype':'F32','shape':[1],'data_offsets':[0,4]}}} | must be the end
+          {'a':{'dtype':'F32','shape':[1],'data_offsets':[0,4]}} x | must be the end
+          {'a:{'dtype':'F32','shape':[1],'data_offsets':[0,4]}} | must be ':'
+          {'a':{'dtype':'F32 | must be a closing quote
+          {'\\x':{'dtype':'F32','shape':[1],'data_offsets':[0,4]}} | escaped
+          {'\\u00g0':{'dtype':'F32','shape':[1],'data_offsets':[0,4]}} | hexadecimal
+          {'__metadata__':{'n':1}} | must be
+          {} | the file 4
+          [] | must be
+          "  " | must be
+          """)
   void aDamagedHeaderIsRefused(String header, String reason) throws IOException {
-    Path file = file(header, 0, 0, 0, 0);
+    Path file = file(header.replace('\'', '"'), 0, 0, 0, 0);
     String message = refused(file, device.store());
-    assertTrue(message.contains(reason), message);
+    assertTrue(message.contains(reason.replace('\'', '"')), message);
+  }
+
+  @Test
+  void tensorsThatShareBytesOrANameAreRefused() throws IOException {
+    String a = "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}";
+    Path overlapping = file("{" + a + "," + a.replace("\"a\"", "\"b\"") + "}", 0, 0, 0, 0);
+    assertTrue(refused(overlapping, device.store()).endsWith("b begins at byte 0, must at 4"));
+    Path twice = file("{" + a + "," + a.replace("0,4", "4,8") + "}", 0, 0, 0, 0, 0, 0, 0, 0);
+    assertTrue(refused(twice, device.store()).endsWith("the name a stands twice"));
   }
 
   /** Returns the sentence of a refusal, which names the file and leaves the store as it was. */

@@ -212,7 +212,7 @@ class TrainerTest {
             objective(
                 (scope, step) -> {
                   Tensor fine = squares(scope, w, 1);
-                  return step < 2 ? fine : fine.mul(scope.full(DType.F64, Shape.scalar(), NONE));
+                  return step < 2 ? fine : fine.add(scope.full(DType.F64, Shape.scalar(), NONE));
                 },
                 scope -> 1));
     assertTrue(loss.startsWith("training: step 3 has loss Infinity"), loss);
