@@ -11,7 +11,7 @@
 //          eps); powers of beta by squaring
 // Order    each element alone
 // Error    adamw 2 ULP of the largest of parameter, change and rate; sgd <= 2 x the plain loop
-// Work     adamw 14 flops and 7 moves per element; sgd 6 and 5
+// Work     adamw 15 flops and 7 moves per element; sgd 7 and 5
 // Source   Loshchilov, Hutter, arXiv:1711.05101, algorithm 2
 #include "map.h"
 

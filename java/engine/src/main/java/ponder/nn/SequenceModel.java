@@ -33,7 +33,8 @@ public interface SequenceModel {
    * Returns the loss of each position.
    *
    * @param tokens [batch, steps], I32, token numbers
-   * @param targets [batch, steps], I32, the token that follows each, or -1 where none is to be predicted
+   * @param targets [batch, steps], I32, the token that follows each, or -1 where none is to be
+   *     predicted
    * @return [batch, steps], in nats; 0 where the target is -1
    */
   default Tensor losses(Tensor tokens, Tensor targets) {

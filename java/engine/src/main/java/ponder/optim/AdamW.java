@@ -86,10 +86,10 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
               decay);
     }
 
-    /** Scale 1, moments 3 and 4, their corrections 2, root, eps, quotient 3, decay and move 4. */
+    /** Scale 1, moments 3 and 4, root, eps and quotient 3, decay and move 2 each. */
     @Override
     public Work work(Tensor[] values, Tensor... in) {
-      return Work.of(17 * in[0].size(), in[0]).plus(Work.of(0, values)).plus(Work.of(0, values));
+      return Work.of(15 * in[0].size(), in[0]).plus(Work.of(0, values)).plus(Work.of(0, values));
     }
   }
 

@@ -69,7 +69,7 @@ public record Sgd(double momentum, double decay) implements Optimiser {
               decay);
     }
 
-    /** Scale 1, the velocity 2 and 2 for the decay, the move 2. */
+    /** Scale 1, the velocity 2 and the decay 2, the move 2. */
     @Override
     public Work work(Tensor[] values, Tensor... in) {
       return Work.of(7 * in[0].size(), in[0]).plus(Work.of(0, values)).plus(Work.of(0, values));

@@ -79,7 +79,7 @@ class SequenceModelTest {
     }
   }
 
-  /** Checks that no result is further from the double-precision answer than twice the plain loop. */
+  /** Checks that no result is further from the answer in F64 than twice the plain loop in F32. */
   private static void checkError(Store parameters, List<double[]> results) {
     double[] answer = transformer(PlainKernels.wide(), DType.F64, parameters);
     double[] plain = transformer(PlainKernels.narrow(), DType.F32, parameters);
