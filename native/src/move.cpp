@@ -49,6 +49,18 @@ PND_INLINE void fill_run(T *to, T value, int64_t n) {
   }
 }
 
+// `rows` copies of x, one after the other: what is there is copied again, twice as much each time.
+template <class T>
+PND_INLINE void repeat_run(T *to, const T *x, int64_t rows, int64_t n) {
+  copy_run(to, x, n);
+  const int64_t most = std::max<int64_t>(1, 1024 / n);
+  for (int64_t have = 1; have < rows;) {
+    const int64_t more = std::min({have, rows - have, most});
+    copy_run(to + have * n, to, more * n);
+    have += more;
+  }
+}
+
 // y[r * y_stride + i] = x[r * x_stride + i] for i < run.
 template <class T>
 void copy_runs(pnd_context *context, T *y, int64_t y_stride, const T *x, int64_t x_stride,
@@ -83,23 +95,46 @@ void transpose(T *y, int64_t y_stride, const T *x, int64_t x_stride, int64_t row
   }
 }
 
-// Transposes of one element: the matrices (o, m) of first x second, cut into blocks of rows.
+// Transposes go by square blocks of 256 bytes a side. Where the rows of y are a power of two apart
+// they meet in few cache sets: then a block is gathered first and written by whole rows.
+template <class T>
+constexpr int64_t kSide = 256 / static_cast<int64_t>(sizeof(T));
+constexpr int64_t kMeeting = 512;  // bytes; rows a multiple of this apart meet
+
+template <class T>
+void transpose_side(T *y, int64_t y_stride, const T *x, int64_t x_stride, int64_t rows,
+                    int64_t cols) {
+  constexpr int64_t kStride = kSide<T> + 64 / static_cast<int64_t>(sizeof(T));
+  if (rows < kSide<T> || y_stride * static_cast<int64_t>(sizeof(T)) % kMeeting != 0) {
+    transpose(y, y_stride, x, x_stride, rows, cols);
+    return;
+  }
+  T block[kSide<T> * kStride];
+  transpose(block, kStride, x, x_stride, rows, cols);
+  for (int64_t s = 0; s < cols; ++s) {
+    for (int64_t f = 0; f < kSide<T>; f += kWidth<T>) {
+      store(y + s * y_stride + f, load(block + s * kStride + f));
+    }
+  }
+}
+
+// Swaps axes of single elements: the matrices (o, m) of first x second, block by block.
 template <class T>
 void swap_elements(pnd_context *context, T *y, const T *x, int64_t outer, int64_t first,
                    int64_t mid, int64_t second) {
-  constexpr int64_t kSide = 64;
-  const int64_t row_blocks = (first + kSide - 1) / kSide, col_blocks = (second + kSide - 1) / kSide;
+  constexpr int64_t side = kSide<T>;
+  const int64_t row_blocks = (first + side - 1) / side, col_blocks = (second + side - 1) / side;
   const int64_t blocks = outer * mid * row_blocks * col_blocks;
-  const int64_t size = std::min(first, kSide) * std::min(second, kSide);
+  const int64_t size = std::min(first, side) * std::min(second, side);
   parallel_rows(context, blocks, size, kSerialMove, [&](int64_t b0, int64_t b1, int) {
     for (int64_t b = b0; b < b1; ++b) {
-      const int64_t s = b % col_blocks * kSide, f = b / col_blocks % row_blocks * kSide;
+      const int64_t s = b % col_blocks * side, f = b / col_blocks % row_blocks * side;
       const int64_t m = b / (col_blocks * row_blocks) % mid,
                     o = b / (col_blocks * row_blocks * mid);
       const int64_t base = o * first * mid * second;
-      transpose(y + base + (s * mid + m) * first + f, mid * first,
-                x + base + (f * mid + m) * second + s, mid * second, std::min(kSide, first - f),
-                std::min(kSide, second - s));
+      transpose_side(y + base + (s * mid + m) * first + f, mid * first,
+                     x + base + (f * mid + m) * second + s, mid * second, std::min(side, first - f),
+                     std::min(side, second - s));
     }
   });
 }
@@ -167,7 +202,11 @@ int32_t pnd_broadcast(pnd_context *context, int32_t dtype, void *y, const void *
       });
     } else {
       parallel_rows(context, outer * mid, inner, kSerialMove, [&](int64_t r0, int64_t r1, int) {
-        for (int64_t r = r0; r < r1; ++r) copy_run(to + r * inner, from + r / mid * inner, inner);
+        while (r0 < r1) {
+          const int64_t o = r0 / mid, end = std::min(r1, (o + 1) * mid);
+          repeat_run(to + r0 * inner, from + o * inner, end - r0, inner);
+          r0 = end;
+        }
       });
     }
   });

@@ -78,13 +78,7 @@ template <class T, class F>
 void plain_rows(T *y, const T *a, const T *b, int64_t first, int64_t last, int64_t mid,
                 int64_t inner, F f) {
   for (int64_t r = first; r < last; ++r) {
-    T *to = y + r * inner;
-    const T *x = a + r * inner, *row = b + r / mid * inner;
-    if (inner < kWidth<T>) {
-      for (int64_t i = 0; i < inner; ++i) to[i] = f(x[i], row[i]);
-    } else {
-      map_run(to, inner, f, x, row);
-    }
+    map_run(y + r * inner, inner, f, a + r * inner, b + r / mid * inner);
   }
 }
 
@@ -109,9 +103,9 @@ int32_t combine(pnd_context *context, const char *name, int32_t dtype, void *y, 
       return;
     }
     parallel_rows(context, outer * mid, inner, kSerialMove, [&](int64_t r0, int64_t r1, int) {
-      if (inner == 1 && mid >= kWidth<T>) {
+      if (inner == 1) {
         column_rows(to, left, right, r0, r1, mid, f);
-      } else if (inner > 1 && inner <= kShortRow && mid >= kManyRows) {
+      } else if (inner <= kShortRow && mid >= kManyRows) {
         short_rows(to, left, right, r0, r1, mid, inner, f);
       } else {
         plain_rows(to, left, right, r0, r1, mid, inner, f);

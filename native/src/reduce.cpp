@@ -32,13 +32,19 @@ void sum_columns(T *y, const T *x, int64_t mid, int64_t stride, int64_t cols) {
   // Lanes that have no element need no block: they would add zeros.
   int64_t used = 1;
   while (used < kLanes && used < mid) used *= 2;
-  std::fill_n(lanes, used * cols, T{0});
+  const int64_t filled = std::min(used, mid);
+  std::fill_n(lanes + filled * cols, (used - filled) * cols, T{0});
+  // Where no columns are left out, 32 rows are one run. The first terms need no zeros below them.
   for (int64_t m = 0; m < mid; m += kLanes) {
     const int64_t rows = std::min<int64_t>(kLanes, mid - m);
-    if (stride == cols) {
-      add_run(lanes, x + m * stride, rows * cols);
-    } else {
-      for (int64_t l = 0; l < rows; ++l) add_run(lanes + l * cols, x + (m + l) * stride, cols);
+    const int64_t count = stride == cols ? 1 : rows, n = stride == cols ? rows * cols : cols;
+    for (int64_t l = 0; l < count; ++l) {
+      if (m == 0) {
+        map_run(
+            lanes + l * cols, n, [](Vec<T> v) { return Vec<T>{} + v; }, x + l * stride);
+      } else {
+        add_run(lanes + l * cols, x + (m + l) * stride, n);
+      }
     }
   }
   for (int64_t w = used / 2; w > 0; w /= 2) add_run(lanes, lanes + w * cols, w * cols);
