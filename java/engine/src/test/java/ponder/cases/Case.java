@@ -43,7 +43,7 @@ public final class Case {
   private final List<Map<String, String>> rows = new ArrayList<>();
   private final List<Map<String, String>> large = new ArrayList<>();
   private final Map<String, Function<Call, Limit>> limits = new LinkedHashMap<>();
-  private final Map<String, Double> distances = new LinkedHashMap<>();
+  private final Map<String, Double> times = new LinkedHashMap<>();
   private List<Type> types = List.of(Type.F32, Type.F64);
   private String[] columns;
   private boolean exact;
@@ -152,7 +152,7 @@ public final class Case {
 
   /** An output may be that many times as far off as the plain float loop, instead of twice. */
   Case times(double times, String... outputs) {
-    for (String output : outputs) distances.put(output, times);
+    for (String output : outputs) this.times.put(output, times);
     return this;
   }
 
@@ -217,9 +217,9 @@ public final class Case {
     return calls;
   }
 
-  /** Returns the same call with other numbers. */
-  Call redraw(Call call, int draw) {
-    return make(call.type(), call.turn(), call.row(), draw);
+  /** Returns a call of the same row and turn with other numbers; draw 0 has the call's own. */
+  Call redraw(Call call, Type type, int draw) {
+    return make(type, call.turn(), call.row(), draw);
   }
 
   private Call make(Type type, Turn turn, Map<String, String> row, int draw) {
@@ -305,91 +305,20 @@ public final class Case {
     return sum;
   }
 
-  /** What a call should leave in one array. */
-  public record Expected(double[] answer, Limit limit) {}
-
-  /**
-   * Returns what a call should leave in each array that it writes or updates: the answer in double,
-   * and how far off it may be. The plain float loop is measured on this call and, where that gives
-   * few numbers, on others with the same row and turn: one number can be right by luck. In double a
-   * value is to be within 1e-12 of the largest, except that an answer which is what cancellation
-   * left over is known no better than that: the plain loop's distance tells, scaled to double.
-   */
-  public Map<String, Expected> expected(Call call) {
-    var expected = new LinkedHashMap<String, Expected>();
-    // What is rounded once is right in the type itself; the rest is asked of doubles.
-    Call asked = exact || call.type() != Type.F32 ? call : call.widened();
-    Map<String, Array> answers = Player.play(PlainKernels.wide(), asked);
-    Map<String, Distance> errors = null;
-    for (var entry : answers.entrySet()) {
-      String output = entry.getKey();
-      double[] answer = entry.getValue().values();
-      Limit limit = Limit.EXACT;
-      var given = limits.get(output);
-      if (given != null && given.apply(call) != null) {
-        limit = given.apply(call);
-      } else if (!exact && call.array(output).type().isFloat()) {
-        boolean single = call.type() == Type.F32;
-        if (errors == null)
-          errors = errors(single ? call : make(Type.F32, call.turn(), call.row(), 0));
-        Distance distance = errors.get(output);
-        double times = distances.getOrDefault(output, 2.0);
-        double largest = largest(answer);
-        limit =
-            Limit.absolute(
-                single
-                    ? times * distance.relative * largest + Math.ulp((float) largest)
-                    : times * distance.absolute * DOUBLE_TO_FLOAT + 1e-12 * largest);
-      }
-      expected.put(output, new Expected(answer, limit));
-    }
-    return expected;
+  /** Returns whether every output is equal to the answer after rounding. */
+  boolean isExact() {
+    return exact;
   }
 
-  /** Double's unit in the last place as a share of float's. */
-  static final double DOUBLE_TO_FLOAT = 0x1p-29;
-
-  private static final int FEW = 1024;
-  private static final int DRAWS = 24;
-
-  /** How far the plain float loop is from the answer, by itself and as a share of the largest. */
-  private record Distance(double absolute, double relative) {
-    Distance or(Distance other) {
-      return new Distance(Math.max(absolute, other.absolute), Math.max(relative, other.relative));
-    }
+  /** Returns the limit that an output of a call has by name, or null. */
+  Limit limit(Call call, String output) {
+    var limit = limits.get(output);
+    return limit == null ? null : limit.apply(call);
   }
 
-  private Map<String, Distance> errors(Call call) {
-    var errors = new LinkedHashMap<String, Distance>();
-    int met = 0;
-    for (int draw = 0; draw < DRAWS && met < FEW; draw++) {
-      Call one = draw == 0 ? call : redraw(call, draw);
-      Map<String, Array> answers = Player.play(PlainKernels.wide(), one.widened());
-      Map<String, Array> plain = Player.play(PlainKernels.narrow(), one);
-      int least = Integer.MAX_VALUE;
-      for (String output : answers.keySet()) {
-        double[] answer = answers.get(output).values();
-        double[] got = plain.get(output).values();
-        double worst = 0;
-        for (int i = 0; i < answer.length; i++) {
-          if (Double.isFinite(got[i])) worst = Math.max(worst, Math.abs(got[i] - answer[i]));
-        }
-        double largest = largest(answer);
-        var distance = new Distance(worst, largest == 0 ? 0 : worst / largest);
-        errors.merge(output, distance, Distance::or);
-        least = Math.min(least, answer.length);
-      }
-      met += least;
-    }
-    return errors;
-  }
-
-  static double largest(double[] values) {
-    double largest = 0;
-    for (double value : values) {
-      if (Double.isFinite(value)) largest = Math.max(largest, Math.abs(value));
-    }
-    return largest;
+  /** Returns how many times as far off as the plain float loop an output may be. */
+  double times(String output) {
+    return times.getOrDefault(output, 2.0);
   }
 
   /** Returns the arrays of a call that are inputs of its op, in the case's order. */

@@ -59,8 +59,8 @@ class CasesTest {
     List<String> builds = TestDevices.builds();
     assertFalse(builds.isEmpty(), "no library is built");
     var first = new ArrayList<Map<String, Array>>();
-    var expected = new ArrayList<Map<String, Case.Expected>>();
-    for (Call call : calls) expected.add(answers ? one.expected(call) : Map.of());
+    var expected = new ArrayList<Map<String, Answers.Expected>>();
+    for (Call call : calls) expected.add(answers ? Answers.of(call) : Map.of());
     for (String build : builds) {
       try (Library.Context context = TestDevices.library(build).open(threads, 0)) {
         for (int i = 0; i < calls.size(); i++) {

@@ -54,7 +54,7 @@ class OpsTest {
         for (Call call : one.calls(type)) {
           try (Scope scope = device.open()) {
             double[] got = one.op().of(call, inputs(scope, call)).toDoubles();
-            var expected = one.expected(call).values().iterator().next();
+            var expected = Answers.of(call).values().iterator().next();
             near(call.toString(), expected.limit(), expected.answer(), got, type);
           }
         }
@@ -251,7 +251,7 @@ class OpsTest {
             near(
                 call + ": result " + i,
                 Limit.absolute(
-                    1e-12 * Case.largest(answer) + 16 * distance[i] * Case.DOUBLE_TO_FLOAT),
+                    1e-12 * Answers.largest(answer) + 16 * distance[i] * Answers.DOUBLE_TO_FLOAT),
                 answer,
                 got[i].toDoubles(),
                 Type.F64);

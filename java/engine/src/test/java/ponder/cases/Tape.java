@@ -29,7 +29,7 @@ public final class Tape implements AutoCloseable {
 
   /** Adds a call. */
   public void add(Call call) throws IOException {
-    Map<String, Case.Expected> expected = call.owner().expected(call);
+    Map<String, Answers.Expected> expected = Answers.of(call);
     byte[] name = call.owner().name().getBytes(StandardCharsets.US_ASCII);
     writeInt(name.length);
     out.write(name);
@@ -51,7 +51,7 @@ public final class Tape implements AutoCloseable {
     }
   }
 
-  private void write(Array array, Case.Expected expected) throws IOException {
+  private void write(Array array, Answers.Expected expected) throws IOException {
     out.write(
         switch (array.use()) {
           case READ -> 'r';
