@@ -6,6 +6,7 @@
 // either. Before this file stand, for the same V (native/src/simd.h for the CPU):
 //   fma(a, b, c)           a b + c, rounded once
 //   choose(test, a, b)     a where test, else b, per element; choose(a < b, ...) compares V
+//   larger(a, b)           a where a > b, else b; smaller(a, b) likewise (b where either is NaN)
 //   bits_of(x), of_bits(i) the pattern of x as unsigned integers of its size, and back
 //   Element<V>             float or double
 // Range    all values: infinities, zeros, subnormals and NaN have the usual results
@@ -109,28 +110,32 @@ PND_SHARED V exp_reduced(V x, V &n) {
   return fma(polynomial(r, F::kExp), r * r, r);
 }
 
+// 2^n as a product of two: one alone could not reach subnormal and the largest results.
+template <class V>
+PND_SHARED void two_powers(V n, V &first, V &second) {
+  using F = Format<Element<V>>;
+  // The low bits of `both` are n + 2 bias; each half of that is the exponent field of a power.
+  const auto both = bits_of(n + constant<V>(F::kShift + 2 * F::kBias)), half = both >> 1;
+  first = of_bits(half << F::kMantissa);
+  second = of_bits((both - half) << F::kMantissa);
+}
+
 // exp x.
 template <class V>
 PND_SHARED V exp_of(V x) {
   using F = Format<Element<V>>;
-  const V low = constant<V>(F::kExpLow), high = constant<V>(F::kExpHigh);
-  x = choose(x < low, low, x);
-  x = choose(x > high, high, x);
-  V n;
+  x = smaller(constant<V>(F::kExpHigh), larger(constant<V>(F::kExpLow), x));
+  V n, first, second;
   const V p = exp_reduced(x, n);
-  // 2^n in two factors: one alone could not reach subnormal and the largest results.
-  const V shift = constant<V>(F::kShift);
-  const V half = fma(n, constant<V>(static_cast<Element<V>>(0.5)), shift) - shift;
-  const V scale = power_of_two(half);
-  return fma(p, scale, scale) * power_of_two(n - half);
+  two_powers(n, first, second);
+  return fma(p, first, first) * second;
 }
 
 // exp x for x <= 0 or NaN, where a result below the least normal number may become 0.
 template <class V>
 PND_SHARED V exp_of_negative(V x) {
   using F = Format<Element<V>>;
-  const V low = constant<V>(-F::kBias * F::kLn2High);
-  x = choose(x < low, low, x);
+  x = larger(constant<V>(-F::kBias * F::kLn2High), x);
   V n;
   const V p = exp_reduced(x, n);
   const V scale = power_of_two(n);  // n = -bias gives 0
@@ -165,6 +170,12 @@ PND_SHARED V log_of(V x) {
   return choose(x >= zero, result, constant<V>(__builtin_nan("")));  // negative and NaN
 }
 
+// x with the sign bits of y put in.
+template <class V>
+PND_SHARED V signed_as(V x, V y) {
+  return of_bits(bits_of(x) | (bits_of(y) & bits_of(constant<V>(static_cast<Element<V>>(-0.0)))));
+}
+
 // tanh x: an odd polynomial below 0.625, then 1 - 2 / (exp 2|x| + 1).
 template <class V>
 PND_SHARED V tanh_of(V x) {
@@ -172,16 +183,15 @@ PND_SHARED V tanh_of(V x) {
   using F = Format<T>;
   const V one = constant<V>(1), two = constant<V>(2);
   const V last = constant<V>(F::kTanhOne);  // from here on tanh x rounds to 1
-  const V size = choose(x < constant<V>(0), -x, x);
-  const V bounded = choose(size > last, last, size);
+  const V size = larger(-x, x);
+  const V bounded = smaller(last, size);
   V n;
   const V p = exp_reduced(bounded + bounded, n);
   const V scale = power_of_two(n);
   const V large = one - two / (fma(p, scale, scale) + one);
   const V square = x * x;
   const V small = fma(polynomial(square, F::kTanh) * square, x, x);
-  const V result = choose(x < constant<V>(0), -large, large);
-  return choose(size < constant<V>(static_cast<T>(0.625)), small, result);
+  return choose(size < constant<V>(static_cast<T>(0.625)), small, signed_as(large, x));
 }
 
 // 1 / (1 + exp -x). With e = exp -|x|: q = e / (1 + e) is corrected by its remainder, in which the
@@ -190,18 +200,14 @@ template <class V>
 PND_SHARED V sigmoid_of(V x) {
   using F = Format<Element<V>>;
   const V one = constant<V>(1), zero = constant<V>(0), low = constant<V>(F::kExpLow);
-  const auto negative = x < zero;
-  const V size = choose(negative, x, -x);
-  V n;
-  const V p = exp_reduced(choose(size < low, low, size), n);
-  const V shift = constant<V>(F::kShift);
-  const V half = fma(n, constant<V>(static_cast<Element<V>>(0.5)), shift) - shift;
-  const V first = power_of_two(half), second = power_of_two(n - half);
+  V n, first, second;
+  const V p = exp_reduced(larger(low, smaller(-x, x)), n);
+  two_powers(n, first, second);
   const V rounded = one + p;
   const V e = rounded * first * second, e_error = (p - (rounded - one)) * first * second;
   const V sum = one + e, sum_error = e - (sum - one) + e_error;
   V q = e / sum;
   const V remainder = fma(-q, sum, e) + fma(-q, sum_error, e_error);
   q = fma(remainder, one - q, q);
-  return choose(negative, q, one - q);
+  return choose(x < zero, q, one - q);
 }

@@ -163,19 +163,39 @@ PND_INLINE V fma(V a, V b, V c) {
   }
 }
 
-// The larger of each pair; b where either is NaN.
+// The larger and the smaller of each pair; b where either is NaN.
 template <class V>
 PND_INLINE V larger(V a, V b) {
+  if constexpr (std::is_floating_point_v<V>) {
+    return a > b ? a : b;
+  } else {
 #if defined(__AVX512F__)
-  // The plain form makes GCC 12 warn of an undefined operand in its own header.
-  if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm512_maskz_max_ps(0xffff, a, b);
-  if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm512_maskz_max_pd(0xff, a, b);
+    // The plain form makes GCC 12 warn of an undefined operand in its own header.
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm512_maskz_max_ps(0xffff, a, b);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm512_maskz_max_pd(0xff, a, b);
 #elif defined(__AVX2__)
-  if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm256_max_ps(a, b);
-  if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm256_max_pd(a, b);
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm256_max_ps(a, b);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm256_max_pd(a, b);
 #else
-  return a > b ? a : b;
+    return a > b ? a : b;
 #endif
+  }
+}
+template <class V>
+PND_INLINE V smaller(V a, V b) {
+  if constexpr (std::is_floating_point_v<V>) {
+    return a < b ? a : b;
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm512_maskz_min_ps(0xffff, a, b);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm512_maskz_min_pd(0xff, a, b);
+#elif defined(__AVX2__)
+    if constexpr (std::is_same_v<V, Vec<float>>) return (V)_mm256_min_ps(a, b);
+    if constexpr (std::is_same_v<V, Vec<double>>) return (V)_mm256_min_pd(a, b);
+#else
+    return a < b ? a : b;
+#endif
+  }
 }
 
 // The square root of each element. (GCC 12 warns about the 512-bit form without a mask.)
