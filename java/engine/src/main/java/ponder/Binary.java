@@ -131,9 +131,10 @@ abstract class Binary implements Op.Primitive {
   public Result forward(Launch launch, Tensor... in) {
     Tensor a = in[0];
     Tensor b = in[1];
-    String what = Device.nameOf(this);
-    DType.requireFloat(what + ": a", a.dtype());
-    DType.require(what + ": b", b.dtype(), a.dtype());
+    if (!a.dtype().isFloat() || b.dtype() != a.dtype()) {
+      DType.requireFloat(Device.nameOf(this) + ": a", a.dtype());
+      DType.require(Device.nameOf(this) + ": b", b.dtype(), a.dtype());
+    }
     Span s = Span.of(a.shape(), b.shape());
     Tensor y = launch.output(a.dtype(), a.shape());
     run(

@@ -213,9 +213,7 @@ public final class Device implements AutoCloseable {
 
   private Tensor run(Op op, Tensor[] in) {
     for (int i = 0; i < in.length; i++) {
-      if (unusable(in[i])) {
-        check(nameOf(op), "input " + i, in[i]);
-      }
+      check(op, "input", i, in[i]);
     }
     if (scope == null) {
       innermost(nameOf(op));
@@ -262,6 +260,13 @@ public final class Device implements AutoCloseable {
         || !t.home.isOpen()
         || t.isStale()
         || serving != Thread.currentThread();
+  }
+
+  /** Checks a tensor as below. This runs with every op: only a refusal makes strings. */
+  void check(Object user, String argument, int place, Tensor t) {
+    if (unusable(t)) {
+      check(nameOf(user), argument + " " + place, t);
+    }
   }
 
   /** Checks that a tensor can be used on this device, now, by this thread. */

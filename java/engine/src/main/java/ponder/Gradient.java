@@ -51,8 +51,10 @@ public final class Gradient {
     DType.requireFloat(what + ": y", y.dtype());
     boolean isX = false;
     for (int i = 0; i < xs.length; i++) {
-      device.check(what, "x " + i, xs[i]);
-      DType.requireFloat(what + ": x " + i, xs[i].dtype());
+      if (device.unusable(xs[i]) || !xs[i].dtype().isFloat()) {
+        device.check(what, "x " + i, xs[i]);
+        DType.requireFloat(what + ": x " + i, xs[i].dtype());
+      }
       isX |= xs[i] == y;
     }
     if (y.inputs == Tensor.UNRECORDED && !isX) {
@@ -210,7 +212,7 @@ public final class Gradient {
   private static Tensor[] kernel(Op.Fused fused, Tensor t, Tensor dt, boolean[] needs) {
     Device device = t.device();
     for (int j = 0; j < t.inputs.length; j++) {
-      device.check(Device.nameOf(fused) + " backward", "input " + j, t.inputs[j]);
+      device.check(fused, "input", j, t.inputs[j]);
     }
     Tensor[] din = fused.backward(new Stage(device, needs), dt, t.result, t.inputs);
     if (din.length != t.inputs.length) {

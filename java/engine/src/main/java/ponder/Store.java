@@ -107,16 +107,16 @@ public final class Store implements AutoCloseable {
    */
   public void update(Update update, Tensor[] targets, Tensor... in) {
     requireOpen("update");
-    String what = Device.nameOf(update);
     for (int i = 0; i < targets.length; i++) {
-      device.check(what, "target " + i, targets[i]);
+      device.check(update, "target", i, targets[i]);
       if (!targets[i].home.isStore() || targets[i].base != targets[i]) {
         throw new IllegalArgumentException(
-            what + ": target " + i + ", " + targets[i] + ", is not a value of a store");
+            "%s: target %s, %s, is not a value of a store"
+                .formatted(Device.nameOf(update), i, targets[i]));
       }
     }
     for (int i = 0; i < in.length; i++) {
-      device.check(what, "input " + i, in[i]);
+      device.check(update, "input", i, in[i]);
     }
     try {
       update.run(device.stage, targets, in);
