@@ -8,6 +8,7 @@
 // Order    scatter_add: n upwards, one chain per element
 // Error    gather, one_hot exact; scatter_add as the plain loop, bit for bit
 // Work     scatter_add 1 flop and 3 element moves per element of x
+// Source   elementary
 #include <cstring>
 
 #include "map.h"

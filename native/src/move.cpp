@@ -8,6 +8,7 @@
 // Order    each element alone
 // Error    exact; fill rounds the value once (an i32 to the nearest whole number)
 // Work     no flops; one read and one write per element
+// Source   elementary
 #include <cmath>
 
 #include "map.h"

@@ -9,6 +9,7 @@
 //          sigmoid: formulas.h; power: one rounding per product, quotient and root, other
 //          exponents e: exp(e log x), relative error about |e log x| x 2^-24 (2^-53)
 // Work     1 flop (affine 2), one read per operand and one write per element
+// Source   native/shared/formulas.h for exp, log, tanh and sigmoid
 #include "map.h"
 
 #include "formulas.h"

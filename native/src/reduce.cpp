@@ -9,6 +9,7 @@
 //          (inner = 1: of lanes)
 // Error    <= 2 x the plain loop; largest exact, NaN if any is NaN
 // Work     1 flop (square_sum 2) and one read per element
+// Source   elementary
 #include "rows.h"
 
 namespace {

@@ -7,6 +7,7 @@
 // Order    32 lanes, fixed fold; one thread per row
 // Error    <= 2 x the plain loop; a row of -infinity gives zeros, a NaN or +infinity NaN
 // Work     5 flops and 2 moves per element, backward 4 and 3
+// Source   Bridle, Neurocomputing: Algorithms, Architectures and Applications, 1990
 #include "rows.h"
 
 #include "formulas.h"
