@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.optim;
 
-import ponder.DType;
-import ponder.Shape;
 import ponder.Store;
 import ponder.Tensor;
 
@@ -20,14 +18,20 @@ final class Inputs {
     int i = 0;
     for (String name : parameters.names()) {
       Tensor p = parameters.get(name);
-      require(what + ": gradient of " + name, gradients[i++], p.shape(), p.dtype());
-      require(what + ": rate", rate, Shape.of(1), p.dtype());
-      require(what + ": scale", scale, Shape.of(1), p.dtype());
+      Tensor gradient = gradients[i++];
+      if (!gradient.shape().equals(p.shape()) || gradient.dtype() != p.dtype()) {
+        throw new IllegalArgumentException(
+            "%s: gradient of %s is %s, must be %s".formatted(what, name, gradient, p));
+      }
+      requireOne(what, "rate", rate, p);
+      requireOne(what, "scale", scale, p);
     }
   }
 
-  private static void require(String what, Tensor t, Shape shape, DType type) {
-    Shape.require(what, t.shape(), shape);
-    DType.require(what, t.dtype(), type);
+  private static void requireOne(String what, String argument, Tensor t, Tensor parameter) {
+    if (t.dtype() != parameter.dtype() || t.shape().rank() != 1 || t.size() != 1) {
+      throw new IllegalArgumentException(
+          "%s: %s is %s, must be %s [1]".formatted(what, argument, t, parameter.dtype()));
+    }
   }
 }

@@ -80,6 +80,8 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
     try (Store state = device.store();
         Store kept = device.store()) {
       optimiser.prepare(parameters, state);
+      // All stores have their memory before the first step: from the second on, none allocates.
+      copy(parameters, kept);
       Work start = device.meter().total();
       Budget budget = new Budget(device.meter(), flops);
       while (!budget.exhausted()) {

@@ -219,9 +219,9 @@ class OptimiserTest {
       Tensor[] mistyped = fit.clone();
       mistyped[1] = scope.full(DType.F64, SHAPES.get(1), 1);
       String shape = refused(kind.rule, parameters, state, misshapen, one, one);
-      assertTrue(shape.endsWith("gradient of p2 has shape [1], must be []"), shape);
+      assertTrue(shape.endsWith("gradient of p2 is F32 [1], must be F32 []"), shape);
       String type = refused(kind.rule, parameters, state, mistyped, one, one);
-      assertTrue(type.endsWith("gradient of p1 is F64, must be F32"), type);
+      assertTrue(type.endsWith("gradient of p1 is F64 [17], must be F32 [17]"), type);
       Tensor[] fewer = {fit[0], fit[1]};
       String count = refused(kind.rule, parameters, state, fewer, one, one);
       assertTrue(count.endsWith("2 gradients for 3 parameters"), count);
