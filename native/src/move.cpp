@@ -248,6 +248,11 @@ int32_t pnd_swap_axes(pnd_context *context, int32_t dtype, void *y, const void *
   });
 }
 
+// The last start at which count elements fit; both sizes may still be refused ones.
+static int64_t last_start(int64_t size, int64_t count) {
+  return size >= 1 && count >= 1 ? size - count : 0;
+}
+
 int32_t pnd_slice(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
                   int64_t size, int64_t inner, int64_t start, int64_t count) {
   Call call(context, "slice");
@@ -256,7 +261,7 @@ int32_t pnd_slice(pnd_context *context, int32_t dtype, void *y, const void *x, i
       .size("size", size)
       .size("inner", inner)
       .range("count", count, 1, size)
-      .range("start", start, 0, size - count)
+      .range("start", start, 0, last_start(size, count))
       .output("y", y, {outer, count, inner})
       .input("x", x, {outer, size, inner});
   if (call.refused()) return call.status();
@@ -275,7 +280,7 @@ int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int
       .size("size", size)
       .size("inner", inner)
       .range("count", count, 1, size)
-      .range("start", start, 0, size - count)
+      .range("start", start, 0, last_start(size, count))
       .output("y", y, {outer, size, inner})
       .input("x", x, {outer, count, inner});
   if (call.refused()) return call.status();
