@@ -68,7 +68,9 @@ inline void check_sizes(Call &call, const void *q, const void *k, const void *v,
       .input("v", v, {batch, k_steps, heads, head_size})
       .nullable_input("mask", mask, {mask_batch, mask_heads, mask_steps, k_steps})
       .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
-  if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, k_steps + 1);
+  if (lengths != nullptr && !call.refused()) {
+    call.indices("lengths", lengths, batch, 0, k_steps + 1);
+  }
 }
 
 // A tile of scores has queries as rows; its vectors run along keys, as they do in the mask.

@@ -74,7 +74,7 @@ int32_t rotary(pnd_context *context, const char *name, int32_t dtype, const char
       .size("head_size", head_size)
       .require(head_size % 2 == 0, "head_size = %lld must be even",
                static_cast<long long>(head_size))
-      .range("start", start, -kMost, kMost - steps)
+      .range("start", start, -kMost, kMost - std::max<int64_t>(steps, 0))
       .require(base > 0 && base <= 0x1p1000, "base = %g must be positive and finite", base)
       .output(y_name, y, {batch, steps, heads, head_size})
       .input(x_name, x, {batch, steps, heads, head_size});
