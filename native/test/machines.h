@@ -32,8 +32,17 @@ struct Machine {
 // Calls a function of the header on a machine.
 #define PND_ON(machine, name, ...) (machine).function(#name, &name)((machine).context, __VA_ARGS__)
 
+// Closes the contexts of the machines when the program ends.
+struct Machines {
+  std::vector<Machine> all;
+
+  ~Machines() {
+    for (const Machine &m : all) m.function("pnd_close", &pnd_close)(m.context);
+  }
+};
+
 inline const std::vector<Machine> &machines() {
-  static const std::vector<Machine> all = [] {
+  static const Machines machines{[] {
     std::vector<Machine> made;
     for (int threads = 1; threads <= 3; ++threads) {
       made.push_back({"this build, " + std::to_string(threads) + " threads", nullptr});
@@ -51,8 +60,8 @@ inline const std::vector<Machine> &machines() {
       }
     }
     return made;
-  }();
-  return all;
+  }()};
+  return machines.all;
 }
 
 inline std::string message_of(const Machine &machine) {
