@@ -68,6 +68,7 @@ PND_API int32_t pnd_open(pnd_context **context, int32_t threads, int64_t memory_
 PND_API int32_t pnd_close(pnd_context *context);
 
 /* Copies the sentence about the last failure, cut to capacity - 1 bytes and closed by a zero.
+ * What this, pnd_abi_version and pnd_build refuse themselves leaves no sentence.
  * A null context gives this thread's last failure that had no context (pnd_open's), a context in
  * use by another thread this thread's refusal. */
 PND_API int32_t pnd_message(pnd_context *context, char *text, int64_t capacity);
@@ -101,7 +102,8 @@ PND_API int32_t pnd_synchronize(pnd_context *context);
 
 /* ---- element by element ----------------------------------------------------------------- */
 
-/* y[i] = value (rounded to the type; any type). */
+/* y[i] = value, rounded once to the type, halves to even; any type. For an i32 the rounded value
+ * must lie in its range. */
 PND_API int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double value);
 
 /* y[i] = fma(scale, x[i], shift). */
@@ -122,7 +124,8 @@ PND_API int32_t pnd_sigmoid(pnd_context *context, int32_t dtype, void *y, const 
 
 /* y[o,m,i] = a[o,m,i] (op) b[o,i].  y, a [outer, mid, inner]; b [outer, inner].
  * Equal shapes are mid = 1; a row vector is outer = 1, a column vector inner = 1.
- * maximum: b where a < b, else a (a NaN in either gives NaN). greater: 1 where a > b, else 0. */
+ * maximum: b where a < b, else a, so of a zero and its negative a's (a NaN in either gives NaN).
+ * greater: 1 where a > b, else 0. */
 PND_API int32_t pnd_add(pnd_context *context, int32_t dtype, void *y, const void *a, const void *b,
                         int64_t outer, int64_t mid, int64_t inner);
 PND_API int32_t pnd_sub(pnd_context *context, int32_t dtype, void *y, const void *a, const void *b,
@@ -143,7 +146,8 @@ PND_API int32_t pnd_greater(pnd_context *context, int32_t dtype, void *y, const 
 PND_API int32_t pnd_sum(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
                         int64_t mid, int64_t inner);
 
-/* y[o,i] = largest of x[o,m,i] over m; NaN if any is NaN. Shapes as pnd_sum. */
+/* y[o,i] = largest of x[o,m,i] over m; NaN if any is NaN. Among zeros the sign is that of one of
+ * them, the same on every build. Shapes as pnd_sum. */
 PND_API int32_t pnd_largest(pnd_context *context, int32_t dtype, void *y, const void *x,
                             int64_t outer, int64_t mid, int64_t inner);
 
@@ -151,7 +155,7 @@ PND_API int32_t pnd_largest(pnd_context *context, int32_t dtype, void *y, const 
 PND_API int32_t pnd_broadcast(pnd_context *context, int32_t dtype, void *y, const void *x,
                               int64_t outer, int64_t mid, int64_t inner);
 
-/* y[0] = sum of x[i]^2.  x [n]. */
+/* y[0] = sum of x[i]^2, each square fused into its lane's sum.  x [n]. */
 PND_API int32_t pnd_square_sum(pnd_context *context, int32_t dtype, void *y, const void *x,
                                int64_t n);
 
@@ -229,7 +233,7 @@ PND_API int32_t pnd_softmax_backward(pnd_context *context, int32_t dtype, void *
                                      const void *y, int64_t rows, int64_t cols);
 
 /* y[r,c] = (x[r,c] - mean[r]) rstd[r] gain[c] + bias[c], rstd = 1 / sqrt(variance + eps), the
- * variance divided by cols.  x, y [rows, cols]; gain, bias [cols]; mean, rstd [rows].
+ * variance divided by cols; eps >= 0.  x, y [rows, cols]; gain, bias [cols]; mean, rstd [rows].
  * Source: Ba, Kiros, Hinton, arXiv:1607.06450, eq. 4. */
 PND_API int32_t pnd_layer_norm(pnd_context *context, int32_t dtype, void *y, void *mean, void *rstd,
                                const void *x, const void *gain, const void *bias, int64_t rows,
@@ -241,10 +245,12 @@ PND_API int32_t pnd_layer_norm_backward(pnd_context *context, int32_t dtype, voi
                                         int64_t rows, int64_t cols);
 
 /* y[r,c] = x[r,c] scale[r] gain[c], scale[r] = 1 / sqrt(mean over c of x[r,c]^2 + eps).
- * x, y [rows, cols]; gain [cols]; scale [rows].  Source: Zhang, Sennrich, arXiv:1910.07467. */
+ * eps >= 0; x, y [rows, cols]; gain [cols]; scale [rows].
+ * Source: Zhang, Sennrich, arXiv:1910.07467. */
 PND_API int32_t pnd_rms_norm(pnd_context *context, int32_t dtype, void *y, void *scale,
                              const void *x, const void *gain, int64_t rows, int64_t cols,
                              double eps);
+/* dgain sums over rows as pnd_layer_norm_backward's. */
 PND_API int32_t pnd_rms_norm_backward(pnd_context *context, int32_t dtype, void *dx, void *dgain,
                                       const void *dy, const void *x, const void *gain,
                                       const void *scale, int64_t rows, int64_t cols);
@@ -263,7 +269,8 @@ PND_API int32_t pnd_silu_backward(pnd_context *context, int32_t dtype, void *dx,
 /* Rotary positions: with h = head_size / 2 and the angle a = (start + t) base^(-i / h),
  *   y[b,t,n,i] = x[b,t,n,i] cos a - x[b,t,n,i+h] sin a,
  *   y[b,t,n,i+h] = x[b,t,n,i] sin a + x[b,t,n,i+h] cos a,   0 <= i < h.
- * x, y [batch, steps, heads, head_size]; head_size even.  Source: Su et al., arXiv:2104.09864.
+ * x, y [batch, steps, heads, head_size]; head_size even; |start| + steps <= 2^40;
+ * 0 < base <= 2^1000.  Source: Su et al., arXiv:2104.09864.
  * The backward function turns by the opposite angle. */
 PND_API int32_t pnd_rotary(pnd_context *context, int32_t dtype, void *y, const void *x,
                            int64_t batch, int64_t steps, int64_t heads, int64_t head_size,
@@ -298,8 +305,8 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
  * zeros and lse = -infinity. The values of keys that no query sees are never used.
  * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, heads, head_size];
  * head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch, mask_heads,
- * mask_steps, k_steps], each size 1 (broadcast) or full; lengths (nullable) [batch] in
- * [0, k_steps].
+ * mask_steps, k_steps], each size 1 (broadcast) or full, and 1 or full without a mask too;
+ * lengths (nullable) [batch] in [0, k_steps].
  * Source: Dao et al., arXiv:2205.14135. */
 PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
                               const void *q, const void *k, const void *v, const void *mask,
@@ -307,7 +314,8 @@ PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, vo
                               int64_t k_steps, int64_t head_size, int64_t mask_batch,
                               int64_t mask_heads, int64_t mask_steps, double scale, int32_t causal);
 /* dmask (nullable) has the mask's shape; its broadcast axes are summed upwards: the queries of a
- * head first, then the heads in the order of (batch, head). dmask is 0 where no key is visible. */
+ * head first, then the heads in the order of (batch, head). dmask is 0 where no key is visible.
+ * Without a mask, dmask is the adjoint of a mask of zeros of the stated sizes. */
 PND_API int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, void *dk,
                                        void *dv, void *dmask, const void *dout, const void *q,
                                        const void *k, const void *v, const void *mask,
@@ -338,11 +346,12 @@ PND_API int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, 
 
 /* ---- optimisers (in place) -------------------------------------------------------------- */
 
-/* One AdamW step, with g = scale[0] gradient[i] and t = step[0], counted from 1:
+/* One AdamW step, with g = scale[0] gradient[i] and t = step[0] >= 1:
  *   first = beta1 first + (1 - beta1) g;  second = beta2 second + (1 - beta2) g^2;
  *   parameter -= rate[0] (first / (1 - beta1^t) / (sqrt(second / (1 - beta2^t)) + eps)
  *                         + decay parameter).
- * parameter, first, second, gradient [n]; rate, scale [1] of the same type; step [1].
+ * 0 <= beta1, beta2 < 1; eps >= 0. parameter, first, second, gradient [n]; rate, scale [1] of the
+ * same type; step [1].
  * Source: Loshchilov, Hutter, arXiv:1711.05101. */
 PND_API int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, void *first,
                           void *second, const void *gradient, const void *rate, const int32_t *step,
