@@ -47,7 +47,10 @@ public final class Search {
     /** Returns the settings of this process. */
     public static Settings ofProcess() {
       List<Path> prefixes = new ArrayList<>();
-      for (String prefix : List.of("/usr/local/lib", "/usr/lib", "/usr/lib64", "/opt/ponder/lib")) {
+      String platform = Processor.here().platform();
+      String debian = "/usr/lib/" + platform.replaceAll("(.*)-(.*)", "$2-$1-gnu");
+      for (String prefix :
+          List.of("/usr/local/lib", "/usr/lib", debian, "/usr/lib64", "/opt/ponder/lib")) {
         prefixes.add(Path.of(prefix));
       }
       return new Settings(

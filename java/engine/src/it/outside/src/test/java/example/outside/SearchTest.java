@@ -18,7 +18,11 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.jar.Attributes;
+import java.util.jar.JarEntry;
 import java.util.jar.JarFile;
+import java.util.jar.JarOutputStream;
+import java.util.jar.Manifest;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -40,20 +44,20 @@ class SearchTest {
   void thePropertyComesFirst() throws Exception {
     Path named = baseIn("named");
     Path other = baseIn("other");
-    Run run = where(List.of("-Dponder.library.path=" + named), other.toString(), true);
+    Run run = where(List.of("-Dponder.library.path=" + named), other.toString());
     assertEquals(taken("system property ponder.library.path", named.resolve(BASE)), run);
   }
 
   @Test
   void theVariableComesSecond() throws Exception {
     Path other = baseIn("other");
-    Run run = where(List.of(), other.toString(), true);
+    Run run = where(List.of(), other.toString());
     assertEquals(taken("environment variable PONDER_LIBRARY_PATH", other.resolve(BASE)), run);
   }
 
   @Test
   void theJarComesThirdUnpackedOnceForItsOwnerAlone() throws Exception {
-    Run run = where(List.of(), null, true);
+    Run run = where(List.of(), null);
     assertEquals(0, run.code(), run.text());
     assertTrue(run.text().startsWith("6 = 6.0 by jar of natives: ponder/natives/"), run.text());
     Path unpacked = onlyLibrary();
@@ -61,7 +65,7 @@ class SearchTest {
         "rwx------",
         PosixFilePermissions.toString(Files.getPosixFilePermissions(unpacked.getParent())));
     var written = Files.getLastModifiedTime(unpacked);
-    assertEquals(run, where(List.of(), null, true));
+    assertEquals(run, where(List.of(), null));
     assertEquals(written, Files.getLastModifiedTime(onlyLibrary()));
   }
 
@@ -79,25 +83,33 @@ class SearchTest {
         "skipped: this user may not make a mount namespace");
     String mount = "mount --bind \"$0\" /usr/local/lib && exec \"$@\"";
     isolated.addAll(List.of("sh", "-c", mount, prefix.resolve("lib").toString()));
-    Run run = run(isolated, java(List.of(), false), null);
+    Run run = run(isolated, java(List.of(), null), null);
     assertEquals(0, run.code(), run.text());
     assertTrue(
         run.text().startsWith("6 = 6.0 by install prefix: /usr/local/lib/libponder_cpu_"),
         run.text());
-    run = run(isolated, java(List.of(), true), null);
+    run = run(isolated, java(List.of(), NATIVES), null);
     assertTrue(run.text().startsWith("6 = 6.0 by jar of natives: "), run.text());
   }
 
   @Test
   void aNamedPlaceIsTheOnlyOne() throws Exception {
-    Run run = where(List.of("-Dponder.library.path=" + work.resolve("nowhere")), null, true);
+    Run run = where(List.of("-Dponder.library.path=" + work.resolve("nowhere")), null);
     assertEquals(1, run.code(), run.text());
     assertTrue(run.text().contains(work.resolve("nowhere").toString()), run.text());
   }
 
   @Test
-  void withoutALibraryItSaysWhatWasLookedForAndWhere() throws Exception {
-    Run run = where(List.of(), null, false);
+  void aJarForAnotherPlatformIsNoHelpAndItSaysWhatWasLookedForAndWhere() throws Exception {
+    Path jar = work.resolve("natives.jar");
+    Manifest manifest = new Manifest();
+    manifest.getMainAttributes().put(Attributes.Name.MANIFEST_VERSION, "1.0");
+    manifest.getMainAttributes().putValue("Automatic-Module-Name", "ponder.natives");
+    try (var out = new JarOutputStream(Files.newOutputStream(jar), manifest)) {
+      out.putNextEntry(new JarEntry("ponder/natives/plan9-mips/" + BASE));
+      out.closeEntry();
+    }
+    Run run = run(List.of(), java(List.of(), jar.toString()), null);
     assumeTrue(run.code() != 0, "skipped: a library is installed on this machine");
     String text = run.text();
     assertEquals(1, run.code(), text);
@@ -105,6 +117,7 @@ class SearchTest {
     assertTrue(text.contains("libponder_cpu_{"), text);
     assertTrue(text.contains("ponder/natives/linux-"), text);
     assertTrue(text.contains("/usr/local/lib"), text);
+    assertTrue(text.contains("-linux-gnu (install prefix)"), text);
     assertTrue(text.contains("ponder.library.path"), text);
     assertEquals(1, text.lines().count(), text);
   }
@@ -155,20 +168,22 @@ class SearchTest {
     }
   }
 
-  private Run where(List<String> options, String variable, boolean withNatives) throws Exception {
-    return run(List.of(), java(options, withNatives), variable);
+  private Run where(List<String> options, String variable) throws Exception {
+    return run(List.of(), java(options, NATIVES), variable);
   }
 
   /** Returns the command line of {@link Where}, on the module path or the class path. */
-  private List<String> java(List<String> options, boolean withNatives) {
+  private List<String> java(List<String> options, String natives) {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.add("-Dponder.cache.dir=" + work.resolve("cache"));
     command.addAll(options);
-    String natives = withNatives ? File.pathSeparator + NATIVES : "";
-    String path = ENGINE + File.pathSeparator + CLASSES + natives;
+    String path = String.join(File.pathSeparator, ENGINE, CLASSES);
+    if (natives != null) {
+      path += File.pathSeparator + natives;
+    }
     if (Boolean.getBoolean("modules")) {
-      if (withNatives) {
+      if (natives != null) {
         command.add("--add-modules=ponder.natives");
       }
       command.add("--enable-native-access=ponder.engine");
