@@ -224,12 +224,12 @@ public final class Tensor {
     return shape.rank() == 0 ? alias() : flat().sum(0);
   }
 
-  /** Returns the mean along an axis, which disappears. */
+  /** Returns the mean along an axis, which disappears: the sum times 1 / n, rounded to the type. */
   public Tensor mean(int axis) {
     return sum(axis).scale(1.0 / shape.dim(axis));
   }
 
-  /** Returns the mean of all elements, a scalar. */
+  /** Returns the mean of all elements, a scalar: the sum times 1 / n, rounded to the type. */
   public Tensor mean() {
     return sum().scale(1.0 / size());
   }

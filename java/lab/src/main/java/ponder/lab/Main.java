@@ -3,6 +3,7 @@ package ponder.lab;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.module.ModuleDescriptor;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.NoSuchFileException;
@@ -26,12 +27,16 @@ import picocli.CommandLine.Spec;
 public final class Main implements Runnable {
   @Spec private CommandSpec spec;
 
-  /** Reads the version from the jar's manifest, or the module's own name where there is none. */
+  /** Reads the version from the module or, on the class path, from the jar's manifest. */
   static final class Version implements IVersionProvider {
     @Override
     public String[] getVersion() {
-      String version = Main.class.getPackage().getImplementationVersion();
-      return new String[] {"ponder " + (version == null ? "(built from source)" : version)};
+      ModuleDescriptor module = Main.class.getModule().getDescriptor();
+      String version =
+          module == null
+              ? Main.class.getPackage().getImplementationVersion()
+              : module.rawVersion().orElse(null);
+      return new String[] {"ponder " + (version == null ? "(classes without a jar)" : version)};
     }
   }
 
