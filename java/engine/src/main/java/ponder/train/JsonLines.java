@@ -46,7 +46,7 @@ public final class JsonLines implements Progress, Closeable {
       writer.write(line.append("}\n").toString());
       writer.flush();
     } catch (IOException e) {
-      throw new UncheckedIOException(file + ": " + e.getMessage(), e);
+      throw new UncheckedIOException(new IOException(file + ": " + e.getMessage(), e));
     }
   }
 

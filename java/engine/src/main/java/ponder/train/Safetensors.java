@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.train;
 
-import static java.nio.file.StandardCopyOption.ATOMIC_MOVE;
-import static java.nio.file.StandardCopyOption.REPLACE_EXISTING;
-import static java.nio.file.StandardOpenOption.CREATE;
 import static java.nio.file.StandardOpenOption.READ;
-import static java.nio.file.StandardOpenOption.TRUNCATE_EXISTING;
-import static java.nio.file.StandardOpenOption.WRITE;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -33,27 +27,21 @@ public final class Safetensors {
   private Safetensors() {}
 
   /**
-   * Writes the file whole or not at all: it is made beside its place, as {@code FILE.part}, and
-   * moved there at the end.
+   * Writes the file, whole or not at all ({@link WholeFile}).
    *
    * @throws IOException if the file cannot be written; the former file, if any, is untouched
    */
   public static void write(Path file, Store store) throws IOException {
     byte[] header = SafetensorsHeader.write(SafetensorsHeader.of(store));
-    Path draft = file.resolveSibling(file.getFileName() + ".part");
-    try (FileChannel channel = FileChannel.open(draft, CREATE, TRUNCATE_EXISTING, WRITE)) {
-      try {
-        writeFully(channel, littleEndian(Long.BYTES).putLong(header.length).flip());
-        writeFully(channel, ByteBuffer.wrap(header));
-        for (String name : store.names()) {
-          writeFully(channel, bytes(store.get(name)));
-        }
-        channel.force(true);
-        Files.move(draft, file, ATOMIC_MOVE, REPLACE_EXISTING);
-      } finally {
-        Files.deleteIfExists(draft);
-      }
-    }
+    WholeFile.write(
+        file,
+        channel -> {
+          writeFully(channel, littleEndian(Long.BYTES).putLong(header.length).flip());
+          writeFully(channel, ByteBuffer.wrap(header));
+          for (String name : store.names()) {
+            writeFully(channel, bytes(store.get(name)));
+          }
+        });
   }
 
   /**

@@ -12,8 +12,15 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledOnOs;
+import org.junit.jupiter.api.condition.OS;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import ponder.lab.cities.Split;
 
 final class MainTest {
   @TempDir Path folder;
@@ -45,6 +52,15 @@ final class MainTest {
     assertTrue(run.error.startsWith("ponder: "), run.error);
     assertTrue(run.error.contains(sentence), run.error);
     assertTrue(run.error.lines().count() <= 2, run.error);
+  }
+
+  /** Returns the arguments of a run of a second. */
+  private static String[] small(Path out, String budget) {
+    return ("paths --batch 8 --queries 10 --samples 2 --threads 1 --budget "
+            + budget
+            + " --out "
+            + out)
+        .split(" ");
   }
 
   @Test
@@ -117,6 +133,42 @@ final class MainTest {
     assertEquals(3, results.get("training").size());
     try (var files = Files.list(out)) {
       assertEquals(3, files.filter(f -> f.toString().endsWith(".safetensors")).count());
+    }
+  }
+
+  /** What is written at each stage goes to a device that is always full. */
+  @ParameterizedTest
+  @ValueSource(strings = {"gru-1.jsonl", "gru-1.safetensors.part", "results.json.part"})
+  @EnabledOnOs(OS.LINUX)
+  void aFullDiskIsOneSentence(String file) throws IOException {
+    Path out = Files.createDirectories(folder.resolve("out"));
+    Files.createSymbolicLink(out.resolve(file), Path.of("/dev/full"));
+    Path former = Files.writeString(out.resolve("results.json"), "{}");
+    String[] arguments = small(out, "1e9");
+    refuses(1, file.replace(".part", "") + ": No space left on device", arguments);
+    assertEquals("{}", Files.readString(former));
+  }
+
+  @Test
+  void everyKindOfHeldOutPairAndTheOrientedGraphRun() throws IOException {
+    for (String split : Split.NAMES) {
+      for (boolean dag : new boolean[] {false, true}) {
+        Path out = folder.resolve(split + dag);
+        List<String> arguments = new ArrayList<>(List.of(small(out, "2e8")));
+        arguments.addAll(List.of("--split", split));
+        if (dag) {
+          arguments.add("--dag");
+        }
+        Run run = run(arguments.toArray(String[]::new));
+        assertEquals(0, run.code, run.error);
+        JsonNode results = new ObjectMapper().readTree(out.resolve("results.json").toFile());
+        JsonNode data = results.get("data");
+        assertEquals(split, data.get("split").asText());
+        assertEquals(dag ? "west-to-east" : "both-ways", data.get("orientation").asText());
+        // Between 300 cities there are 89,700 ordered pairs; half of them lead east.
+        assertEquals(dag ? 44_850 : 89_700, data.get("pairs").asInt(), dag ? 4_000 : 0);
+        assertEquals(1.0, results.get("rows").get(1).get("optimal").get("value").asDouble());
+      }
     }
   }
 

@@ -4,11 +4,11 @@ package ponder.lab.paths;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import java.io.IOException;
-import java.nio.file.Files;
+import java.nio.channels.Channels;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.List;
 import ponder.lab.cities.Estimate;
+import ponder.train.WholeFile;
 
 /**
  * Everything a run of the paths page measured.
@@ -75,14 +75,8 @@ public record PathsResult(
 
   /** Writes the result as JSON, whole or not at all. */
   public void write(Path file) throws IOException {
-    Path draft = file.resolveSibling(file.getFileName() + ".part");
-    try {
-      new ObjectMapper()
-          .enable(SerializationFeature.INDENT_OUTPUT)
-          .writeValue(draft.toFile(), this);
-      Files.move(draft, file, StandardCopyOption.REPLACE_EXISTING);
-    } finally {
-      Files.deleteIfExists(draft);
-    }
+    byte[] text =
+        new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT).writeValueAsBytes(this);
+    WholeFile.write(file, channel -> Channels.newOutputStream(channel).write(text));
   }
 }
