@@ -3,11 +3,13 @@ package ponder.train;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -99,5 +101,33 @@ class JsonLinesTest {
       log.after(step(1, 1, 1));
     }
     assertFalse(Files.readString(file).contains("old"));
+  }
+
+  @Test
+  void aLogGoesOnWhereItWasAndLosesWhatCameLater() throws IOException {
+    Path file = folder.resolve("run.jsonl");
+    long length;
+    try (JsonLines log = new JsonLines(file, "é \uD83D\uDE00")) {
+      assertEquals(0, log.length());
+      log.after(step(1, 1, 1));
+      log.after(step(2, 2, 2));
+      length = log.length();
+      assertEquals(Files.size(file), length);
+      log.after(step(3, 3, 3));
+    }
+    Files.writeString(file, "{\"half a li", StandardOpenOption.APPEND);
+    try (JsonLines log = new JsonLines(file, "é \uD83D\uDE00", length)) {
+      assertEquals(length, log.length());
+      log.after(step(3, 4, 4));
+      assertEquals(Files.size(file), log.length());
+    }
+    List<String> lines = Files.readAllLines(file);
+    assertEquals(3, lines.size());
+    assertEquals("2.0", parse(lines.get(1)).get("loss"));
+    assertEquals("4.0", parse(lines.get(2)).get("loss"));
+    String message =
+        assertThrows(IOException.class, () -> new JsonLines(file, "x", 1 << 20)).getMessage();
+    assertTrue(message.endsWith("bytes, must have at least 1048576"), message);
+    assertEquals(lines, Files.readAllLines(file));
   }
 }

@@ -9,7 +9,6 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Proxy;
-import java.net.URISyntaxException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -20,7 +19,6 @@ import org.junit.jupiter.params.provider.MethodSource;
 import ponder.Device;
 import ponder.Key;
 import ponder.Store;
-import ponder.Tensor;
 import ponder.TestDevices;
 import ponder.abi.Kernels;
 import ponder.abi.PlainKernels;
@@ -146,40 +144,18 @@ class StepMemoryTest {
   void tenThousandStepsLeaveTheResidentSizeFlat() throws Exception {
     assumeFalse(TestDevices.builds().isEmpty(), "no library is built: plain loops are too slow");
     assumeTrue(Files.exists(Path.of("/proc/self/statm")), "no /proc");
-    String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
-    String classes = place(Tensor.class) + ":" + place(ManySteps.class);
     // A heap that is wholly resident from the start: what grows is outside of it.
     Process process =
-        new ProcessBuilder(
-                java,
-                "-Xms32m",
-                "-Xmx32m",
-                "-XX:+UseSerialGC",
-                "-XX:+AlwaysPreTouch",
-                "-XX:TieredStopAtLevel=1",
-                "--enable-native-access=ALL-UNNAMED",
-                "-Dponder.library.path=" + System.getProperty("ponder.library.path"),
-                "-cp",
-                classes,
-                ManySteps.class.getName(),
-                TestDevices.builds().getLast(),
-                "10000")
-            .redirectErrorStream(true)
-            .start();
+        ChildProcess.start(
+            ManySteps.class,
+            List.of("-Xms32m", "-Xmx32m", "-XX:+UseSerialGC", "-XX:+AlwaysPreTouch"),
+            TestDevices.builds().getLast(),
+            "10000");
     String printed = new String(process.getInputStream().readAllBytes()).strip();
     assertEquals(0, process.waitFor(), printed);
     String[] kilobytes = printed.split(" ");
     long grown = Long.parseLong(kilobytes[1]) - Long.parseLong(kilobytes[0]);
     // A leak of 210 bytes a step would show.
     assertTrue(grown < 1024, "from " + kilobytes[0] + " to " + kilobytes[1] + " kilobytes");
-  }
-
-  /** Returns the folder of a class file; a class that patches a module has no code source. */
-  private static Path place(Class<?> type) throws URISyntaxException {
-    Path file = Path.of(type.getResource(type.getSimpleName() + ".class").toURI());
-    for (int i = 0; i <= type.getPackageName().split("\\.").length; i++) {
-      file = file.getParent();
-    }
-    return file;
   }
 }
