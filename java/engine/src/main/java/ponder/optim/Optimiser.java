@@ -6,7 +6,8 @@ import ponder.Tensor;
 
 /**
  * A rule that moves parameters against their gradients. Its state lives in a store of its own, so
- * that it is saved and resumed as parameters are.
+ * that it is saved and resumed as parameters are. Its text ({@code toString}) says the rule and all
+ * its numbers, as a record's does: a run is not resumed under another.
  */
 public interface Optimiser {
   /**

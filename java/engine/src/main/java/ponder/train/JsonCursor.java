@@ -87,6 +87,39 @@ final class JsonCursor {
     return value;
   }
 
+  /** Reads a whole number of 64 bits, with or without sign. */
+  long integer() throws IOException {
+    int start = at;
+    try {
+      return Long.parseLong(word());
+    } catch (NumberFormatException e) {
+      at = start;
+      throw wrong("a whole number");
+    }
+  }
+
+  /** Reads a number as {@link Json#number} writes it; NaN for null. */
+  double real() throws IOException {
+    int start = at;
+    String word = word();
+    try {
+      return word.equals("null") ? Double.NaN : Double.parseDouble(word);
+    } catch (NumberFormatException e) {
+      at = start;
+      throw wrong("a number");
+    }
+  }
+
+  /** Reads what stands before the next blank or mark. */
+  private String word() {
+    skipBlanks();
+    int start = at;
+    while (at < text.length() && " \t\r\n\",:[]{}".indexOf(text.charAt(at)) < 0) {
+      at++;
+    }
+    return text.substring(start, at);
+  }
+
   private static boolean isDigit(char c) {
     return c >= '0' && c <= '9';
   }

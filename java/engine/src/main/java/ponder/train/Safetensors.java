@@ -8,9 +8,15 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.file.Path;
-import java.util.ArrayList;
+import java.security.MessageDigest;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.Set;
 import ponder.DType;
+import ponder.Device;
 import ponder.Scope;
 import ponder.Shape;
 import ponder.Store;
@@ -32,16 +38,38 @@ public final class Safetensors {
    * @throws IOException if the file cannot be written; the former file, if any, is untouched
    */
   public static void write(Path file, Store store) throws IOException {
-    byte[] header = SafetensorsHeader.write(SafetensorsHeader.of(store));
+    write(file, new LinkedHashMap<>(Map.of("", store)));
+  }
+
+  /**
+   * Writes the values of several stores as {@link #write(Path, Store)} writes those of one.
+   *
+   * @param stores by what stands before the names of their values
+   * @return the file's SHA-256
+   */
+  static String write(Path file, SequencedMap<String, Store> stores) throws IOException {
+    Map<String, Tensor> values = values(stores);
+    byte[] header = SafetensorsHeader.write(SafetensorsHeader.of(values));
+    MessageDigest digest = Sha256.digest();
     WholeFile.write(
         file,
         channel -> {
-          writeFully(channel, littleEndian(Long.BYTES).putLong(header.length).flip());
-          writeFully(channel, ByteBuffer.wrap(header));
-          for (String name : store.names()) {
-            writeFully(channel, bytes(store.get(name)));
+          write(channel, digest, littleEndian(Long.BYTES).putLong(header.length).flip());
+          write(channel, digest, ByteBuffer.wrap(header));
+          for (Tensor value : values.values()) {
+            write(channel, digest, bytes(value));
           }
         });
+    return Sha256.text(digest);
+  }
+
+  /** Returns the values of all stores under their whole names. */
+  private static Map<String, Tensor> values(SequencedMap<String, Store> stores) {
+    Map<String, Tensor> values = new LinkedHashMap<>();
+    stores.forEach(
+        (prefix, store) ->
+            store.names().forEach(name -> values.put(prefix + name, store.get(name))));
+    return values;
   }
 
   /**
@@ -51,30 +79,49 @@ public final class Safetensors {
    *     fit the store; the store is untouched
    */
   public static void read(Path file, Store store) throws IOException {
-    try (FileChannel channel = FileChannel.open(file, READ);
-        Scope scope = store.device().openUnrecorded()) {
-      List<SafetensorsHeader.Entry> entries;
-      List<Tensor> values = new ArrayList<>();
+    if (!store.names().isEmpty()) {
+      read(file, new LinkedHashMap<>(Map.of("", store)));
+      return;
+    }
+    try (Scope scope = store.device().openUnrecorded()) {
+      read(file, scope, entries -> {}).forEach(store::add);
+    }
+  }
+
+  /**
+   * Reads what {@link #write(Path, SequencedMap)} wrote, into stores with the same names, types and shapes.
+   *
+   * @throws IOException as {@link #read(Path, Store)}; the stores are untouched
+   */
+  static void read(Path file, SequencedMap<String, Store> stores) throws IOException {
+    Map<String, Tensor> wanted = values(stores);
+    Device device = stores.values().iterator().next().device();
+    try (Scope scope = device.openUnrecorded()) {
+      Map<String, Tensor> values = read(file, scope, entries -> checkFit(entries, wanted));
+      stores.forEach(
+          (prefix, store) ->
+              store.names().forEach(name -> store.replace(name, values.get(prefix + name))));
+    }
+  }
+
+  /** A check of a file's header, made before any value is read. */
+  private interface Check {
+    void check(List<SafetensorsHeader.Entry> entries) throws IOException;
+  }
+
+  private static Map<String, Tensor> read(Path file, Scope scope, Check check) throws IOException {
+    try (FileChannel channel = FileChannel.open(file, READ)) {
+      Map<String, Tensor> values = new LinkedHashMap<>();
       try {
-        entries = header(channel);
-        if (!store.names().isEmpty()) {
-          checkFit(entries, store);
-        }
+        List<SafetensorsHeader.Entry> entries = header(channel);
+        check.check(entries);
         for (SafetensorsHeader.Entry entry : entries) {
-          values.add(value(scope, entry, channel));
+          values.put(entry.name(), value(scope, entry, channel));
         }
       } catch (IOException e) {
         throw new IOException(file + ": " + e.getMessage(), e);
       }
-      boolean empty = store.names().isEmpty();
-      for (int i = 0; i < values.size(); i++) {
-        String name = entries.get(i).name();
-        if (empty) {
-          store.add(name, values.get(i));
-        } else {
-          store.replace(name, values.get(i));
-        }
-      }
+      return values;
     }
   }
 
@@ -94,20 +141,21 @@ public final class Safetensors {
     }
   }
 
-  private static void checkFit(List<SafetensorsHeader.Entry> entries, Store store)
+  private static void checkFit(List<SafetensorsHeader.Entry> entries, Map<String, Tensor> wanted)
       throws IOException {
+    Set<String> names = new HashSet<>();
     for (SafetensorsHeader.Entry entry : entries) {
-      if (!store.names().contains(entry.name())) {
+      Tensor t = wanted.get(entry.name());
+      if (t == null) {
         throw new IOException("it has a value " + entry.name() + ", the store has none");
       }
-      Tensor t = store.get(entry.name());
       if (entry.type() != t.dtype() || !entry.shape().equals(t.shape())) {
         throw new IOException(
             "%s is %s %s, must be %s".formatted(entry.name(), entry.type(), entry.shape(), t));
       }
+      names.add(entry.name());
     }
-    List<String> names = entries.stream().map(SafetensorsHeader.Entry::name).toList();
-    for (String name : store.names()) {
+    for (String name : wanted.keySet()) {
       if (!names.contains(name)) {
         throw new IOException("it has no value " + name + ", the store has one");
       }
@@ -152,7 +200,9 @@ public final class Safetensors {
     return ByteBuffer.allocate(Math.toIntExact(bytes)).order(ByteOrder.LITTLE_ENDIAN);
   }
 
-  private static void writeFully(FileChannel channel, ByteBuffer bytes) throws IOException {
+  private static void write(FileChannel channel, MessageDigest digest, ByteBuffer bytes)
+      throws IOException {
+    digest.update(bytes.duplicate());
     while (bytes.hasRemaining()) {
       channel.write(bytes);
     }

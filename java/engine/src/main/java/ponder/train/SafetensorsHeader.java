@@ -10,10 +10,10 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import ponder.DType;
 import ponder.Shape;
-import ponder.Store;
 import ponder.Tensor;
 
 /** The header of a safetensors file: the name, type, shape and place of each tensor, as JSON. */
@@ -35,16 +35,16 @@ final class SafetensorsHeader {
 
   private SafetensorsHeader() {}
 
-  /** Returns the entries of a store's values, one after the other. */
-  static List<Entry> of(Store store) {
+  /** Returns the entries of named values, one after the other. */
+  static List<Entry> of(Map<String, Tensor> values) {
     List<Entry> entries = new ArrayList<>();
     long at = 0;
-    for (String name : store.names()) {
-      if (name.equals(METADATA)) {
-        throw new IllegalArgumentException("safetensors: no value may have the name " + name);
+    for (Map.Entry<String, Tensor> value : values.entrySet()) {
+      if (value.getKey().equals(METADATA)) {
+        throw new IllegalArgumentException("safetensors: no value may have the name " + METADATA);
       }
-      Tensor t = store.get(name);
-      entries.add(new Entry(name, t.dtype(), t.shape(), at, at + t.bytes()));
+      Tensor t = value.getValue();
+      entries.add(new Entry(value.getKey(), t.dtype(), t.shape(), at, at + t.bytes()));
       at += t.bytes();
     }
     return entries;

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.train;
+
+import java.io.IOException;
+import java.nio.channels.Channels;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import ponder.Store;
+
+/** Keeps a run in the files that {@link Checkpoints} names. */
+final class FileKeeper implements Keeper {
+  private final Checkpoints plan;
+  private final Map<String, String> run;
+  private final Pattern tensors;
+  private SequencedMap<String, Store> stores;
+  private Objective objective;
+  private JsonLines log;
+  private long writtenStep;
+  private long writtenNanos;
+
+  /**
+   * Prepares to keep a run; no file is touched yet.
+   *
+   * @param run what makes the run this one
+   */
+  FileKeeper(Checkpoints plan, Map<String, String> run) {
+    this.plan = plan;
+    this.run = run;
+    // The draft of a process that was killed is left over too.
+    tensors = Pattern.compile(Pattern.quote(plan.name()) + "\\.step-\\d+\\.safetensors(\\.part)?");
+  }
+
+  @Override
+  public Trainer.Outcome begin(SequencedMap<String, Store> stores, Objective objective)
+      throws IOException {
+    this.stores = stores;
+    this.objective = objective;
+    writtenNanos = System.nanoTime();
+    if (!Files.isDirectory(plan.folder()) || !Files.isWritable(plan.folder())) {
+      throw new IOException(plan.folder() + ": is no folder that can be written");
+    }
+    return plan.resume() && plan.exist() ? resume() : anew();
+  }
+
+  private Trainer.Outcome anew() throws IOException {
+    Files.deleteIfExists(plan.file());
+    deleteTensors("");
+    log = new JsonLines(plan.log(), plan.name());
+    return Trainer.Outcome.NOTHING;
+  }
+
+  private Trainer.Outcome resume() throws IOException {
+    Checkpoint checkpoint = Checkpoint.read(plan.file());
+    checkpoint.requireRun(plan.file(), plan.program(), run);
+    Trainer.Outcome at = checkpoint.at();
+    Path file = tensors(at.steps());
+    if (!Files.exists(file)) {
+      throw new IOException(
+          plan.file() + ": the tensors that belong to it, " + file + ", are gone");
+    }
+    if (!Sha256.of(file).equals(checkpoint.tensors())) {
+      throw new IOException(file + ": is cut short or altered, its SHA-256 is not the one written");
+    }
+    Safetensors.read(file, stores);
+    try {
+      objective.seek(at.steps(), checkpoint.position());
+    } catch (IllegalArgumentException e) {
+      throw new IOException(plan.file() + ": " + e.getMessage(), e);
+    }
+    log = new JsonLines(plan.log(), plan.name(), checkpoint.log());
+    // A process killed after its last checkpoint has not deleted the one before.
+    deleteTensors(file.getFileName().toString());
+    writtenStep = at.steps();
+    return at;
+  }
+
+  @Override
+  public void after(Progress.Step step, Trainer.Outcome at) throws IOException {
+    log.write(step);
+    boolean last = step.flops() >= step.budget();
+    boolean stopped = plan.stop().getAsBoolean() && !last;
+    if (last || stopped || isDue(at.steps())) {
+      write(at);
+    }
+    if (stopped) {
+      throw new StoppedException(plan.file(), at.steps());
+    }
+  }
+
+  private boolean isDue(long step) {
+    return step - writtenStep >= plan.steps()
+        || (System.nanoTime() - writtenNanos) * 1e-9 >= plan.seconds();
+  }
+
+  private void write(Trainer.Outcome at) throws IOException {
+    log.force();
+    Path file = tensors(at.steps());
+    String hash = Safetensors.write(file, stores);
+    byte[] text =
+        new Checkpoint(plan.program(), run, at, objective.position(), log.length(), hash).text();
+    WholeFile.write(plan.file(), channel -> Channels.newOutputStream(channel).write(text));
+    deleteTensors(file.getFileName().toString());
+    writtenStep = at.steps();
+    writtenNanos = System.nanoTime();
+  }
+
+  private Path tensors(long step) {
+    return plan.folder().resolve(plan.name() + ".step-" + step + ".safetensors");
+  }
+
+  /** Deletes the tensors of every checkpoint but one. */
+  private void deleteTensors(String current) throws IOException {
+    List<Path> old;
+    try (Stream<Path> files = Files.list(plan.folder())) {
+      old = files.filter(file -> isOld(file.getFileName().toString(), current)).toList();
+    }
+    for (Path file : old) {
+      Files.deleteIfExists(file);
+    }
+  }
+
+  private boolean isOld(String name, String current) {
+    return !name.equals(current) && tensors.matcher(name).matches();
+  }
+
+  @Override
+  public void close() throws IOException {
+    if (log != null) {
+      log.close();
+    }
+  }
+}
