@@ -53,6 +53,17 @@ public final class PathObjective implements Objective {
   }
 
   @Override
+  public long[] position() {
+    return batches.position();
+  }
+
+  @Override
+  public void seek(long step, long... position) {
+    batches.seek(step, position);
+    steps = step;
+  }
+
+  @Override
   public double validation(Scope scope) {
     double sum = 0;
     long predictions = 0;
