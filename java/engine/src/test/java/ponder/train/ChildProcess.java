@@ -23,7 +23,6 @@ final class ChildProcess {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     command.addAll(options);
-    command.add("-XX:TieredStopAtLevel=1");
     command.add("-Xshare:auto");
     command.add("--enable-native-access=ALL-UNNAMED");
     String libraries = System.getProperty("ponder.library.path");

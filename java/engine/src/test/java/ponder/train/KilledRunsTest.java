@@ -69,7 +69,7 @@ class KilledRunsTest {
   private static Process start(Path folder, String build) throws Exception {
     return ChildProcess.start(
         KilledRuns.class,
-        List.of("-XX:+UseSerialGC"),
+        List.of("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
         folder.toString(),
         build,
         "" + STEPS,

@@ -6,48 +6,25 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.io.IOException;
 import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Method;
 import java.lang.reflect.Proxy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import ponder.Device;
-import ponder.Key;
-import ponder.Store;
 import ponder.TestDevices;
 import ponder.abi.Kernels;
 import ponder.abi.PlainKernels;
-import ponder.nn.GruModel;
-import ponder.nn.Parameters;
-import ponder.nn.SequenceModel;
-import ponder.nn.Transformer;
-import ponder.optim.AdamW;
 
 /** What a training step leaves behind: no native memory, little garbage. */
 class StepMemoryTest {
   private static final List<String> NETS = List.of("transformer", "gru");
-
-  private static SequenceModel create(String net, Store store) {
-    Parameters parameters = Parameters.of(store, Key.of(1));
-    return net.equals("gru")
-        ? GruModel.create(parameters, CopyTask.VOCABULARY, 2, 16)
-        : Transformer.create(parameters, CopyTask.VOCABULARY, 4, 16, 2);
-  }
-
-  /** Trains for so many steps, a quarter of them followed by a validation. */
-  private static void train(Device device, String net, int steps, Progress progress) {
-    try (Store store = device.store()) {
-      CopyTask task = new CopyTask(create(net, store), Key.of(2), 4, 4);
-      Trainer trainer = new Trainer(AdamW.usual(), new Schedule(1e-3, 0.1, 0.1), 1, steps / 4);
-      long each = trainer.run(store, task, 1, Progress.NONE).work().flops();
-      trainer.run(store, task, each * steps, progress);
-    }
-  }
 
   @ParameterizedTest
   @MethodSource("ponder.TestDevices#names")
@@ -56,7 +33,7 @@ class StepMemoryTest {
       try (Device device = TestDevices.open(name)) {
         List<Device.Memory> after = new ArrayList<>();
         List<Boolean> validated = new ArrayList<>();
-        train(
+        StepGarbage.train(
             device,
             net,
             12,
@@ -72,6 +49,23 @@ class StepMemoryTest {
           Device.Memory expected = after.get(i < first ? 0 : first);
           assertEquals(expected, after.get(i), net + ", step " + (i + 1));
         }
+      }
+    }
+  }
+
+  @Test
+  void aRunThatIsKeptAllocatesNothingMore(@TempDir Path folder) throws IOException {
+    TinyRun run = new TinyRun("gru", 12);
+    try (Device device = TestDevices.open(TestDevices.PLAIN)) {
+      List<Device.Memory> after = new ArrayList<>();
+      run.run(
+          device,
+          run.flops(device),
+          run.in(folder).every(1, Double.POSITIVE_INFINITY),
+          step -> after.add(device.memory()));
+      // By the sixth step there was a validation.
+      for (int i = 6; i < 12; i++) {
+        assertEquals(after.get(5), after.get(i), "step " + (i + 1));
       }
     }
   }
@@ -94,7 +88,7 @@ class StepMemoryTest {
             });
     try (Device device = TestDevices.over((Kernels) counting, "counting")) {
       int[] before = new int[4];
-      train(device, net, 4, step -> before[(int) step.step() - 1] = calls[0]);
+      StepGarbage.train(device, net, 4, step -> before[(int) step.step() - 1] = calls[0]);
       return before[1] - before[0];
     }
   }
@@ -105,38 +99,23 @@ class StepMemoryTest {
    * object: what it leaves does not vary.
    */
   @Test
-  void leavesLittleGarbage() throws ReflectiveOperationException {
+  void leavesLittleGarbage() throws Exception {
     assumeFalse(TestDevices.builds().isEmpty(), "no library is built: plain loops make garbage");
     for (String net : NETS) {
       int calls = kernelCalls(net);
-      int steps = 2000;
-      long[] bytes = new long[steps];
-      try (Device device = TestDevices.open(TestDevices.builds().getLast())) {
-        train(device, net, steps, step -> bytes[(int) step.step() - 1] = allocatedBytes());
-      }
-      long early = (bytes[99] - bytes[9]) / 90;
-      long late = (bytes[steps - 1] - bytes[steps - 501]) / 500;
+      Process process =
+          ChildProcess.start(
+              StepGarbage.class, List.of("-Xint"), TestDevices.builds().getLast(), net);
+      String printed = new String(process.getInputStream().readAllBytes()).strip();
+      assertEquals(0, process.waitFor(), printed);
+      String[] bytes = printed.split(" ");
+      long early = Long.parseLong(bytes[0]);
+      long late = Long.parseLong(bytes[1]);
       System.out.printf(
           "%s step: %d kernel calls; %d bytes of garbage at first (%d a call), %d later (%d)%n",
           net, calls, early, early / calls, late, late / calls);
       assertTrue(early <= 640L * calls, early + " bytes a step");
       assertTrue(late <= early, late + " bytes a step");
-    }
-  }
-
-  /** com.sun.management.ThreadMXBean, which the engine's module does not read. */
-  private static long allocatedBytes() {
-    try {
-      Object bean =
-          Class.forName("java.lang.management.ManagementFactory")
-              .getMethod("getThreadMXBean")
-              .invoke(null);
-      Method method =
-          Class.forName("com.sun.management.ThreadMXBean")
-              .getMethod("getCurrentThreadAllocatedBytes");
-      return (long) method.invoke(bean);
-    } catch (ReflectiveOperationException e) {
-      throw new IllegalStateException(e);
     }
   }
 
@@ -148,7 +127,12 @@ class StepMemoryTest {
     Process process =
         ChildProcess.start(
             ManySteps.class,
-            List.of("-Xms32m", "-Xmx32m", "-XX:+UseSerialGC", "-XX:+AlwaysPreTouch"),
+            List.of(
+                "-Xms32m",
+                "-Xmx32m",
+                "-XX:+UseSerialGC",
+                "-XX:+AlwaysPreTouch",
+                "-XX:TieredStopAtLevel=1"),
             TestDevices.builds().getLast(),
             "10000");
     String printed = new String(process.getInputStream().readAllBytes()).strip();
