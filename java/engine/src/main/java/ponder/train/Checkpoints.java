@@ -5,7 +5,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.SequencedMap;
 import java.util.function.BooleanSupplier;
+import ponder.Store;
 
 /**
  * Where a training run is kept, how often, and what it is. Its files, in one folder, are
@@ -96,14 +98,15 @@ public record Checkpoints(
     return folder.resolve(name + ".jsonl");
   }
 
-  /** Returns what keeps a run of a trainer with a budget. */
-  Keeper keeper(Trainer trainer, long flops) {
+  /** Returns what keeps a run of a trainer with a budget, in these stores. */
+  Keeper keeper(
+      Trainer trainer, long flops, SequencedMap<String, Store> stores, Objective objective) {
     if (this == NONE) {
       return Keeper.NONE;
     }
     Map<String, String> whole = new HashMap<>(run);
     whole.put("the trainer", trainer.toString());
     whole.put("the training budget", flops + " FLOPs");
-    return new FileKeeper(this, whole);
+    return new FileKeeper(this, whole, stores, objective);
   }
 }

@@ -17,8 +17,8 @@ final class FileKeeper implements Keeper {
   private final Checkpoints plan;
   private final Map<String, String> run;
   private final Pattern tensors;
-  private SequencedMap<String, Store> stores;
-  private Objective objective;
+  private final SequencedMap<String, Store> stores;
+  private final Objective objective;
   private JsonLines log;
   private long writtenStep;
   private long writtenNanos;
@@ -27,19 +27,23 @@ final class FileKeeper implements Keeper {
    * Prepares to keep a run; no file is touched yet.
    *
    * @param run what makes the run this one
+   * @param stores all that steps read and write, by what stands before the names in a checkpoint
    */
-  FileKeeper(Checkpoints plan, Map<String, String> run) {
+  FileKeeper(
+      Checkpoints plan,
+      Map<String, String> run,
+      SequencedMap<String, Store> stores,
+      Objective objective) {
     this.plan = plan;
     this.run = run;
+    this.stores = stores;
+    this.objective = objective;
     // The draft of a process that was killed is left over too.
     tensors = Pattern.compile(Pattern.quote(plan.name()) + "\\.step-\\d+\\.safetensors(\\.part)?");
   }
 
   @Override
-  public Trainer.Outcome begin(SequencedMap<String, Store> stores, Objective objective)
-      throws IOException {
-    this.stores = stores;
-    this.objective = objective;
+  public Trainer.Outcome begin() throws IOException {
     writtenNanos = System.nanoTime();
     if (!Files.isDirectory(plan.folder()) || !Files.isWritable(plan.folder())) {
       throw new IOException(plan.folder() + ": is no folder that can be written");

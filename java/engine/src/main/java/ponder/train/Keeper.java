@@ -3,8 +3,6 @@ package ponder.train;
 
 import java.io.Closeable;
 import java.io.IOException;
-import java.util.SequencedMap;
-import ponder.Store;
 
 /** Keeps a run as it goes, so that it can be taken up again. */
 interface Keeper extends Closeable {
@@ -12,7 +10,7 @@ interface Keeper extends Closeable {
   Keeper NONE =
       new Keeper() {
         @Override
-        public Trainer.Outcome begin(SequencedMap<String, Store> stores, Objective objective) {
+        public Trainer.Outcome begin() {
           return Trainer.Outcome.NOTHING;
         }
 
@@ -24,12 +22,12 @@ interface Keeper extends Closeable {
       };
 
   /**
-   * Puts stores and objective back to where the run was, if it is to be taken up.
+   * Puts the stores, which are ready for the first step, and the objective to where the run was,
+   * if it is to be taken up.
    *
-   * @param stores all that steps read and write, ready for the first step
    * @return what the run had come to, nothing if it begins
    */
-  Trainer.Outcome begin(SequencedMap<String, Store> stores, Objective objective) throws IOException;
+  Trainer.Outcome begin() throws IOException;
 
   /**
    * Called after every step.

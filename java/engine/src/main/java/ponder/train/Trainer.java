@@ -106,11 +106,12 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
     Device device = parameters.device();
     try (Store state = device.store();
         Store best = device.store();
-        Keeper keeper = checkpoints.keeper(this, flops)) {
+        Keeper keeper =
+            checkpoints.keeper(this, flops, stores(parameters, state, best), objective)) {
       optimiser.prepare(parameters, state);
       // All stores have their memory before the first step: from the second on, none allocates.
       copy(parameters, best);
-      Outcome at = keeper.begin(stores(parameters, state, best), objective);
+      Outcome at = keeper.begin();
       long began = System.nanoTime() - (long) (at.seconds * 1e9);
       Work start = device.meter().total().minus(at.work);
       Budget budget = new Budget(device.meter(), flops, at.work.flops());

@@ -124,6 +124,25 @@ class TrainerTest {
     assertEquals(4 * 2 * 20 * 20 * 30, outcome.validationWork().matrixFlops());
   }
 
+  @Test
+  void whatListenersComputeIsNotCounted() {
+    Tensor w = start(1, 2, 3, 4, 5);
+    Objective objective = objective((scope, step) -> squares(scope, w, 1), scope -> 0.5);
+    Progress busy =
+        step -> {
+          try (Scope scope = device.openUnrecorded()) {
+            squares(scope, w, 1).item();
+          }
+        };
+    Trainer.Outcome outcome =
+        new Trainer(DESCENT, CONSTANT, NONE, 4)
+            .run(store, objective, 12 * STEP, busy.and(heard::add));
+    assertEquals(12, outcome.steps());
+    assertEquals(12 * STEP, outcome.work().flops());
+    assertEquals(0, outcome.validationWork().flops());
+    assertEquals(12 * STEP, heard.getLast().flops());
+  }
+
   /** Returns the steps after which a run of so many steps measured the validation loss. */
   private List<Long> measured(int validations, int steps) {
     heard.clear();
