@@ -34,7 +34,8 @@ import org.junit.jupiter.api.Test;
 class HouseTest {
   private static final Path ROOT = root();
   private static final Set<String> SOURCES =
-      Set.of("java", "cpp", "h", "c", "map", "cu", "cuh", "cmake", "txt");
+      Set.of(
+          "java", "cpp", "h", "c", "map", "cu", "cuh", "cmake", "txt", "js", "mjs", "css", "html");
   private static final List<String> KERNEL_FIELDS =
       List.of("Shapes", "Method", "Order", "Error", "Work", "Source");
 

@@ -35,7 +35,7 @@ class LauncherTest {
           "sort",
           "tail",
           "uname");
-  private static final String PACKAGES = "maven cmake ninja-build g++";
+  private static final String PACKAGES = "maven cmake ninja-build g++ npm";
 
   @TempDir Path work;
   private Path house;
@@ -116,7 +116,7 @@ class LauncherTest {
     Run run = ponder("paths");
     assertEquals(3, run.code(), run.err());
     assertEquals(
-        "ponder: missing: Maven, CMake >= 3.22, Ninja, a C++20 compiler."
+        "ponder: missing: Maven, CMake >= 3.22, Ninja, a C++20 compiler, npm with Node.js >= 18."
             + " Install them with this system's package manager.\n",
         run.err());
   }

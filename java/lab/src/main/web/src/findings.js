@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The top of the page: what was asked, of what, and what came out, in words.
+
+import { estimate, list, number } from './data.js';
+import { h } from './dom.js';
+import { nothing, section } from './figure.js';
+import { decimal, percentSpread } from './format.js';
+
+const WORDS = { true: 'held', false: 'missed', null: 'open' };
+const SIGNS = { held: '✓', missed: '✗', open: '?' };
+
+export function header(data) {
+  const cities = number(data.data?.cities);
+  const seeds = list(data.seeds);
+  const facts = [
+    data.split ? `${data.split} split` : null,
+    cities === null ? null : `${decimal(cities, 0)} cities`,
+    seeds.length ? `${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'}` : null,
+    data.version ? `Ponder ${data.version}` : null,
+  ].filter(Boolean);
+  return h(
+    'header',
+    {},
+    h('p', { class: 'kicker' }, 'Ponder · what a model gains by thinking longer'),
+    h('h1', {}, data.title ?? 'Report'),
+    h('p', { class: 'facts-line' }, facts.join(' · ')),
+    h(
+      'p',
+      { class: 'lead' },
+      'An answer is ',
+      h('em', {}, 'legal'),
+      ' if every step is an edge of the graph and it ends at ' + 'the target, ',
+      h('em', {}, 'solved'),
+      ' if it is legal and at most 10 % longer than the ' + 'shortest path, and ',
+      h('em', {}, 'optimal'),
+      ' if no path is shorter. Compute is counted, ' +
+        'not estimated: a query pays for every sample, rejected or not, every iteration and every ' +
+        'check. Intervals are 95 %.',
+    ),
+  );
+}
+
+export function findings(data) {
+  const verdicts = list(data.verdicts);
+  const catchUp = data.catchUp ?? null;
+  if (!verdicts.length && !catchUp) {
+    return section('findings', 'Findings', nothing('No claim was put to the test.'));
+  }
+  return section(
+    'findings',
+    'Findings',
+    h(
+      'ol',
+      { class: 'verdicts' },
+      verdicts.map((one) => verdict(one.claim, one.held, one.text)),
+      catchUp && caught(catchUp),
+    ),
+  );
+}
+
+function verdict(claim, held, text) {
+  const word = WORDS[held] ?? 'open';
+  return h(
+    'li',
+    { class: word },
+    h('span', { class: 'badge' }, h('span', { 'aria-hidden': 'true' }, SIGNS[word]), ` ${word}`),
+    h('div', {}, h('p', { class: 'claim' }, claim), text && h('p', {}, text)),
+  );
+}
+
+function caught({ small, large, difference, caughtUp, text }) {
+  const known = estimate(difference);
+  const claim = `With more test-time compute ${small} catches up with ${large}`;
+  const by = known === null ? '' : ` Difference: ${points(known)}.`;
+  return verdict(claim, caughtUp ?? null, `${text ?? ''}${by}`);
+}
+
+const points = (known) => percentSpread(known).replace(/%$/, 'points');

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything that was measured, as tables.
+
+import { columnsOf, estimates, numbers, text } from './columns.js';
+import { list, number } from './data.js';
+import { h } from './dom.js';
+import { nothing, section } from './figure.js';
+import { compact, decimal, percent, share } from './format.js';
+import { table } from './table.js';
+
+export function results(data) {
+  const points = list(data.curves).flatMap((curve) =>
+    list(curve.points).map((point) => ({ ...curve, ...point })),
+  );
+  return section(
+    'results',
+    'All measurements',
+    about(data.data),
+    sheet('points', 'Every point of the frontier', points, pointColumns()),
+    sheet('baselines', 'Methods that learn nothing', list(data.baselines), [
+      text('method', 'method', (row) => row.method),
+      numbers('testFlops', 'test FLOPs per query', (row) => row.testFlops),
+      estimates('solved', 'solved, %', (row) => row.solved, share),
+      estimates('optimal', 'optimal, %', (row) => row.optimal, share),
+    ]),
+    sheet('training', 'Training', list(data.training)),
+    sheet('rows', 'Each model, seed and way of answering', list(data.rows)),
+  );
+}
+
+const sheet = (name, title, rows, columns = columnsOf(rows)) =>
+  rows.length ? table({ name, title, columns, rows }) : nothing(`${title}: nothing was measured.`);
+
+const pointColumns = () => [
+  text('model', 'model', (row) => row.model),
+  numbers(
+    'parameters',
+    'parameters',
+    (row) => row.parameters,
+    (x) => decimal(x, 0),
+  ),
+  text('method', 'way of answering', (row) => row.method),
+  numbers('fraction', 'training budget, %', (row) => row.fraction, share),
+  numbers('trainFlops', 'training FLOPs', (row) => row.trainFlops),
+  numbers('seeds', 'seeds', (row) => row.seeds),
+  numbers('spend', 'spent, ×', (row) => row.spend),
+  numbers('testFlops', 'test FLOPs per query', (row) => row.testFlops),
+  estimates('solved', 'solved, %', (row) => row.solved, share),
+  estimates('optimal', 'optimal, %', (row) => row.optimal, share),
+  numbers('worstSolved', 'solved, worst seed, %', (row) => row.worstSolved, share),
+];
+
+/** What the paths are made of. */
+function about(data) {
+  if (!data) {
+    return null;
+  }
+  const fact = (term, value, unit = '') =>
+    value === null || value === undefined
+      ? null
+      : h('div', {}, h('dt', {}, term), h('dd', {}, `${value}${unit}`));
+  const count = (value) => (number(value) === null ? null : decimal(value, 0));
+  const part = (value) => (number(value) === null ? null : percent(value));
+  const radius = number(data.radiusKilometres);
+  return h(
+    'dl',
+    { class: 'about' },
+    fact('cities', count(data.cities)),
+    fact('edges', count(data.edges)),
+    fact('joined up to', radius === null ? null : compact(radius), '\u202fkm'),
+    fact('graph', data.orientation),
+    fact('largest component', count(data.largestComponent), ' cities'),
+    fact('pairs with a path', count(data.pairs)),
+    fact('of them with ties', count(data.tiedPairs)),
+    fact('longest path', count(data.longestSteps), ' steps'),
+    fact('split', data.split),
+    fact('test paths', count(data.testPaths)),
+    fact('a piece of a training path', part(data.contained)),
+    fact('of one read backwards', part(data.containedReversed)),
+  );
+}
