@@ -43,7 +43,7 @@ public final class JsonLines implements Progress, Closeable {
     this.file = file;
     this.run = run;
     this.length = length;
-    channel = FileChannel.open(file, CREATE, WRITE);
+    channel = length == 0 ? FileChannel.open(file, CREATE, WRITE) : FileChannel.open(file, WRITE);
     try {
       if (channel.size() < length) {
         throw new IOException(

@@ -129,5 +129,8 @@ class JsonLinesTest {
         assertThrows(IOException.class, () -> new JsonLines(file, "x", 1 << 20)).getMessage();
     assertTrue(message.endsWith("bytes, must have at least 1048576"), message);
     assertEquals(lines, Files.readAllLines(file));
+    Path none = folder.resolve("none.jsonl");
+    assertThrows(IOException.class, () -> new JsonLines(none, "x", 1));
+    assertFalse(Files.exists(none));
   }
 }
