@@ -73,7 +73,7 @@ function contours(all, keys) {
   return figure({
     name: 'contours',
     title: 'Equal accuracy from more training or more thinking',
-    body: [h('div', { class: 'choices' }, chosen.element), plot.element, legend(known)],
+    body: [h('div', { class: 'choices' }, chosen.element), legend(known), plot.element],
     caption:
       'Each curve joins the training and test-time compute at which the same share of the test ' +
       'queries is solved. Where a training budget does not reach it, there is no point.',
@@ -188,8 +188,8 @@ function throughput(all) {
       plot.element,
     ],
     caption:
-      'The cheapest way of answering that reaches the accuracy after that much training, on this ' +
-      'machine. No point: the accuracy is not reached, the throughput is zero.',
+      'X_q(C): by the cheapest way of answering that reaches the accuracy q after C training FLOPs, ' +
+      'on this machine. No point: q is not reached, the throughput is zero.',
     picture: () => picture('Queries per second at a given accuracy', shown),
     rows: () => [
       ['level', 'trainFlops', 'queriesPerSecond', 'queriesPerSecondLow', 'queriesPerSecondHigh'],

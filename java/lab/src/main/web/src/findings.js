@@ -31,11 +31,11 @@ export function header(data) {
       h('em', {}, 'legal'),
       ' if every step is an edge of the graph and it ends at ' + 'the target, ',
       h('em', {}, 'solved'),
-      ' if it is legal and at most 10 % longer than the ' + 'shortest path, and ',
+      ' if it is legal and at most 10\u00a0% longer than the ' + 'shortest path, and ',
       h('em', {}, 'optimal'),
       ' if no path is shorter. Compute is counted, ' +
         'not estimated: a query pays for every sample, rejected or not, every iteration and every ' +
-        'check. Intervals are 95 %.',
+        'check. Intervals are 95\u00a0%.',
     ),
   );
 }
@@ -64,7 +64,7 @@ function verdict(claim, held, text) {
     'li',
     { class: word },
     h('span', { class: 'badge' }, h('span', { 'aria-hidden': 'true' }, SIGNS[word]), ` ${word}`),
-    h('div', {}, h('p', { class: 'claim' }, claim), text && h('p', {}, text)),
+    h('div', {}, h('p', { class: 'claim' }, joined(claim)), text && h('p', {}, joined(text))),
   );
 }
 
@@ -74,5 +74,8 @@ function caught({ small, large, difference, caughtUp, text }) {
   const by = known === null ? '' : ` Difference: ${points(known)}.`;
   return verdict(claim, caughtUp ?? null, `${text ?? ''}${by}`);
 }
+
+/** A number stays with its percent sign. */
+const joined = (text) => String(text).replace(/(\d) %/g, '$1\u00a0%');
 
 const points = (known) => percentSpread(known).replace(/%$/, 'points');

@@ -24,7 +24,7 @@ export function frontier(data, keys) {
   const draw = () => plot.show(choose());
   const flat = { hue: 5, dash: 0, mark: null };
   const compared = chips(
-    'Learning nothing',
+    'Without learning',
     baselines.map((baseline, index) => ({
       value: index,
       label: baseline.method,
@@ -135,7 +135,7 @@ export function frontier(data, keys) {
       ],
       caption:
         'A curve for each model (colour), training budget (line) and way of answering (mark), over ' +
-        'growing test-time compute; bars are 95 % intervals. Hollow marks learn nothing.',
+        'growing test-time compute; bars are 95\u00a0% intervals. Hollow marks learn nothing.',
       picture: () => {
         const chosen = choose();
         return picture(`Accuracy (${chosen.what}) against test FLOPs per query`, chosen);

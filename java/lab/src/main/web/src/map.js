@@ -254,7 +254,7 @@ export function map(data) {
         ),
       ],
       caption:
-        '● optimal, ◉ solved (at most 10 % too long), ○ legal but not solved, × not legal. ' +
+        '● optimal, ◉ solved (at most 10\u00a0% too long), ○ legal but not solved, × not legal. ' +
         'Names in bold are not on the true path. State borders: US Census Bureau, by us-atlas.',
       picture: () => drawing(975, PRINT),
       rows: () => rows(queries[at.query], current()),

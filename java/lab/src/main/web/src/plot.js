@@ -8,7 +8,8 @@ import { h, onWidth } from './dom.js';
 import { dash, hue, mark, onTheme, theme } from './theme.js';
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif';
-const MARK = 4;
+const MARK = { wide: 4, narrow: 3 };
+const NARROW = 500;
 const REACH = 40;
 
 export class Plot {
@@ -109,7 +110,8 @@ export class Plot {
     ctx.setLineDash([]);
     for (const curve of this.#plot.curves) {
       const colour = hue(colours, curve.hue);
-      const outline = new Path2D(mark(curve.mark, MARK * pixel));
+      const radius = this.#width < NARROW ? MARK.narrow : MARK.wide;
+      const outline = new Path2D(mark(curve.mark, radius * pixel));
       for (const point of curve.points.filter(isDrawn)) {
         const left = drawn.valToPos(point.x, 'x', true);
         const top = drawn.valToPos(point.y, 'y', true);
@@ -139,7 +141,10 @@ export class Plot {
         if (curve.hollow) {
           ctx.font = `${12 * pixel}px ${FONT}`;
           ctx.fillStyle = colours.muted;
-          ctx.fillText(curve.label, left + 9 * pixel, top + 12 * pixel);
+          ctx.textBaseline = 'middle';
+          const isLeft = left > bbox.left + bbox.width / 2;
+          ctx.textAlign = isLeft ? 'right' : 'left';
+          ctx.fillText(curve.label, left + (isLeft ? -10 : 10) * pixel, top + pixel);
         }
       }
     }
@@ -194,7 +199,9 @@ export class Plot {
     const point = at && this.#plot.curves[at[0]].points[at[1]];
     this.#ring.hidden = !point || !isDrawn(point);
     if (!point) {
-      this.#reading.textContent = 'Point at a mark, or walk with the arrow keys, to read it.';
+      this.#reading.textContent = this.#plot?.curves.length
+        ? 'Point at a mark, or walk with the arrow keys, to read it.'
+        : 'Nothing is chosen.';
       return;
     }
     if (isDrawn(point)) {
