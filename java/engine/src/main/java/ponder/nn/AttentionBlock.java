@@ -36,6 +36,14 @@ public record AttentionBlock(
         heads);
   }
 
+  /** Checks that the heads divide the width into even sizes, as rotary positions need them. */
+  static void requireHeads(String model, long width, long heads) {
+    if (heads < 1 || width % (2 * heads) != 0) {
+      throw new IllegalArgumentException(
+          model + ": width " + width + " must be a multiple of twice the heads, " + heads);
+    }
+  }
+
   /**
    * Returns the block's result.
    *

@@ -29,10 +29,7 @@ public record Transformer(
    */
   public static Transformer create(
       Parameters p, long vocabulary, int layers, long width, long heads) {
-    if (heads < 1 || width % (2 * heads) != 0) {
-      throw new IllegalArgumentException(
-          "transformer: width " + width + " must be a multiple of twice the heads, " + heads);
-    }
+    AttentionBlock.requireHeads("transformer", width, heads);
     // Radford et al. 2019: the residual paths' last products are scaled down with the depth.
     double gain = 1 / Math.sqrt(2.0 * layers);
     List<AttentionBlock> attention = new ArrayList<>();
