@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.train;
 
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.function.BooleanSupplier;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import ponder.Store;
 
 /**
@@ -96,6 +100,29 @@ public record Checkpoints(
   /** Returns the file that the log is written to. */
   public Path log() {
     return folder.resolve(name + ".jsonl");
+  }
+
+  /** Deletes the checkpoint of this name, if there is one; the log stays. */
+  public void delete() throws IOException {
+    Files.deleteIfExists(file());
+    deleteTensors("");
+  }
+
+  /** Deletes the tensors of every checkpoint but those in one file. */
+  void deleteTensors(String current) throws IOException {
+    // The draft of a process that was killed is left over too.
+    Pattern tensors = Pattern.compile(Pattern.quote(name) + "\\.step-\\d+\\.safetensors(\\.part)?");
+    List<Path> old;
+    try (Stream<Path> files = Files.list(folder)) {
+      old =
+          files
+              .filter(file -> tensors.matcher(file.getFileName().toString()).matches())
+              .filter(file -> !file.getFileName().toString().equals(current))
+              .toList();
+    }
+    for (Path file : old) {
+      Files.deleteIfExists(file);
+    }
   }
 
   /** Returns what keeps a run of a trainer with a budget, in these stores. */

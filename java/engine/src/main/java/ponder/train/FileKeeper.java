@@ -5,18 +5,14 @@ import java.io.IOException;
 import java.nio.channels.Channels;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
-import java.util.regex.Pattern;
-import java.util.stream.Stream;
 import ponder.Store;
 
 /** Keeps a run in the files that {@link Checkpoints} names. */
 final class FileKeeper implements Keeper {
   private final Checkpoints plan;
   private final Map<String, String> run;
-  private final Pattern tensors;
   private final SequencedMap<String, Store> stores;
   private final Objective objective;
   private JsonLines log;
@@ -38,8 +34,6 @@ final class FileKeeper implements Keeper {
     this.run = run;
     this.stores = stores;
     this.objective = objective;
-    // The draft of a process that was killed is left over too.
-    tensors = Pattern.compile(Pattern.quote(plan.name()) + "\\.step-\\d+\\.safetensors(\\.part)?");
   }
 
   @Override
@@ -52,8 +46,7 @@ final class FileKeeper implements Keeper {
   }
 
   private Trainer.Outcome anew() throws IOException {
-    Files.deleteIfExists(plan.file());
-    deleteTensors("");
+    plan.delete();
     log = new JsonLines(plan.log(), plan.name());
     return Trainer.Outcome.NOTHING;
   }
@@ -78,7 +71,7 @@ final class FileKeeper implements Keeper {
     }
     log = new JsonLines(plan.log(), plan.name(), checkpoint.log());
     // A process killed after its last checkpoint has not deleted the one before.
-    deleteTensors(file.getFileName().toString());
+    plan.deleteTensors(file.getFileName().toString());
     writtenStep = at.steps();
     return at;
   }
@@ -108,28 +101,13 @@ final class FileKeeper implements Keeper {
     byte[] text =
         new Checkpoint(plan.program(), run, at, objective.position(), log.length(), hash).text();
     WholeFile.write(plan.file(), channel -> Channels.newOutputStream(channel).write(text));
-    deleteTensors(file.getFileName().toString());
+    plan.deleteTensors(file.getFileName().toString());
     writtenStep = at.steps();
     writtenNanos = System.nanoTime();
   }
 
   private Path tensors(long step) {
     return plan.folder().resolve(plan.name() + ".step-" + step + ".safetensors");
-  }
-
-  /** Deletes the tensors of every checkpoint but one. */
-  private void deleteTensors(String current) throws IOException {
-    List<Path> old;
-    try (Stream<Path> files = Files.list(plan.folder())) {
-      old = files.filter(file -> isOld(file.getFileName().toString(), current)).toList();
-    }
-    for (Path file : old) {
-      Files.deleteIfExists(file);
-    }
-  }
-
-  private boolean isOld(String name, String current) {
-    return !name.equals(current) && tensors.matcher(name).matches();
   }
 
   @Override
