@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.lab.cities;
 
+import ponder.lab.statistics.Estimate;
+
 /**
  * What a model's likelihood says about the shortest paths of a test, and whether it comes true: a
  * path sampled at temperature 1 is the exact one with probability exp(-NLL), NLL being summed over

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.lab.cities;
 
+import ponder.lab.statistics.Estimate;
+
 /**
  * Rates over the generated paths of a test. Every query counts in every denominator: a path that is
  * illegal or ends elsewhere has no stretch and so is within no bound. Source: the invalid paths in

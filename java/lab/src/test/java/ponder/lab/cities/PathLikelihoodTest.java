@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import org.junit.jupiter.api.Test;
 import ponder.Key;
+import ponder.lab.statistics.Estimate;
 
 class PathLikelihoodTest {
   /** A model whose tokens have these likelihoods, sampled honestly or not. */

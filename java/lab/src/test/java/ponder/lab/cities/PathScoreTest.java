@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import ponder.lab.statistics.Estimate;
 
 /** What counts as right, on a small map that can be drawn by hand. */
 class PathScoreTest {

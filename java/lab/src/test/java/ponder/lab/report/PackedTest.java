@@ -11,7 +11,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.List;
 import org.junit.jupiter.api.Test;
-import ponder.lab.cities.Estimate;
+import ponder.lab.statistics.Estimate;
 
 class PackedTest {
   private static final JsonNodeFactory JSON = JsonNodeFactory.instance;

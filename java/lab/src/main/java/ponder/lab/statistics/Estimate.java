@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package ponder.lab.cities;
+package ponder.lab.statistics;
 
 /**
  * A measured number and its 95 % interval.
@@ -36,7 +36,7 @@ public record Estimate(double value, double low, double high) {
   }
 
   /** Returns the mean of independent values from their sums, with the normal interval. */
-  static Estimate mean(long count, double sum, double sumOfSquares) {
+  public static Estimate mean(long count, double sum, double sumOfSquares) {
     if (count == 0) {
       return new Estimate(Double.NaN, Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY);
     }
@@ -50,7 +50,7 @@ public record Estimate(double value, double low, double high) {
    * by path. The steps of one path are not independent; the groups are. Source: Cochran 1977,
    * section 2.11.
    */
-  static Estimate ratio(long groups, double a, double b, double aa, double ab, double bb) {
+  public static Estimate ratio(long groups, double a, double b, double aa, double ab, double bb) {
     if (b == 0) {
       return new Estimate(Double.NaN, 0, 1);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package ponder.lab.cities;
+package ponder.lab.statistics;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
