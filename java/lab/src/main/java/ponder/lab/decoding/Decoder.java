@@ -7,24 +7,22 @@ import java.util.List;
 import ponder.Device;
 import ponder.Key;
 import ponder.Scope;
-import ponder.Shape;
-import ponder.Tensor;
-import ponder.nn.Memory;
+import ponder.Work;
 import ponder.nn.SequenceModel;
-import ponder.op.Softmax;
 
 /**
  * Lets a model write, token by token, from what it carries in memory: no prefix is read twice. A
- * prompt that is completed several times is read once. What the device does is counted by its
- * meter.
+ * prompt that is completed several times is read once.
  *
  * @param model the model
  * @param device where its parameters are
  * @param end the token that ends a sequence
  * @param limit the most tokens written, the end token included
  * @param batch how many sequences are written at a time
+ * @param constraint which tokens may follow
  */
-public record Decoder(SequenceModel model, Device device, int end, int limit, int batch) {
+public record Decoder(
+    SequenceModel model, Device device, int end, int limit, int batch, Constraint constraint) {
   /** Checks the ranges. */
   public Decoder {
     if (limit < 1 || batch < 1) {
@@ -33,9 +31,14 @@ public record Decoder(SequenceModel model, Device device, int end, int limit, in
     }
   }
 
-  /** Chooses the next token of a row from its probabilities. */
+  /** Lets anything follow. */
+  public Decoder(SequenceModel model, Device device, int end, int limit, int batch) {
+    this(model, device, end, limit, batch, Constraint.NONE);
+  }
+
+  /** Chooses the next token of a draft from its probabilities. */
   private interface Choice {
-    int next(int row, int step, float[] probabilities, int from, int classes);
+    int next(Draft draft, float[] probabilities, int from, int classes);
   }
 
   /**
@@ -43,100 +46,152 @@ public record Decoder(SequenceModel model, Device device, int end, int limit, in
    *
    * @param prompts of one length
    */
-  public List<Completion> greedy(int[][] prompts) {
-    return completions(prompts, 1, (row, step, p, from, classes) -> largest(p, from, classes));
+  public Written greedy(int[][] prompts) {
+    return completions(prompts, 1, (draft, p, from, classes) -> largest(p, from, classes));
   }
 
   /**
-   * Completes every prompt several times with tokens drawn from the model. The draws of a
-   * completion depend on the key, the prompt's place and its own number alone.
+   * Completes every prompt several times with tokens drawn from the model's probabilities, raised
+   * to the power of 1 / temperature. The draws of a completion depend on the key, the prompt's
+   * place and its own number alone.
    *
    * @param prompts of one length
    * @param count how often each is completed
-   * @return completion j of prompt i at i * count + j
+   * @param temperature above 0; 1 draws from the model itself
    */
-  public List<Completion> sample(int[][] prompts, int count, Key key) {
-    double[][] draws = new double[prompts.length * count][];
-    for (int i = 0; i < draws.length; i++) {
-      draws[i] = key.split(i / count).split(i % count).uniformDoubles(limit);
+  public Written sample(int[][] prompts, int count, double temperature, Key key) {
+    if (!(temperature > 0)) {
+      throw new IllegalArgumentException(
+          "sample: temperature is " + temperature + ", must be above 0");
     }
-    return completions(
-        prompts, count, (row, step, p, from, classes) -> drawn(p, from, classes, draws[row][step]));
-  }
-
-  private List<Completion> completions(int[][] prompts, int count, Choice choice) {
-    int rows = prompts.length * count;
-    Completion[] done = new Completion[rows];
-    for (int first = 0; first < rows; first += batch) {
-      try (Scope scope = device.openUnrecorded()) {
-        complete(scope, prompts, count, first, Math.min(batch, rows - first), choice, done);
+    double[][][] draws = new double[prompts.length][count][];
+    for (int i = 0; i < prompts.length; i++) {
+      for (int j = 0; j < count; j++) {
+        draws[i][j] = key.split(i).split(j).uniformDoubles(limit);
       }
     }
-    return Arrays.asList(done);
+    return completions(
+        prompts,
+        count,
+        (draft, p, from, classes) ->
+            drawn(p, from, classes, temperature, draws[draft.prompt][draft.number][draft.size]));
   }
 
-  /** Writes rows first .. first + n - 1, of which row r completes prompt r / count. */
-  private void complete(
-      Scope scope, int[][] prompts, int count, int first, int n, Choice choice, Completion[] done) {
-    int firstPrompt = first / count;
-    int lastPrompt = (first + n - 1) / count;
-    int length = prompts[firstPrompt].length;
-    int[] tokens = new int[(lastPrompt - firstPrompt + 1) * length];
-    for (int i = firstPrompt; i <= lastPrompt; i++) {
-      System.arraycopy(prompts[i], 0, tokens, (i - firstPrompt) * length, length);
-    }
-    SequenceModel.Reading reading =
-        model.read(scope.indices(Shape.of(tokens.length / length, length), tokens), Memory.EMPTY);
-    // The last position of each prompt, then one row for each of its completions.
-    int[] source = new int[n];
-    for (int i = 0; i < n; i++) {
-      source[i] = (first + i) / count - firstPrompt;
-    }
-    Tensor rows = scope.indices(Shape.of(n), source);
-    Tensor hidden = last(reading.hidden()).gather(rows);
-    Memory memory = reading.memory().rows(rows);
+  /** Draws at temperature 1. */
+  public Written sample(int[][] prompts, int count, Key key) {
+    return sample(prompts, count, 1, key);
+  }
 
-    Draft[] alive = new Draft[n];
-    for (int i = 0; i < n; i++) {
-      alive[i] = new Draft(first + i);
+  /**
+   * Searches for the most likely completions of every prompt: at each step the {@code width} most
+   * likely unfinished ones go on, until none of them can still be among the {@code width} most
+   * likely finished ones.
+   *
+   * @param prompts of one length
+   * @param width how many go on
+   * @return at most {@code width} completions of each prompt, the most likely first; where none was
+   *     finished, the most likely unfinished one
+   */
+  public Written beam(int[][] prompts, int width) {
+    int together = Math.max(1, batch / width);
+    List<List<Completion>> done = new ArrayList<>();
+    long reading = 0;
+    long writing = 0;
+    for (int first = 0; first < prompts.length; first += together) {
+      int[][] some = Arrays.copyOfRange(prompts, first, Math.min(prompts.length, first + together));
+      try (Scope scope = device.openUnrecorded()) {
+        Work before = device.meter().total();
+        Hand hand = new Hand(model, scope, some);
+        Work read = device.meter().total();
+        Beam beam = new Beam(this, some, width);
+        long chosen = beam.run(hand);
+        done.addAll(beam.completions());
+        reading += read.minus(before).flops();
+        writing += device.meter().since(read).flops() + chosen;
+      }
     }
-    for (int step = 0; alive.length > 0; step++) {
-      float[] p = Softmax.softmax(hidden.matmul(model.output(), false, true)).toFloats();
+    return new Written(done, reading, writing);
+  }
+
+  private Written completions(int[][] prompts, int count, Choice choice) {
+    int rows = prompts.length * count;
+    Completion[] done = new Completion[rows];
+    long reading = 0;
+    long writing = 0;
+    for (int first = 0; first < rows; first += batch) {
+      try (Scope scope = device.openUnrecorded()) {
+        int n = Math.min(batch, rows - first);
+        int firstPrompt = first / count;
+        Work before = device.meter().total();
+        Hand hand =
+            new Hand(
+                model,
+                scope,
+                Arrays.copyOfRange(prompts, firstPrompt, (first + n - 1) / count + 1));
+        Work read = device.meter().total();
+        // A prompt whose completions are written in several batches is charged once.
+        boolean charged = first % count != 0;
+        Draft[] drafts = new Draft[n];
+        int[] source = new int[n];
+        for (int i = 0; i < n; i++) {
+          drafts[i] = new Draft((first + i) / count, (first + i) % count);
+          source[i] = (first + i) / count - firstPrompt;
+        }
+        hand.choose(source);
+        long chosen = complete(hand, prompts, drafts, choice, done, count);
+        int readPrompts = (first + n - 1) / count + 1 - firstPrompt;
+        long perPrompt = read.minus(before).flops() / readPrompts;
+        reading += perPrompt * (charged ? readPrompts - 1 : readPrompts);
+        writing += device.meter().since(read).flops() + chosen;
+      }
+    }
+    List<List<Completion>> lists = new ArrayList<>();
+    for (int i = 0; i < prompts.length; i++) {
+      lists.add(List.of(Arrays.copyOfRange(done, i * count, (i + 1) * count)));
+    }
+    return new Written(lists, reading, writing);
+  }
+
+  /** Writes the drafts to their end and returns the operations that choosing took. */
+  private long complete(
+      Hand hand, int[][] prompts, Draft[] alive, Choice choice, Completion[] done, int count) {
+    long operations = 0;
+    while (alive.length > 0) {
+      float[] p = hand.probabilities();
       int classes = p.length / alive.length;
+      operations += p.length;
       List<Draft> next = new ArrayList<>(alive.length);
       int[] kept = new int[alive.length];
       int[] written = new int[alive.length];
       for (int i = 0; i < alive.length; i++) {
         Draft draft = alive[i];
-        int token = choice.next(draft.row, step, p, i * classes, classes);
-        draft.logLikelihood += Math.log(p[i * classes + token]);
-        if (token == end || step + 1 == limit) {
-          done[draft.row] = draft.completion(token, token == end);
+        int from = i * classes;
+        operations +=
+            constraint.narrow(prompts[draft.prompt], draft.tokens, draft.size, p, from, classes);
+        int token = choice.next(draft, p, from, classes);
+        draft.logLikelihood += Math.log(p[from + token]);
+        boolean ended = token == end;
+        if (!ended) {
+          draft.add(token);
+        }
+        if (ended || draft.size == limit) {
+          done[draft.prompt * count + draft.number] = draft.completion(ended);
         } else {
-          draft.tokens[draft.size++] = token;
           kept[next.size()] = i;
           written[next.size()] = token;
           next.add(draft);
         }
       }
       int left = next.size();
-      if (left == 0) {
-        return;
-      }
-      if (left < alive.length) {
-        memory = memory.rows(scope.indices(Shape.of(left), Arrays.copyOf(kept, left)));
+      if (left > 0) {
+        if (left < alive.length) {
+          hand.choose(Arrays.copyOf(kept, left));
+        }
+        hand.write(Arrays.copyOf(written, left));
       }
       alive = next.toArray(Draft[]::new);
-      reading = model.read(scope.indices(Shape.of(left, 1), Arrays.copyOf(written, left)), memory);
-      hidden = last(reading.hidden());
-      memory = reading.memory();
     }
-  }
-
-  /** Returns the last step of [batch, steps, width] as [batch, width]. */
-  private static Tensor last(Tensor hidden) {
-    long[] dims = hidden.shape().dims();
-    return hidden.slice(1, dims[1] - 1, 1).reshape(dims[0], dims[2]);
+    return operations;
   }
 
   private static int largest(float[] p, int from, int classes) {
@@ -149,17 +204,17 @@ public record Decoder(SequenceModel model, Device device, int end, int limit, in
     return best;
   }
 
-  private static int drawn(float[] p, int from, int classes, double uniform) {
+  private static int drawn(float[] p, int from, int classes, double temperature, double uniform) {
     double total = 0;
     for (int c = 0; c < classes; c++) {
-      total += p[from + c];
+      total += heated(p[from + c], temperature);
     }
     double rest = uniform * total;
     int last = 0;
     for (int c = 0; c < classes; c++) {
       if (p[from + c] > 0) {
         last = c;
-        rest -= p[from + c];
+        rest -= heated(p[from + c], temperature);
         if (rest < 0) {
           return c;
         }
@@ -168,22 +223,7 @@ public record Decoder(SequenceModel model, Device device, int end, int limit, in
     return last;
   }
 
-  /** A sequence being written. */
-  private final class Draft {
-    final int row;
-    final int[] tokens = new int[limit];
-    int size;
-    double logLikelihood;
-
-    Draft(int row) {
-      this.row = row;
-    }
-
-    Completion completion(int token, boolean ended) {
-      if (!ended) {
-        tokens[size++] = token;
-      }
-      return new Completion(Arrays.copyOf(tokens, size), logLikelihood, ended);
-    }
+  private static double heated(float p, double temperature) {
+    return temperature == 1 ? p : Math.pow(p, 1 / temperature);
   }
 }
