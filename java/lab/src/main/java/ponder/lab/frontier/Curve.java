@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.lab.frontier;
+
+import java.util.Arrays;
+
+/**
+ * How often one way of thinking is right, as more and more is spent on a query: one trained size,
+ * one training budget, one method, several amounts of test-time compute.
+ *
+ * @param model the model's name
+ * @param method how test-time compute is spent
+ * @param fraction the training budget as a part of the full one
+ * @param trainFlops the FLOPs of the training, mean over the seeds
+ * @param spend how much is spent, in the method's own unit (samples, width, rounds), rising
+ * @param testFlops [spend], FLOPs per query, mean over the seeds, rising
+ * @param seconds [spend], wall time per query on the machine at hand
+ * @param right [seed][spend][query], whether the answer was right
+ */
+public record Curve(
+    String model,
+    String method,
+    double fraction,
+    double trainFlops,
+    int[] spend,
+    double[] testFlops,
+    double[] seconds,
+    boolean[][][] right) {
+  /** Checks the lengths. */
+  public Curve {
+    int n = spend.length;
+    boolean fits = n > 0 && testFlops.length == n && seconds.length == n && right.length > 0;
+    for (boolean[][] seed : right) {
+      fits &= seed.length == n;
+      for (boolean[] point : seed) {
+        fits &= point.length == right[0][0].length;
+      }
+    }
+    if (!fits) {
+      throw new IllegalArgumentException(
+          "curve " + model + ", " + method + ": lengths differ or are 0");
+    }
+  }
+
+  /** Returns the number of amounts of test-time compute. */
+  public int points() {
+    return spend.length;
+  }
+
+  /** Returns the number of seeds. */
+  public int seeds() {
+    return right.length;
+  }
+
+  /** Returns the number of queries. */
+  public int queries() {
+    return right[0][0].length;
+  }
+
+  /** Returns the share of right answers [spend], over all seeds and queries. */
+  public double[] accuracy() {
+    double[] share = new double[points()];
+    Arrays.setAll(
+        share, i -> Arrays.stream(right).mapToDouble(s -> share(s[i])).average().orElse(0));
+    return share;
+  }
+
+  /** Returns the share of right answers of the seed with the fewest, at an amount. */
+  public double worst(int point) {
+    return Arrays.stream(right).mapToDouble(s -> share(s[point])).min().orElse(0);
+  }
+
+  private static double share(boolean[] right) {
+    int count = 0;
+    for (boolean r : right) {
+      count += r ? 1 : 0;
+    }
+    return count / (double) right.length;
+  }
+
+  /**
+   * Returns the test FLOPs per query at which a level is reached: on the line between the points
+   * around it, straight in the logarithm of the FLOPs, once a curve that falls again has been
+   * replaced by the highest value so far. NaN if it is never reached; the first point's FLOPs if it
+   * is reached there.
+   *
+   * @param accuracy [spend], of this curve or of a resample of it
+   */
+  public double flopsAt(double level, double[] accuracy) {
+    double before = 0;
+    for (int i = 0; i < points(); i++) {
+      if (accuracy[i] >= level) {
+        if (i == 0) {
+          return testFlops[0];
+        }
+        double part = (level - before) / (accuracy[i] - before);
+        return testFlops[i - 1] * Math.pow(testFlops[i] / testFlops[i - 1], part);
+      }
+      before = Math.max(before, accuracy[i]);
+    }
+    return Double.NaN;
+  }
+}

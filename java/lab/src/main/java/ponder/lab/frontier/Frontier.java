@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.lab.frontier;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeMap;
+import java.util.function.Predicate;
+import ponder.lab.statistics.Estimate;
+
+/**
+ * What training compute and test-time compute are worth in terms of one another: contours of equal
+ * accuracy, their slope kappa, the number of queries at which thinking longer stops to pay, the
+ * rate of right-enough answers that a training budget can buy. Source: the trade-off of Jones 2021,
+ * arXiv:2104.03113; of Villalobos, Atkinson 2023.
+ */
+public final class Frontier {
+  private final List<Curve> curves;
+  private final Resamples resamples;
+  private final List<double[]> measured;
+  private final List<double[][]> resampled;
+
+  /** A point of a contour; the test FLOPs are null where the level is not reached. */
+  public record ContourPoint(double fraction, double trainFlops, Estimate testFlops) {}
+
+  /** The training budgets of a model and method, and the test FLOPs at which each is as good. */
+  public record Contour(String model, String method, double level, List<ContourPoint> points) {}
+
+  /** The slope - d ln C_test / d ln C_train along a contour. */
+  public record Kappa(String model, String method, double level, Estimate kappa) {}
+
+  /**
+   * The number of queries at which two ways to a level cost the same in all; with fewer queries the
+   * thinker is cheaper.
+   *
+   * @param thinker the way with the cheapest training that reaches the level
+   * @param rival the single pass with the cheapest training that reaches it
+   * @param queries 0 where thinking never pays, infinite where it always does; null where a way is
+   *     missing
+   */
+  public record BreakEven(double level, String thinker, String rival, Estimate queries) {}
+
+  /** The rate of answers at a training budget; 0 where the level cannot be reached. */
+  public record ThroughputPoint(double trainFlops, Estimate queriesPerSecond) {}
+
+  /** X_q(C): queries per second at accuracy {@code level} or above, for each training budget. */
+  public record Throughput(double level, List<ThroughputPoint> points) {}
+
+  /** Takes the curves, all of the same seeds and queries. */
+  public Frontier(List<Curve> curves, Resamples resamples) {
+    this.curves = List.copyOf(curves);
+    this.resamples = resamples;
+    measured = curves.stream().map(Curve::accuracy).toList();
+    resampled = curves.stream().map(resamples::accuracy).toList();
+  }
+
+  /** Returns a number of each curve, as measured (-1) or in a resample. */
+  private double[] accuracy(int curve, int resample) {
+    return resample < 0 ? measured.get(curve) : resampled.get(curve)[resample];
+  }
+
+  /** Returns the contours at a level of every model and method with several training budgets. */
+  public List<Contour> contours(double level) {
+    List<Contour> contours = new ArrayList<>();
+    for (List<Integer> group : groups()) {
+      Curve first = curves.get(group.get(0));
+      List<ContourPoint> points = new ArrayList<>();
+      for (int c : group) {
+        Curve curve = curves.get(c);
+        Estimate flops =
+            resamples.estimate(
+                curve.flopsAt(level, accuracy(c, -1)), r -> curve.flopsAt(level, accuracy(c, r)));
+        points.add(new ContourPoint(curve.fraction(), curve.trainFlops(), flops));
+      }
+      contours.add(new Contour(first.model(), first.method(), level, points));
+    }
+    return contours;
+  }
+
+  /** Returns kappa at a level for every model and method where two budgets cross it. */
+  public List<Kappa> kappas(double level) {
+    List<Kappa> kappas = new ArrayList<>();
+    for (List<Integer> group : groups()) {
+      Curve first = curves.get(group.get(0));
+      Estimate kappa = resamples.estimate(slope(group, level, -1), r -> slope(group, level, r));
+      if (kappa != null) {
+        kappas.add(new Kappa(first.model(), first.method(), level, kappa));
+      }
+    }
+    return kappas;
+  }
+
+  /**
+   * The least-squares slope over the budgets that cross the level between their first and their last
+   * point: at the first point the level may have been passed long before.
+   */
+  private double slope(List<Integer> group, double level, int resample) {
+    double n = 0;
+    double x = 0;
+    double y = 0;
+    double xx = 0;
+    double xy = 0;
+    for (int c : group) {
+      Curve curve = curves.get(c);
+      double flops = curve.flopsAt(level, accuracy(c, resample));
+      if (flops > curve.testFlops()[0]) {
+        double train = Math.log(curve.trainFlops());
+        double test = Math.log(flops);
+        n++;
+        x += train;
+        y += test;
+        xx += train * train;
+        xy += train * test;
+      }
+    }
+    return n < 2 ? Double.NaN : -(n * xy - x * y) / (n * xx - x * x);
+  }
+
+  /** A way to a level: what its training costs, and each query. */
+  private record Way(int curve, double trainFlops, double testFlops) {}
+
+  /**
+   * Returns the break-even number of queries of the thinkers against the single passes.
+   *
+   * @param thinker which curves think longer
+   * @param rival which curves are single passes of the larger model
+   */
+  public BreakEven breakEven(double level, Predicate<Curve> thinker, Predicate<Curve> rival) {
+    Way small = cheapest(level, thinker, -1);
+    Way large = cheapest(level, rival, -1);
+    Estimate queries =
+        resamples.estimate(
+            queries(small, large),
+            r -> queries(cheapest(level, thinker, r), cheapest(level, rival, r)));
+    return new BreakEven(level, name(small), name(large), queries);
+  }
+
+  private static double queries(Way thinker, Way rival) {
+    if (thinker == null || rival == null) {
+      return Double.NaN;
+    }
+    double saved = rival.trainFlops - thinker.trainFlops;
+    double dearer = thinker.testFlops - rival.testFlops;
+    if (saved <= 0) {
+      return dearer < 0 ? Double.POSITIVE_INFINITY : 0;
+    }
+    return dearer <= 0 ? Double.POSITIVE_INFINITY : saved / dearer;
+  }
+
+  /** Returns the way with the cheapest training, among these the one with the cheapest query. */
+  private Way cheapest(double level, Predicate<Curve> which, int resample) {
+    Way best = null;
+    for (int c = 0; c < curves.size(); c++) {
+      Curve curve = curves.get(c);
+      if (which.test(curve)) {
+        double flops = curve.flopsAt(level, accuracy(c, resample));
+        Way way = new Way(c, curve.trainFlops(), flops);
+        if (!Double.isNaN(flops) && (best == null || CHEAPER.compare(way, best) < 0)) {
+          best = way;
+        }
+      }
+    }
+    return best;
+  }
+
+  private static final Comparator<Way> CHEAPER =
+      Comparator.comparingDouble(Way::trainFlops).thenComparingDouble(Way::testFlops);
+
+  private String name(Way way) {
+    if (way == null) {
+      return null;
+    }
+    Curve curve = curves.get(way.curve);
+    return "%s, %s, %s of the training".formatted(curve.model(), curve.method(), part(curve));
+  }
+
+  private static String part(Curve curve) {
+    return curve.fraction() == 1 ? "all" : "1/" + Math.round(1 / curve.fraction());
+  }
+
+  /** Returns X_q(C) at a level, for the dearest training of every training budget. */
+  public Throughput throughput(double level, Predicate<Curve> which) {
+    List<ThroughputPoint> points = new ArrayList<>();
+    Map<Double, Double> budgets = new TreeMap<>();
+    for (Curve curve : curves) {
+      budgets.merge(curve.fraction(), curve.trainFlops(), Math::max);
+    }
+    for (double budget : budgets.values()) {
+      Estimate rate =
+          resamples.estimate(rate(level, budget, which, -1), r -> rate(level, budget, which, r));
+      points.add(new ThroughputPoint(budget, rate));
+    }
+    return new Throughput(level, points);
+  }
+
+  private double rate(double level, double budget, Predicate<Curve> which, int resample) {
+    double rate = 0;
+    for (int c = 0; c < curves.size(); c++) {
+      Curve curve = curves.get(c);
+      if (curve.trainFlops() <= budget && which.test(curve)) {
+        double[] accuracy = accuracy(c, resample);
+        for (int i = 0; i < curve.points(); i++) {
+          rate = accuracy[i] >= level ? Math.max(rate, 1 / curve.seconds()[i]) : rate;
+        }
+      }
+    }
+    return rate;
+  }
+
+  /**
+   * Returns how much more often one curve is right than another, in shares of the queries.
+   *
+   * @param point the amount of test-time compute of {@code a}
+   * @param otherPoint that of {@code b}
+   */
+  public Estimate difference(Curve a, int point, Curve b, int otherPoint) {
+    int i = curves.indexOf(a);
+    int j = curves.indexOf(b);
+    return resamples.estimate(
+        measured.get(i)[point] - measured.get(j)[otherPoint],
+        r -> resampled.get(i)[r][point] - resampled.get(j)[r][otherPoint]);
+  }
+
+  /** Returns the numbers of the curves of each model and method, the smallest budget first. */
+  private List<List<Integer>> groups() {
+    TreeMap<String, List<Integer>> groups = new TreeMap<>();
+    for (int c = 0; c < curves.size(); c++) {
+      Curve curve = Objects.requireNonNull(curves.get(c));
+      groups
+          .computeIfAbsent(curve.model() + "\n" + curve.method(), name -> new ArrayList<>())
+          .add(c);
+    }
+    for (List<Integer> group : groups.values()) {
+      group.sort(Comparator.comparingDouble(c -> curves.get(c).trainFlops()));
+    }
+    return groups.values().stream().filter(g -> g.size() > 1).toList();
+  }
+}
