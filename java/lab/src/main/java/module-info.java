@@ -9,8 +9,10 @@ module ponder.lab {
 
   opens ponder.lab to
       info.picocli;
-  opens ponder.lab.cities to
+  opens ponder.lab.frontier to
       com.fasterxml.jackson.databind;
   opens ponder.lab.paths to
+      com.fasterxml.jackson.databind;
+  opens ponder.lab.statistics to
       com.fasterxml.jackson.databind;
 }

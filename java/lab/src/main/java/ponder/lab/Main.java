@@ -31,12 +31,7 @@ public final class Main implements Runnable {
   static final class Version implements IVersionProvider {
     @Override
     public String[] getVersion() {
-      ModuleDescriptor module = Main.class.getModule().getDescriptor();
-      String version =
-          module == null
-              ? Main.class.getPackage().getImplementationVersion()
-              : module.rawVersion().orElse(null);
-      return new String[] {"ponder " + (version == null ? "(classes without a jar)" : version)};
+      return new String[] {"ponder " + version()};
     }
   }
 
@@ -46,6 +41,16 @@ public final class Main implements Runnable {
   @Override
   public void run() {
     throw new ParameterException(spec.commandLine(), "Name a command.");
+  }
+
+  /** Returns the program's version. */
+  static String version() {
+    ModuleDescriptor module = Main.class.getModule().getDescriptor();
+    String version =
+        module == null
+            ? Main.class.getPackage().getImplementationVersion()
+            : module.rawVersion().orElse(null);
+    return version == null ? "(classes without a jar)" : version;
   }
 
   /** Runs the command line and ends the process with its exit code. */

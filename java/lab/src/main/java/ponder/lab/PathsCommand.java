@@ -5,7 +5,9 @@ import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.Callable;
@@ -22,18 +24,24 @@ import ponder.lab.cities.CityGraph;
 import ponder.lab.cities.Connectivity;
 import ponder.lab.cities.Split;
 import ponder.lab.pages.paths.PathsPage;
-import ponder.lab.paths.PathsResult;
+import ponder.lab.paths.PathsTrial;
+import ponder.lab.report.HtmlReport;
+import ponder.train.StoppedException;
 
 /** {@code ponder paths}: trains on shortest paths between cities and prints one table. */
 @Command(
     name = "paths",
     description = {
-      "Trains a GRU and two transformers on shortest paths between cities, to the same FLOPs,",
-      "and asks them for paths they have not seen: greedily and as the best of several."
+      "Trains a GRU, two transformers and a looped one on shortest paths between cities, to the",
+      "same FLOPs and to parts of them, and asks for paths they have not seen, with more and more",
+      "compute: several draws, wider beams, more rounds."
     },
     mixinStandardHelpOptions = true,
     sortOptions = false)
 final class PathsCommand implements Callable<Integer> {
+  /** The exit code of a process that was asked to end by SIGINT. */
+  private static final int INTERRUPTED = 130;
+
   @Spec private CommandSpec spec;
 
   @Option(
@@ -86,8 +94,24 @@ final class PathsCommand implements Callable<Integer> {
   @Option(
       names = "--budget",
       paramLabel = "FLOPS",
-      description = "training FLOPs of each model (default: 4e12; quick: 1.5e11)")
+      description = "full training FLOPs of each model (default: 4e12; quick: 1e11)")
   private Double budget;
+
+  @Option(
+      names = "--models",
+      paramLabel = "NAME",
+      split = ",",
+      description =
+          "which models: gru, transformer-small, transformer, looped (default: all of them)")
+  private List<String> models = PathsPage.MODELS;
+
+  @Option(
+      names = "--fractions",
+      paramLabel = "F",
+      split = ",",
+      description =
+          "the training budgets, as parts of the full one (default: 1,0.25,0.0625,0.015625)")
+  private List<Double> fractions = PathsPage.FRACTIONS;
 
   @Option(
       names = "--batch",
@@ -112,14 +136,39 @@ final class PathsCommand implements Callable<Integer> {
   @Option(
       names = "--queries",
       paramLabel = "N",
-      description = "test queries (default: 500; quick: 100)")
+      description = "test queries (default: 300; quick: 100)")
   private Integer queries;
 
   @Option(
       names = "--samples",
       paramLabel = "N",
-      description = "paths drawn for each query (default: 32; quick: 8)")
+      description = "paths drawn for each query, a power of two (default: 64; quick: 8)")
   private Integer samples;
+
+  @Option(
+      names = "--temperature",
+      paramLabel = "T",
+      defaultValue = "1",
+      description = "of the draws; 1 draws from the model itself (default: 1)")
+  private double temperature;
+
+  @Option(
+      names = "--beam",
+      paramLabel = "N",
+      description = "width of the widest beam, a power of two (default: 16; quick: 4)")
+  private Integer beam;
+
+  @Option(
+      names = "--rounds",
+      paramLabel = "N",
+      description =
+          "the most rounds of the looped model, a power of two from 4 on (default: 64; quick: 8)")
+  private Integer rounds;
+
+  @Option(
+      names = "--reversed",
+      description = "paths are written from the target back to the source")
+  private boolean reversed;
 
   @Option(
       names = "--threads",
@@ -138,17 +187,41 @@ final class PathsCommand implements Callable<Integer> {
   @Option(names = "--quick", description = "a small run of at most 30 seconds")
   private boolean quick;
 
+  @Option(
+      names = "--resume",
+      description =
+          "go on with the run in DIR, which was stopped or killed; the other options must be as"
+              + " they were, but for --threads")
+  private boolean resume;
+
+  @Option(
+      names = "--checkpoint-seconds",
+      paramLabel = "S",
+      defaultValue = "30",
+      description = "how often a training run is written down (default: 30)")
+  private double checkpointSeconds;
+
   PathsCommand() {}
 
   @Override
   public Integer call() throws IOException {
-    double flops = budget != null ? budget : quick ? 1.5e11 : 4e12;
+    double flops = budget != null ? budget : quick ? 1e11 : 4e12;
     require(flops >= 1 && flops < 1e18, "--budget", flops, "between 1 and 1e18");
-    boolean isBatch = batch == null || (Integer.bitCount(batch) == 1 && batch <= 1024);
-    require(isBatch, "--batch", batch, "a power of two up to 1024");
+    for (String model : models) {
+      require(PathsPage.MODELS.contains(model), "--models", model, "one of " + PathsPage.MODELS);
+    }
+    for (double fraction : fractions) {
+      boolean isPart = fraction > 0 && fraction <= 1 && flops * fraction >= 1;
+      require(isPart, "--fractions", fraction, "above 0 and at most 1");
+    }
+    requirePower(1, "--batch", batch);
+    requirePower(1, "--samples", samples);
+    requirePower(1, "--beam", beam);
+    requirePower(4, "--rounds", rounds);
+    require(temperature > 0 && temperature < 100, "--temperature", temperature, "in (0, 100)");
     require(seeds >= 1, "--seeds", seeds, "at least 1");
     require(queries == null || queries >= 1, "--queries", queries, "at least 1");
-    require(samples == null || samples >= 1, "--samples", samples, "at least 1");
+    require(checkpointSeconds > 0, "--checkpoint-seconds", checkpointSeconds, "above 0");
     require(threads >= 0, "--threads", threads, "0 or more");
     require(radius == null || radius > 0, "--radius-km", radius, "above 0");
     require(top >= 0, "--top", top, "0 or more");
@@ -164,23 +237,64 @@ final class PathsCommand implements Callable<Integer> {
         new PathsPage.Options(
             graph,
             split,
+            reversed,
+            models.stream().distinct().toList(),
+            fractions.stream().distinct().toList(),
             (long) flops,
             batch != null ? batch : quick ? 16 : 64,
             seeds,
             seed,
-            queries != null ? queries : quick ? 100 : 500,
-            samples != null ? samples : quick ? 8 : 32,
-            folder,
-            "ponder "
-                + String.join(" ", spec.commandLine().getParent().getParseResult().originalArgs()));
+            queries != null ? queries : quick ? 100 : 300,
+            samples != null ? samples : quick ? 8 : 64,
+            temperature,
+            beam != null ? beam : quick ? 4 : 16,
+            rounds != null ? rounds : quick ? 8 : 64,
+            command(),
+            System.getProperty("ponder.commit"));
     PrintStream out = System.out;
-    try (Device device = Device.cpu(threads)) {
-      PathsResult result = new PathsPage(device, options, out, System.console() != null).run();
+    try (Interruption interruption = new Interruption(out, "./" + command() + " --resume");
+        Device device = Device.cpu(threads)) {
+      PathsTrial.Keeping keeping =
+          new PathsTrial.Keeping(
+              folder,
+              Main.version(),
+              arguments(options),
+              resume,
+              checkpointSeconds,
+              interruption::isAsked);
+      boolean terminal = System.console() != null && System.console().isTerminal();
+      PathsPage.Findings found = new PathsPage(device, options, keeping, out, terminal).run();
       Path file = folder.resolve("results.json");
-      result.write(file);
-      out.println("Everything measured is in " + file + ".");
+      found.result().write(file);
+      Path page = folder.resolve("report.html");
+      HtmlReport.write(page, found.report());
+      out.println("Everything measured is in " + file + "; to look at: " + page + ".");
+    } catch (StoppedException e) {
+      return INTERRUPTED;
     }
     return 0;
+  }
+
+  /** Returns what a resumed run must have in common with the one that was stopped. */
+  private Map<String, String> arguments(PathsPage.Options options) {
+    Map<String, String> arguments = new HashMap<>();
+    arguments.put("the graph", options.graph().fingerprint());
+    arguments.put("--split", options.split());
+    arguments.put("--reversed", String.valueOf(options.reversed()));
+    arguments.put("--budget", String.valueOf(options.flops()));
+    arguments.put("--batch", String.valueOf(options.batch()));
+    arguments.put("--seed", String.valueOf(options.seed()));
+    arguments.put("--queries", String.valueOf(options.queries()));
+    arguments.put("--samples", String.valueOf(options.samples()));
+    arguments.put("--temperature", String.valueOf(options.temperature()));
+    arguments.put("--beam", String.valueOf(options.width()));
+    arguments.put("--rounds", String.valueOf(options.rounds()));
+    return arguments;
+  }
+
+  private String command() {
+    List<String> given = spec.commandLine().getParent().getParseResult().originalArgs();
+    return "ponder " + String.join(" ", given.stream().filter(a -> !a.equals("--resume")).toList());
   }
 
   private CityGraph graph() throws IOException {
@@ -205,6 +319,12 @@ final class PathsCommand implements Callable<Integer> {
     } finally {
       Files.deleteIfExists(probe);
     }
+  }
+
+  private void requirePower(int least, String option, Integer value) {
+    boolean holds =
+        value == null || Integer.bitCount(value) == 1 && value >= least && value <= 1024;
+    require(holds, option, value, "a power of two from " + least + " to 1024");
   }
 
   private void require(boolean holds, String option, Object value, String rule) {

@@ -4,12 +4,14 @@ package ponder.lab.cities;
 import java.util.Arrays;
 
 /**
- * Paths as sequences of tokens: source, target, v1, ..., vk = target, END. The tokens are the
- * places, END and PAD, in this order.
+ * Paths as sequences of tokens: source, target, v1, ..., vk = target, END; reversed: source,
+ * target, v(k-1), ..., v1, source, END, so that a path is written from its target back. The tokens
+ * are the places, END and PAD, in this order.
  *
  * @param cities the number of places
+ * @param reversed whether paths are written from the target back
  */
-public record PathTokens(int cities) {
+public record PathTokens(int cities, boolean reversed) {
   /** The target of a position at which nothing is to be predicted. */
   public static final int IGNORED = -1;
 
@@ -83,8 +85,11 @@ public record PathTokens(int cities) {
       int at = row * steps;
       input[at] = path[0];
       input[at + 1] = path[moves];
-      System.arraycopy(path, 1, input, at + PROMPT, moves);
-      System.arraycopy(path, 1, target, at + 1, moves);
+      for (int i = 0; i < moves; i++) {
+        int place = reversed ? path[moves - 1 - i] : path[i + 1];
+        input[at + PROMPT + i] = place;
+        target[at + 1 + i] = place;
+      }
       lengths[row] = path.length + 1;
       target[at + lengths[row] - 1] = end();
     }
@@ -92,14 +97,24 @@ public record PathTokens(int cities) {
   }
 
   /**
-   * Returns how many places were generated before the first END, or all of them where there is
-   * none; {@link PathScore} takes the rest.
+   * Returns the places of a generated path in their order, the source not among them.
+   *
+   * @param generated the generated tokens, END not among them
+   * @return null if a reversed path does not go back to its source
    */
-  public int places(int[] generated, int from, int count) {
-    int places = 0;
-    while (places < count && generated[from + places] != end()) {
-      places++;
+  public int[] places(int source, int target, int[] generated) {
+    if (!reversed) {
+      return generated;
     }
+    int moves = generated.length;
+    if (moves == 0 || generated[moves - 1] != source) {
+      return null;
+    }
+    int[] places = new int[moves];
+    for (int i = 0; i < moves - 1; i++) {
+      places[i] = generated[moves - 2 - i];
+    }
+    places[moves - 1] = target;
     return places;
   }
 }

@@ -1,46 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.lab.paths;
 
+import java.nio.IntBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.function.IntToDoubleFunction;
+import java.util.function.ToDoubleFunction;
+import java.util.stream.IntStream;
 import ponder.Device;
 import ponder.Key;
 import ponder.Scope;
 import ponder.Shape;
-import ponder.Work;
 import ponder.lab.cities.Dijkstra;
 import ponder.lab.cities.GreedyWalk;
 import ponder.lab.cities.PathLikelihood;
-import ponder.lab.cities.PathMetrics;
 import ponder.lab.cities.PathScore;
 import ponder.lab.cities.PathStream;
 import ponder.lab.cities.PathTable;
 import ponder.lab.cities.PathTokens;
 import ponder.lab.cities.Split;
 import ponder.lab.decoding.Completion;
+import ponder.lab.decoding.Constraint;
 import ponder.lab.decoding.Decoder;
+import ponder.lab.decoding.Written;
+import ponder.nn.LoopedTransformer;
 import ponder.nn.SequenceModel;
 
 /**
- * The test queries of a split, asked once of each model. What a method spends is charged to it: a
- * choice among several paths costs all of them and every check made on them.
+ * The test queries of a split, asked once of each model, in every way it can think longer. What a
+ * method spends is charged to it: a choice among several paths costs all of them and every check
+ * made on them.
  */
-public final class PathExam {
+final class PathExam {
   private static final int DECODED_AT_ONCE = 128;
 
   private final PathTable table;
   private final PathTokens tokens;
+  private final Constraint map;
   private final int[][] paths;
+  private final int[][] prompts;
+
+  /**
+   * How much is spent at most.
+   *
+   * @param samples paths drawn per query, a power of two
+   * @param temperature of the draws
+   * @param width of the widest beam, a power of two
+   * @param rounds the most rounds of a looped model, a power of two
+   */
+  record Spending(int samples, double temperature, int width, int rounds) {}
 
   /**
    * Takes the queries: the first of the test part's paths, in an order no model's seed changes.
    *
    * @param queries how many; fewer where the part has fewer
    */
-  public PathExam(PathTable table, Split split, int queries) {
+  PathExam(PathTable table, PathTokens tokens, Split split, int queries) {
     this.table = table;
-    this.tokens = new PathTokens(table.graph().size());
+    this.tokens = tokens;
+    this.map = new LegalSteps(table.graph(), tokens);
     PathStream stream = new PathStream(table, split, Split.Part.TEST, Key.of(0));
     List<int[]> taken = new ArrayList<>();
     while (taken.size() < queries && stream.next()) {
@@ -50,114 +72,241 @@ public final class PathExam {
     if (paths.length == 0) {
       throw new IllegalArgumentException("the test part of the split has no path");
     }
+    prompts = new int[paths.length][];
+    for (int i = 0; i < paths.length; i++) {
+      prompts[i] = new int[] {paths[i][0], paths[i][paths[i].length - 1]};
+    }
   }
 
-  /** Returns the number of queries. */
-  public int queries() {
-    return paths.length;
+  /** Returns the shortest paths that the queries ask for, both ends included. */
+  int[][] paths() {
+    return paths;
   }
 
-  /** Who is examined: the name, seed, size and training FLOPs that its rows carry. */
-  public record Candidate(String model, long seed, long parameters, long trainFlops) {}
-
-  /**
-   * What a model's exam gave.
-   *
-   * @param rows greedy, one sample, and each choice among the samples
-   * @param likelihood what the likelihood of the true paths predicts, beside one sample each
-   */
-  public record Result(List<PathsRow> rows, PathLikelihood likelihood) {}
-
-  /**
-   * Examines a model.
-   *
-   * @param samples how many paths are drawn for each query
-   * @param key the source of the draws
-   */
-  public Result ask(Candidate who, SequenceModel model, Device device, int samples, Key key) {
-    int limit = 2 * table.longest() + 2;
-    Decoder decoder = new Decoder(model, device, tokens.end(), limit, DECODED_AT_ONCE);
-    int[][] prompts = new int[paths.length][];
-    for (int i = 0; i < paths.length; i++) {
-      prompts[i] = new int[] {source(i), target(i)};
-    }
-    Work before = device.meter().total();
-    List<Completion> greedy = decoder.greedy(prompts);
-    long greedyFlops = device.meter().since(before).flops();
-    before = device.meter().total();
-    List<Completion> drawn = decoder.sample(prompts, samples, key);
-    long drawnFlops = device.meter().since(before).flops();
-
-    PathMetrics one = new PathMetrics();
-    PathMetrics likely = new PathMetrics();
-    PathMetrics shortest = new PathMetrics();
-    long checks = 0;
-    boolean[] isExact = new boolean[paths.length];
-    for (int i = 0; i < paths.length; i++) {
-      List<Completion> answers = drawn.subList(i * samples, (i + 1) * samples);
-      PathScore first = score(i, answers.get(0));
-      isExact[i] = first.isExact();
-      one.add(first);
-      Completion mostLikely = answers.get(0);
-      PathScore best = null;
-      for (Completion answer : answers) {
-        if (answer.logLikelihood() > mostLikely.logLikelihood()) {
-          mostLikely = answer;
-        }
-        PathScore s = score(i, answer);
-        checks += s.operations();
-        boolean arrives = s.isLegal() && s.isAtTarget();
-        if (arrives && (best == null || s.kilometres() < best.kilometres())) {
-          best = s;
-        }
-      }
-      PathScore most = score(i, mostLikely);
-      likely.add(most);
-      shortest.add(best == null ? most : best);
-    }
-    PathMetrics straight = new PathMetrics();
-    for (int i = 0; i < paths.length; i++) {
-      straight.add(score(i, greedy.get(i)));
-    }
-    double n = paths.length;
-    String of = "of " + samples;
-    List<PathsRow> rows =
-        List.of(
-            row(who, "greedy", greedyFlops / n, straight),
-            row(who, "one sample", drawnFlops / n / samples, one),
-            row(who, "most likely " + of, drawnFlops / n, likely),
-            row(who, "shortest legal " + of, (drawnFlops + checks) / n, shortest));
-    return new Result(rows, likelihood(model, device, isExact));
-  }
-
-  /** Returns the rows of what learns nothing: the greedy walk on the map, and Dijkstra. */
-  public List<PathsRow> baselines() {
+  /** Returns the answers of what learns nothing: the greedy walk on the map, and Dijkstra. */
+  List<Answers> baselines() {
     GreedyWalk walker = new GreedyWalk(table.graph());
     Dijkstra search = new Dijkstra(table.graph());
     int[] nodes = new int[table.graph().size()];
-    PathMetrics walk = new PathMetrics();
-    PathMetrics oracle = new PathMetrics();
+    Gathering walk = new Gathering("greedy walk", 1);
+    Gathering oracle = new Gathering("Dijkstra", 1);
     long walked = 0;
     long searched = 0;
-    for (int i = 0; i < paths.length; i++) {
-      int source = source(i);
-      int target = target(i);
+    for (int[] prompt : prompts) {
+      int source = prompt[0];
+      int target = prompt[1];
       int count = walker.walk(source, target, nodes);
       boolean arrives = count > 0 && nodes[count - 1] == target;
-      walk.add(PathScore.of(table, source, target, nodes, 0, count, arrives));
+      walk.add(
+          Arrays.copyOf(nodes, count),
+          PathScore.of(table, source, target, nodes, 0, count, arrives));
       walked += walker.operations();
       search.between(source, target);
       count = search.path(target, nodes);
-      oracle.add(PathScore.of(table, source, target, nodes, 1, count - 1, true));
+      oracle.add(
+          Arrays.copyOfRange(nodes, 1, count),
+          PathScore.of(table, source, target, nodes, 1, count - 1, true));
       searched += search.operations();
     }
     double n = paths.length;
-    Candidate map = new Candidate("map", 0, 0, 0);
-    return List.of(
-        row(map, "greedy walk", walked / n, walk), row(map, "Dijkstra", searched / n, oracle));
+    return List.of(walk.answers(walked / n, Double.NaN), oracle.answers(searched / n, Double.NaN));
   }
 
-  private PathLikelihood likelihood(SequenceModel model, Device device, boolean[] isExact) {
+  /**
+   * Asks a model.
+   *
+   * @param scorer its learned score
+   * @param key the source of the draws
+   */
+  List<Answers> ask(
+      SequenceModel model, PathScorer scorer, Device device, Spending spending, Key key) {
+    List<Answers> all = new ArrayList<>();
+    Decoder decoder = decoder(model, device, DECODED_AT_ONCE, Constraint.NONE);
+    all.add(single("greedy", 1, decoder));
+    all.addAll(drawn(decoder, scorer, spending, key));
+    for (int width = 2; width <= spending.width; width *= 2) {
+      all.addAll(beam(decoder, scorer, width));
+    }
+    Decoder guided = decoder(model, device, DECODED_AT_ONCE, map);
+    all.add(single("greedy on the map", 1, guided));
+    all.addAll(drawnOnTheMap(guided, spending, key.split("map")));
+    if (model instanceof LoopedTransformer looped) {
+      for (int rounds = 1; rounds <= spending.rounds; rounds *= 2) {
+        // What is carried grows with the rounds: fewer paths at once hold it within bounds.
+        int batch = Math.max(16, DECODED_AT_ONCE * 8 / Math.max(8, rounds));
+        SequenceModel longer = looped.withRounds(rounds);
+        all.add(single("rounds", rounds, decoder(longer, device, batch, Constraint.NONE)));
+      }
+    }
+    return all;
+  }
+
+  private Decoder decoder(SequenceModel model, Device device, int batch, Constraint constraint) {
+    int limit = 2 * table.longest() + 2;
+    return new Decoder(model, device, tokens.end(), limit, batch, constraint);
+  }
+
+  private Answers single(String method, int spend, Decoder decoder) {
+    long began = System.nanoTime();
+    Written written = decoder.greedy(prompts);
+    double seconds = secondsPerQuery(began);
+    Gathering gathering = new Gathering(method, spend);
+    for (int i = 0; i < paths.length; i++) {
+      gathering.add(judge(i, written.of(i).get(0)));
+    }
+    return gathering.answers(written.flopsPerPrompt(), seconds);
+  }
+
+  /** Chooses among draws by likelihood, by the learned score, and by the exact check. */
+  private List<Answers> drawn(Decoder decoder, PathScorer scorer, Spending spending, Key key) {
+    int samples = spending.samples;
+    long began = System.nanoTime();
+    Written written = decoder.sample(prompts, samples, spending.temperature, key);
+    double seconds = secondsPerQuery(began) / samples;
+    List<List<Candidate>> candidates = judge(written);
+    Scoring scoring = new Scoring(decoder.device(), scorer, written);
+    List<Answers> all = new ArrayList<>();
+    for (int n = 1; n <= samples; n *= 2) {
+      double flops = written.flopsPerPrompt(n, samples);
+      Gathering likely = new Gathering("most likely", n);
+      Gathering scored = new Gathering("best scored", n);
+      Gathering legal = new Gathering("shortest legal", n);
+      long checks = 0;
+      for (int i = 0; i < paths.length; i++) {
+        List<Candidate> some = candidates.get(i).subList(0, n);
+        double[] scores = scoring.scores[i];
+        likely.add(best(some, j -> some.get(j).logLikelihood()));
+        scored.add(best(some, j -> scores[j]));
+        legal.add(shortest(some));
+        checks += some.stream().mapToLong(c -> c.score().operations()).sum();
+      }
+      all.add(likely.answers(flops, seconds * n));
+      all.add(scored.answers(flops + scoring.flops(n), seconds * n + scoring.seconds(n)));
+      all.add(legal.answers(flops + checks / (double) paths.length, seconds * n));
+    }
+    return all;
+  }
+
+  private List<Answers> beam(Decoder decoder, PathScorer scorer, int width) {
+    long began = System.nanoTime();
+    Written written = decoder.beam(prompts, width);
+    double seconds = secondsPerQuery(began);
+    List<List<Candidate>> candidates = judge(written);
+    Scoring scoring = new Scoring(decoder.device(), scorer, written);
+    Gathering likely = new Gathering("beam", width);
+    Gathering scored = new Gathering("beam, best scored", width);
+    for (int i = 0; i < paths.length; i++) {
+      List<Candidate> some = candidates.get(i);
+      double[] scores = scoring.scores[i];
+      likely.add(some.get(0));
+      scored.add(best(some, j -> scores[j]));
+    }
+    double flops = written.flopsPerPrompt();
+    return List.of(
+        likely.answers(flops, seconds),
+        scored.answers(flops + scoring.flops(width), seconds + scoring.seconds(width)));
+  }
+
+  private List<Answers> drawnOnTheMap(Decoder guided, Spending spending, Key key) {
+    int samples = spending.samples;
+    long began = System.nanoTime();
+    Written written = guided.sample(prompts, samples, spending.temperature, key);
+    double seconds = secondsPerQuery(began) / samples;
+    List<List<Candidate>> candidates = judge(written);
+    List<Answers> all = new ArrayList<>();
+    for (int n = 1; n <= samples; n *= 2) {
+      Gathering shortest = new Gathering("shortest on the map", n);
+      for (List<Candidate> of : candidates) {
+        shortest.add(shortest(of.subList(0, n)));
+      }
+      all.add(shortest.answers(written.flopsPerPrompt(n, samples), seconds * n));
+    }
+    return all;
+  }
+
+  /** The learned scores of what was written; of equal paths of a query one is read. */
+  private final class Scoring {
+    final double[][] scores = new double[paths.length][];
+    private final int[][] first = new int[paths.length][];
+    private final double flopsEach;
+    private final double secondsEach;
+
+    Scoring(Device device, PathScorer scorer, Written written) {
+      long began = System.nanoTime();
+      var before = device.meter().total();
+      List<int[]> of = new ArrayList<>();
+      List<Completion> all = new ArrayList<>();
+      int[][] place = new int[paths.length][];
+      for (int i = 0; i < paths.length; i++) {
+        List<Completion> some = written.of(i);
+        Map<IntBuffer, Integer> seen = new HashMap<>();
+        first[i] = new int[some.size()];
+        place[i] = new int[some.size()];
+        for (int j = 0; j < some.size(); j++) {
+          Integer same = seen.putIfAbsent(IntBuffer.wrap(some.get(j).tokens()), j);
+          first[i][j] = same == null ? j : same;
+          place[i][j] = same == null ? all.size() : place[i][same];
+          if (same == null) {
+            of.add(prompts[i]);
+            all.add(some.get(j));
+          }
+        }
+      }
+      double[] values = scorer.scores(device, of, all, DECODED_AT_ONCE);
+      for (int i = 0; i < paths.length; i++) {
+        int[] places = place[i];
+        scores[i] = IntStream.of(places).mapToDouble(p -> values[p]).toArray();
+      }
+      flopsEach = device.meter().since(before).flops() / (double) all.size();
+      secondsEach = (System.nanoTime() - began) * 1e-9 / all.size();
+    }
+
+    /** Returns how many paths per query are read where the first n are to be scored. */
+    private double read(int n) {
+      long read = 0;
+      for (int[] of : first) {
+        for (int j = 0; j < Math.min(n, of.length); j++) {
+          read += of[j] == j ? 1 : 0;
+        }
+      }
+      return read / (double) paths.length;
+    }
+
+    double flops(int n) {
+      return flopsEach * read(n);
+    }
+
+    double seconds(int n) {
+      return secondsEach * read(n);
+    }
+  }
+
+  /** Returns the candidate with the greatest value, the first of equal ones. */
+  private static Candidate best(List<Candidate> of, IntToDoubleFunction value) {
+    int best = 0;
+    for (int j = 1; j < of.size(); j++) {
+      if (value.applyAsDouble(j) > value.applyAsDouble(best)) {
+        best = j;
+      }
+    }
+    return of.get(best);
+  }
+
+  /** Returns the shortest path that arrives; the most likely one where none does. */
+  private static Candidate shortest(List<Candidate> of) {
+    ToDoubleFunction<Candidate> kilometres = c -> c.score().kilometres();
+    return of.stream()
+        .filter(Candidate::arrives)
+        .min(Comparator.comparingDouble(kilometres))
+        .orElseGet(() -> best(of, j -> of.get(j).logLikelihood()));
+  }
+
+  /**
+   * Returns what the likelihood of the true paths predicts for single draws, and what was drawn.
+   *
+   * @param single one draw for each query
+   */
+  PathLikelihood likelihood(SequenceModel model, Device device, Answers single) {
     PathLikelihood likelihood = new PathLikelihood();
     for (int first = 0; first < paths.length; first += DECODED_AT_ONCE) {
       int last = Math.min(first + DECODED_AT_ONCE, paths.length);
@@ -175,33 +324,53 @@ public final class PathExam {
             rest += losses[from + t];
           }
           likelihood.add(
-              losses[from + PathTokens.PROMPT - 1], rest, paths[i].length - 1, isExact[i]);
+              losses[from + PathTokens.PROMPT - 1],
+              rest,
+              paths[i].length - 1,
+              single.scores().get(i).isExact());
         }
       }
     }
     return likelihood;
   }
 
-  private PathScore score(int query, Completion answer) {
-    return PathScore.of(
-        table,
-        source(query),
-        target(query),
-        answer.tokens(),
-        0,
-        answer.tokens().length,
-        answer.ended());
+  private Candidate judge(int query, Completion completion) {
+    return Candidate.of(table, tokens, prompts[query][0], prompts[query][1], completion);
   }
 
-  private static PathsRow row(Candidate who, String method, double flops, PathMetrics metrics) {
-    return PathsRow.of(who.model, who.seed, who.parameters, who.trainFlops, method, flops, metrics);
+  private List<List<Candidate>> judge(Written written) {
+    return IntStream.range(0, paths.length)
+        .mapToObj(i -> written.of(i).stream().map(c -> judge(i, c)).toList())
+        .toList();
   }
 
-  private int source(int query) {
-    return paths[query][0];
+  private double secondsPerQuery(long began) {
+    return (System.nanoTime() - began) * 1e-9 / paths.length;
   }
 
-  private int target(int query) {
-    return paths[query][paths[query].length - 1];
+  /** One answer after another. */
+  private static final class Gathering {
+    private final String method;
+    private final int spend;
+    private final List<PathScore> scores = new ArrayList<>();
+    private final List<int[]> places = new ArrayList<>();
+
+    Gathering(String method, int spend) {
+      this.method = method;
+      this.spend = spend;
+    }
+
+    void add(int[] of, PathScore score) {
+      places.add(of);
+      scores.add(score);
+    }
+
+    void add(Candidate chosen) {
+      add(chosen.places(), chosen.score());
+    }
+
+    Answers answers(double flops, double seconds) {
+      return new Answers(method, spend, flops, seconds, List.copyOf(scores), List.copyOf(places));
+    }
   }
 }

@@ -3,6 +3,7 @@ package ponder.lab.paths;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.LongFunction;
 import ponder.Key;
 import ponder.Scope;
 import ponder.Shape;
@@ -17,6 +18,7 @@ import ponder.train.Objective;
 /** Mean loss per predicted token on the training paths; on the first validation paths. */
 public final class PathObjective implements Objective {
   private final SequenceModel model;
+  private final LongFunction<SequenceModel> inStep;
   private final PathBatches batches;
   private final List<PathTokens.Batch> validation = new ArrayList<>();
   private long steps;
@@ -24,14 +26,24 @@ public final class PathObjective implements Objective {
   /**
    * Prepares the paths.
    *
+   * @param model the model whose validation loss is measured
+   * @param inStep the same model as a training step applies it
+   * @param tokens how paths are written
    * @param key the source of the training paths' order
    * @param rows paths in a training batch
    * @param validationPaths how many validation paths are read each time, a multiple of rows
    */
   public PathObjective(
-      SequenceModel model, PathTable table, Split split, Key key, int rows, int validationPaths) {
+      SequenceModel model,
+      LongFunction<SequenceModel> inStep,
+      PathTable table,
+      Split split,
+      PathTokens tokens,
+      Key key,
+      int rows,
+      int validationPaths) {
     this.model = model;
-    PathTokens tokens = new PathTokens(table.graph().size());
+    this.inStep = inStep;
     PathStream train = new PathStream(table, split, Split.Part.TRAIN, key.split("train"));
     batches = new PathBatches(train, tokens, rows, key.split("batches"));
     // The validation paths are the same for every model and seed.
@@ -49,7 +61,7 @@ public final class PathObjective implements Objective {
           "path objective: step " + step + " asked for, step " + (steps - 1) + " is next");
     }
     PathTokens.Batch batch = batches.next();
-    return losses(scope, batch).sum().scale(1.0 / batch.predictions());
+    return losses(inStep.apply(step), scope, batch).sum().scale(1.0 / batch.predictions());
   }
 
   @Override
@@ -69,14 +81,14 @@ public final class PathObjective implements Objective {
     long predictions = 0;
     for (PathTokens.Batch batch : validation) {
       try (Scope part = scope.device().openUnrecorded()) {
-        sum += losses(part, batch).sum().item();
+        sum += losses(model, part, batch).sum().item();
         predictions += batch.predictions();
       }
     }
     return sum / predictions;
   }
 
-  private Tensor losses(Scope scope, PathTokens.Batch batch) {
+  private static Tensor losses(SequenceModel model, Scope scope, PathTokens.Batch batch) {
     Shape shape = Shape.of(batch.rows(), batch.steps());
     return model.losses(scope.indices(shape, batch.input()), scope.indices(shape, batch.target()));
   }

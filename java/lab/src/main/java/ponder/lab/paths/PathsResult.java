@@ -7,7 +7,6 @@ import java.io.IOException;
 import java.nio.channels.Channels;
 import java.nio.file.Path;
 import java.util.List;
-import ponder.lab.cities.Estimate;
 import ponder.train.WholeFile;
 
 /**
@@ -16,17 +15,19 @@ import ponder.train.WholeFile;
  * @param command the options that were given
  * @param machine what it ran on
  * @param data what the paths are made of
- * @param training one entry for each model and seed
- * @param rows one for each model, seed and method
+ * @param training one entry for each model, training budget and seed
+ * @param rows one for each of these, each method and each amount of test-time compute
+ * @param frontier what training and test-time compute were worth
  * @param verdicts the page's claims, each with what was found
  */
 public record PathsResult(
     String command,
     Machine machine,
     PathsData data,
-    List<Training> training,
+    List<PathsUnit.Training> training,
     List<PathsRow> rows,
-    List<String> verdicts) {
+    PathsFrontier frontier,
+    List<Verdict> verdicts) {
   /**
    * What a run was made on.
    *
@@ -38,40 +39,20 @@ public record PathsResult(
   public record Machine(String platform, String library, int threads, String java) {}
 
   /**
-   * The training of one model and what its likelihood says of the test paths.
+   * A claim stated beforehand, and what was found.
    *
-   * @param model the model's name
-   * @param seed the seed
-   * @param parameters the number of parameters
-   * @param steps the steps made
-   * @param trainFlops the FLOPs of the steps
-   * @param trainMatrixFlops the part of them in matrix products
-   * @param validationFlops the FLOPs spent on measuring the validation loss, apart
-   * @param seconds the time it took
-   * @param bestStep the step whose parameters were kept
-   * @param validationNats their validation loss per token
-   * @param firstMoveNats mean negative log likelihood of the true first move
-   * @param restNats that of the rest of the true path, summed
-   * @param predictedExact the share of exact samples that the likelihood predicts
-   * @param measuredExact the share that was exact
-   * @param surprise the difference in standard deviations
+   * @param claim the claim
+   * @param held whether it held; null where the question has no yes or no
+   * @param text what was found, in words
+   * @param details the same for each model, a line each
    */
-  public record Training(
-      String model,
-      long seed,
-      long parameters,
-      long steps,
-      long trainFlops,
-      long trainMatrixFlops,
-      long validationFlops,
-      double seconds,
-      long bestStep,
-      double validationNats,
-      Estimate firstMoveNats,
-      Estimate restNats,
-      Estimate predictedExact,
-      Estimate measuredExact,
-      double surprise) {}
+  public record Verdict(String claim, Boolean held, String text, List<String> details) {
+    /** Returns the claim and what was found in a line. */
+    public String line() {
+      String answer = held == null ? "undecided" : held ? "held" : "missed";
+      return claim + ": " + answer + "; " + text;
+    }
+  }
 
   /** Writes the result as JSON, whole or not at all. */
   public void write(Path file) throws IOException {

@@ -3,18 +3,21 @@ package ponder.lab.paths;
 
 import java.util.List;
 import java.util.Locale;
-import ponder.lab.cities.Estimate;
 import ponder.lab.cities.PathMetrics;
+import ponder.lab.cities.PathScore;
 import ponder.lab.report.Table;
+import ponder.lab.statistics.Estimate;
 
 /**
  * How one way of answering did on the test queries.
  *
- * @param model the model's name, or that of a method that learns nothing
+ * @param model the model's name, or that of what learns nothing
  * @param seed the seed of its training; 0 where nothing is trained
  * @param parameters the number of its parameters
- * @param trainFlops the FLOPs of its training
+ * @param fraction its training budget as a part of the full one
+ * @param trainFlops the FLOPs of its training, those of its score included where it is used
  * @param method how paths were written and chosen
+ * @param spend how much was spent: samples, width of the beam, or rounds
  * @param testFlopsPerQuery the FLOPs spent on a query, its checks included
  * @param queries the number of queries
  * @param legalSteps the share of steps that follow an edge
@@ -33,8 +36,10 @@ public record PathsRow(
     String model,
     long seed,
     long parameters,
+    double fraction,
     long trainFlops,
     String method,
+    int spend,
     double testFlopsPerQuery,
     long queries,
     Estimate legalSteps,
@@ -48,22 +53,22 @@ public record PathsRow(
     Estimate stretch105,
     Estimate stretch110,
     Estimate stretch150) {
-  /** Returns the row of some metrics. */
+  /** Returns the row of some answers. */
   static PathsRow of(
-      String model,
-      long seed,
-      long parameters,
-      long trainFlops,
-      String method,
-      double testFlopsPerQuery,
-      PathMetrics m) {
+      String model, long seed, long parameters, double fraction, long trainFlops, Answers answers) {
+    PathMetrics m = new PathMetrics();
+    for (PathScore score : answers.scores()) {
+      m.add(score);
+    }
     return new PathsRow(
         model,
         seed,
         parameters,
+        fraction,
         trainFlops,
-        method,
-        testFlopsPerQuery,
+        answers.method(),
+        answers.spend(),
+        answers.flops(),
         m.queries(),
         m.legalSteps(),
         m.legal(),
@@ -84,7 +89,9 @@ public record PathsRow(
         new Table(
             "model",
             "seed",
+            "training",
             "method",
+            "spend",
             "FLOPs/query",
             "legal",
             "endpoint",
@@ -97,7 +104,9 @@ public record PathsRow(
       table.row(
           r.model,
           r.trainFlops == 0 ? "-" : r.seed,
+          r.trainFlops == 0 ? "-" : part(r.fraction),
           r.method,
+          r.spend,
           String.format(Locale.ROOT, "%.2e", r.testFlopsPerQuery),
           percent(r.legal),
           percent(r.endpoint),
@@ -108,6 +117,11 @@ public record PathsRow(
           percent(r.firstMove));
     }
     return table.toString();
+  }
+
+  /** Returns a part of the full budget as it is read: 1, 1/4, 1/16. */
+  static String part(double fraction) {
+    return fraction == 1 ? "1" : "1/" + Math.round(1 / fraction);
   }
 
   private static String percent(Estimate e) {

@@ -10,7 +10,7 @@ import me.tongfei.progressbar.ProgressBarStyle;
 import ponder.train.Progress;
 
 /**
- * Shows a training run: a bar on a terminal, else a plain line at every tenth of the budget. Both
+ * Shows a training run: a bar on a terminal, else a plain line at every quarter of the budget. Both
  * tell the share of the budget, the loss, the speed and the time left.
  */
 public final class TrainingBar implements Progress, AutoCloseable {
@@ -21,7 +21,7 @@ public final class TrainingBar implements Progress, AutoCloseable {
   private final ProgressBar bar;
   private double loss = Double.NaN;
   private double validation = Double.NaN;
-  private int tenths;
+  private int quarters;
 
   /**
    * Begins to show a run.
@@ -54,8 +54,8 @@ public final class TrainingBar implements Progress, AutoCloseable {
     if (bar != null) {
       bar.stepTo((long) (100 * share));
       bar.setExtraMessage(message(step));
-    } else if ((int) (10 * share) > tenths) {
-      tenths = (int) (10 * share);
+    } else if ((int) (4 * share) > quarters) {
+      quarters = (int) (4 * share);
       double left = share >= 1 ? 0 : step.seconds() * (1 - share) / share;
       plain.printf(
           Locale.ROOT,

@@ -3,6 +3,7 @@ package ponder.lab.cities;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 
 import java.util.Arrays;
 import java.util.List;
@@ -20,7 +21,7 @@ class PathTokensTest {
     PathTable table =
         PathTable.of(Places.of(List.of(Places.at(0, 0), Places.at(0, 1), Places.at(0, 2)), 125));
     Split split = Split.named("ordered", table, KEY, new Shares(0, 0));
-    PathTokens tokens = new PathTokens(3);
+    PathTokens tokens = new PathTokens(3, false);
     PathTokens.Batch batch = tokens.next(new PathStream(table, split, Part.TRAIN, KEY), 6);
     assertEquals(6, batch.rows());
     assertEquals(4, batch.steps());
@@ -49,7 +50,7 @@ class PathTokensTest {
   void batchesHoldTheStreamsPathsInItsOrder() {
     PathTable table = PathTable.of(Places.embedded());
     Split split = Split.named("clean", table, KEY, Shares.USUAL);
-    PathTokens tokens = new PathTokens(300);
+    PathTokens tokens = new PathTokens(300, false);
     assertEquals(300, tokens.end());
     assertEquals(301, tokens.pad());
     assertEquals(302, tokens.vocabulary());
@@ -87,13 +88,33 @@ class PathTokensTest {
   }
 
   @Test
-  void placesEndAtTheFirstEnd() {
-    PathTokens tokens = new PathTokens(10);
-    int[] generated = {3, 4, 10, 5, 10};
-    assertEquals(2, tokens.places(generated, 0, 5));
-    assertEquals(1, tokens.places(generated, 3, 2));
-    assertEquals(1, tokens.places(generated, 3, 1));
-    assertEquals(0, tokens.places(generated, 2, 3));
-    assertEquals(0, tokens.places(generated, 5, 0));
+  void aReversedPathGoesBackFromTheTarget() {
+    PathTokens tokens = new PathTokens(10, true);
+    PathTokens.Batch batch = tokens.batch(new int[][] {{3, 5, 7, 8}, {1, 2}});
+    assertArrayEquals(
+        new int[] {3, 8, 7, 5, 3, 1, 2, 1, tokens.pad(), tokens.pad()}, batch.input());
+    assertArrayEquals(new int[] {-1, 7, 5, 3, 10, -1, 1, 10, -1, -1}, batch.target());
+    assertArrayEquals(new int[] {5, 7, 8}, tokens.places(3, 8, new int[] {7, 5, 3}));
+    assertArrayEquals(new int[] {2}, tokens.places(1, 2, new int[] {1}));
+    assertNull(tokens.places(3, 8, new int[] {7, 5}), "it does not go back to the source");
+    assertNull(tokens.places(3, 8, new int[] {}));
+  }
+
+  @Test
+  void whatABatchHoldsIsReadBackAsThePath() {
+    PathTable table = PathTable.of(Places.embedded());
+    Split split = Split.named("clean", table, KEY, Shares.USUAL);
+    for (boolean reversed : new boolean[] {false, true}) {
+      PathTokens tokens = new PathTokens(300, reversed);
+      PathStream stream = new PathStream(table, split, Part.TEST, KEY);
+      for (int i = 0; i < 100; i++) {
+        stream.advance();
+        int[] path = Arrays.copyOf(stream.nodes(), stream.count());
+        int[] target = tokens.batch(new int[][] {path}).target();
+        int[] generated = Arrays.copyOfRange(target, 1, target.length - 1);
+        int[] places = tokens.places(stream.source(), stream.target(), generated);
+        assertArrayEquals(Arrays.copyOfRange(path, 1, path.length), places);
+      }
+    }
   }
 }

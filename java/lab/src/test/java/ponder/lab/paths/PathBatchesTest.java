@@ -33,7 +33,7 @@ class PathBatchesTest {
   private static PathBatches batches(PathTable table, int rows) {
     Split split = Split.named("ordered", table, KEY, Split.Shares.USUAL);
     PathStream stream = new PathStream(table, split, Split.Part.TRAIN, KEY);
-    return new PathBatches(stream, new PathTokens(table.graph().size()), rows, KEY);
+    return new PathBatches(stream, new PathTokens(table.graph().size(), false), rows, KEY);
   }
 
   @Test

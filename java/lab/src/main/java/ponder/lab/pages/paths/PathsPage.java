@@ -3,52 +3,55 @@ package ponder.lab.pages.paths;
 
 import java.io.IOException;
 import java.io.PrintStream;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
+import java.util.stream.Stream;
 import ponder.Device;
 import ponder.Key;
 import ponder.Libraries;
-import ponder.Store;
 import ponder.lab.cities.CityGraph;
-import ponder.lab.cities.PathLikelihood;
 import ponder.lab.cities.PathTable;
 import ponder.lab.cities.PathTokens;
 import ponder.lab.cities.Split;
-import ponder.lab.paths.PathExam;
-import ponder.lab.paths.PathObjective;
 import ponder.lab.paths.PathsData;
+import ponder.lab.paths.PathsFrontier;
+import ponder.lab.paths.PathsReport;
 import ponder.lab.paths.PathsResult;
 import ponder.lab.paths.PathsRow;
-import ponder.lab.report.TrainingBar;
+import ponder.lab.paths.PathsTrial;
+import ponder.lab.paths.PathsUnit;
+import ponder.lab.paths.Recipe;
 import ponder.nn.GruModel;
+import ponder.nn.LoopedTransformer;
 import ponder.nn.Parameters;
+import ponder.nn.RandomRounds;
 import ponder.nn.SequenceModel;
 import ponder.nn.Transformer;
-import ponder.optim.AdamW;
-import ponder.train.JsonLines;
-import ponder.train.Safetensors;
 import ponder.train.Schedule;
-import ponder.train.Trainer;
 
 /**
- * Can a sequence model that has read shortest paths between cities write new ones, and what does
- * writing several and keeping the best buy?
+ * What does a model that has read shortest paths between cities gain by thinking longer about a new
+ * one, and what is that worth in training?
  *
  * <pre>
- * Claim.    The low rates the notes report are what the loss predicts: the share of exact samples is
- *           the mean of exp(-NLL), within 1.96 standard deviations. The shortest legal of the drawn
- *           paths solves at least 10 points more queries than the greedy path.
- * Method.   A GRU and two transformers, trained to the same measured FLOPs on the same paths; the
- *           parameters with the lowest validation loss are asked the test queries once.
+ * Claim.    (1) The low rates the notes report are what the loss predicts: the share of exact draws
+ *           is the mean of exp(-NLL), within 1.96 standard deviations, for nine models of ten. (2) The shortest legal of the
+ *           drawn paths solves at least 10 points more queries than the greedy path, at a quarter of
+ *           the training or less. (3) The smaller model, thinking as long as it may, catches up with
+ *           the larger one answering at once, after equal training FLOPs.
+ * Method.   A GRU, two transformers and a looped one, trained to the same measured FLOPs and to
+ *           1/4, 1/16 and 1/64 of them; the parameters with the lowest validation loss are asked the
+ *           test queries once, in every way to think longer, at 1, 2, 4, ... times the compute.
  * Data.     Shortest paths (Dijkstra) between cities joined where at most the radius apart; tokens
  *           source, target, places, end. Test pairs are held out by the split.
  * Reading.  "solved": legal, at the target, at most 10 % too long; illegal paths stay in the
- *           denominator. "one sample" is the control: a drawn path taken without a look, which must
- *           gain nothing. "Dijkstra" is exact by construction.
- * Cost.     Three models at 4e12 FLOPs each and their decoding: under five minutes on two cores;
- *           quick form 30 s.
+ *           denominator. "most likely" of 1 is the control: a drawn path taken without a look, which
+ *           must gain nothing. "on the map" methods are given the graph; "shortest legal" checks
+ *           whole paths on it. "Dijkstra" is exact by construction.
+ * Cost.     Four models at 1.33 x 4e12 FLOPs each and their answers: under five minutes on two
+ *           cores; quick form 30 s.
  * Source.   The shortest-path data set of the founding notes (a scholar's blog, 2021), built anew.
  *           Difference: several splits, equal FLOPs, invalid paths counted, intervals.
  * </pre>
@@ -60,246 +63,314 @@ public final class PathsPage {
   /** By how much the shortest legal path must beat the greedy one, stated beforehand. */
   private static final double GAIN = 0.10;
 
-  private static final int VALIDATION_BATCHES = 16;
-  private static final int VALIDATIONS = 10;
-  private static final double CLIP = 1;
+  /** The training budgets at which it must, as parts of the full one. */
+  private static final double GAIN_FRACTION = 0.25;
+
+  /** Of the ways to think longer, those that the terminal tells of. */
+  private static final Set<String> CATCH_UP_METHODS = Set.of("most likely", "shortest legal");
+
+  /** The training budgets, as parts of the full one. */
+  public static final List<Double> FRACTIONS = List.of(1.0, 1 / 4.0, 1 / 16.0, 1 / 64.0);
+
+  /** The models' names. */
+  public static final List<String> MODELS = Stream.of(Kind.values()).map(Kind::title).toList();
+
   private static final long MOST_PAIRS = 40_000_000;
+  private static final int SHOWN = 16;
 
   /**
    * What to run.
    *
    * @param graph the cities and their edges
    * @param split one of {@link Split#NAMES}
-   * @param flops training FLOPs of each model
+   * @param reversed whether paths are written from the target back
+   * @param models some of {@link #MODELS}
+   * @param fractions the training budgets as parts of the full one, in (0, 1]
+   * @param flops the full training FLOPs of each model
    * @param batch paths in a training batch
    * @param seeds how many seeds, from {@code seed} on
    * @param seed the first seed
    * @param queries test queries
-   * @param samples paths drawn per query
-   * @param folder where logs and parameters go
+   * @param samples paths drawn per query, a power of two
+   * @param temperature of the draws
+   * @param width of the widest beam, a power of two
+   * @param rounds the most rounds of a looped model, a power of two
    * @param command the command line, for the record
+   * @param commit the commit that the program was built from, or null
    */
   public record Options(
       CityGraph graph,
       String split,
+      boolean reversed,
+      List<String> models,
+      List<Double> fractions,
       long flops,
       int batch,
       int seeds,
       long seed,
       int queries,
       int samples,
-      Path folder,
-      String command) {}
+      double temperature,
+      int width,
+      int rounds,
+      String command,
+      String commit) {}
 
   /** A model's kind and size. */
-  private enum Kind {
+  private enum Kind implements Recipe {
     GRU("gru") {
       @Override
-      SequenceModel create(Parameters p, int vocabulary) {
+      public SequenceModel create(Parameters p, int vocabulary) {
         return GruModel.create(p, vocabulary, 2, 192);
       }
     },
     SMALL("transformer-small") {
       @Override
-      SequenceModel create(Parameters p, int vocabulary) {
+      public SequenceModel create(Parameters p, int vocabulary) {
         return Transformer.create(p, vocabulary, 2, 64, 2);
       }
     },
     LARGE("transformer") {
       @Override
-      SequenceModel create(Parameters p, int vocabulary) {
+      public SequenceModel create(Parameters p, int vocabulary) {
         return Transformer.create(p, vocabulary, 3, 128, 4);
+      }
+    },
+    LOOPED("looped") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return LoopedTransformer.create(p, vocabulary, 1, 96, 3, TRAINED_ROUNDS);
+      }
+
+      @Override
+      public SequenceModel inStep(SequenceModel model, long step, Key key) {
+        return new RandomRounds(TRAINED_ROUNDS, PROGRESSIVE, key)
+            .of((LoopedTransformer) model, step);
       }
     };
 
-    final String title;
+    private static final int TRAINED_ROUNDS = 4;
+    private static final double PROGRESSIVE = 0.5;
+
+    private final String title;
 
     Kind(String title) {
       this.title = title;
     }
 
-    abstract SequenceModel create(Parameters p, int vocabulary);
+    @Override
+    public String title() {
+      return title;
+    }
 
-    Schedule schedule() {
+    @Override
+    public Schedule schedule() {
       return new Schedule(3e-3, 0.05, 0.02);
     }
   }
 
   private final Device device;
   private final Options options;
+  private final PathsTrial.Keeping keeping;
   private final PrintStream out;
   private final boolean terminal;
-  private final List<PathsResult.Training> training = new ArrayList<>();
-  private final List<PathsRow> rows = new ArrayList<>();
 
   /**
    * Prepares the page.
    *
+   * @param keeping how the run is kept on the disk
    * @param out where progress and tables are printed
    * @param terminal whether that is a terminal
    */
-  public PathsPage(Device device, Options options, PrintStream out, boolean terminal) {
+  public PathsPage(
+      Device device,
+      Options options,
+      PathsTrial.Keeping keeping,
+      PrintStream out,
+      boolean terminal) {
     this.device = device;
     this.options = options;
+    this.keeping = keeping;
     this.out = out;
     this.terminal = terminal;
   }
 
-  /** Runs the page and returns everything it measured. */
-  public PathsResult run() throws IOException {
+  /**
+   * What the page found.
+   *
+   * @param result everything measured
+   * @param report the same to look at
+   */
+  public record Findings(PathsResult result, PathsReport report) {}
+
+  /** Runs the page and returns what it found. */
+  public Findings run() throws IOException {
     // Data.
     PathTable table = PathTable.sampled(options.graph, MOST_PAIRS, Key.of(0));
     Split split = Split.named(options.split, table, Key.of(0), Split.Shares.USUAL);
+    PathTokens tokens = new PathTokens(table.graph().size(), options.reversed);
     PathsData data = PathsData.of(table, split);
     out.print(data.text());
 
     // Models, training, measurement.
-    PathExam exam = new PathExam(table, split, options.queries);
-    rows.addAll(exam.baselines());
+    PathsTrial trial =
+        new PathsTrial(
+            device,
+            new PathsTrial.Setting(
+                table,
+                split,
+                tokens,
+                options.flops,
+                options.batch,
+                options.queries,
+                options.samples,
+                options.temperature,
+                options.width,
+                options.rounds,
+                SHOWN),
+            keeping,
+            out,
+            terminal);
+    List<PathsUnit> units = new ArrayList<>();
     for (long seed = options.seed; seed < options.seed + options.seeds; seed++) {
-      for (Kind kind : Kind.values()) {
-        trainAndAsk(kind, table, split, exam, seed);
+      for (double fraction : options.fractions) {
+        for (Kind kind : Kind.values()) {
+          if (options.models.contains(kind.title)) {
+            units.add(trial.run(kind, fraction, seed));
+          }
+        }
       }
     }
+    List<PathsRow> rows = new ArrayList<>();
+    trial.baselines().forEach(a -> rows.add(a.row()));
+    units.forEach(unit -> unit.answers().forEach(a -> rows.add(a.row())));
+    PathsFrontier frontier = PathsFrontier.of(units, Kind.SMALL.title(), Kind.LARGE.title());
 
     // Table and claim.
     out.println();
-    out.print(PathsRow.table(rows));
+    out.print(PathsRow.table(rows.stream().filter(this::isPrinted).toList()));
     out.println();
-    List<String> verdicts = List.of(likelihoodVerdict(), gainVerdict());
-    verdicts.forEach(out::println);
+    List<PathsResult.Verdict> verdicts =
+        List.of(likelihoodVerdict(units), gainVerdict(units), catchUpVerdict(frontier));
+    verdicts.forEach(v -> out.println(v.line()));
     PathsResult.Machine machine =
         new PathsResult.Machine(
             Libraries.platform(),
             device.name().replaceFirst("@.*", ""),
             device.threads(),
             Runtime.version().toString());
-    return new PathsResult(
-        options.command, machine, data, List.copyOf(training), List.copyOf(rows), verdicts);
+    PathsResult result =
+        new PathsResult(
+            options.command,
+            machine,
+            data,
+            units.stream().map(PathsUnit::training).toList(),
+            rows,
+            frontier,
+            verdicts);
+    return new Findings(
+        result,
+        PathsReport.of(
+            result, keeping.program(), options.commit, options.graph, trial.queries(), units));
   }
 
-  private void trainAndAsk(Kind kind, PathTable table, Split split, PathExam exam, long seed)
-      throws IOException {
-    String name = kind.title + "-" + seed;
-    Key key = Key.of(seed).split(kind.title);
-    try (Store store = device.store()) {
-      int vocabulary = new PathTokens(table.graph().size()).vocabulary();
-      SequenceModel model = kind.create(Parameters.of(store, key.split("parameters")), vocabulary);
-      PathObjective objective =
-          new PathObjective(
-              model,
-              table,
-              split,
-              key.split("paths"),
-              options.batch,
-              VALIDATION_BATCHES * options.batch);
-      Trainer trainer = new Trainer(AdamW.usual(), kind.schedule(), CLIP, VALIDATIONS);
-      Trainer.Outcome outcome;
-      try (TrainingBar bar = new TrainingBar(name, terminal, out);
-          JsonLines log = new JsonLines(options.folder.resolve(name + ".jsonl"), name)) {
-        outcome = trainer.run(store, objective, options.flops, bar.and(log));
-      }
-      Safetensors.write(options.folder.resolve(name + ".safetensors"), store);
-      PathExam.Result result =
-          exam.ask(
-              new PathExam.Candidate(kind.title, seed, store.size(), outcome.work().flops()),
-              model,
-              device,
-              options.samples,
-              key.split("draws"));
-      rows.addAll(result.rows());
-      training.add(training(kind, seed, store.size(), outcome, result.likelihood()));
-      out.printf(
-          Locale.ROOT,
-          "%s: %,d parameters, %,d steps, %.3g FLOPs in %.1f s (%.0f GFLOP/s), validation %.4f nats"
-              + " a token%n",
-          name,
-          store.size(),
-          outcome.steps(),
-          (double) outcome.work().flops(),
-          outcome.seconds(),
-          outcome.work().flops() / outcome.seconds() * 1e-9,
-          outcome.bestValidation());
-    }
+  /** The terminal shows the least and the most of each method; the file has everything. */
+  private boolean isPrinted(PathsRow row) {
+    boolean isMost =
+        switch (row.method()) {
+          case "beam", "beam, best scored" -> row.spend() == options.width;
+          case "rounds" -> row.spend() == options.rounds || row.spend() == Kind.TRAINED_ROUNDS;
+          case "most likely" -> row.spend() == 1 || row.spend() == options.samples;
+          case "best scored", "shortest legal", "shortest on the map" ->
+              row.spend() == options.samples;
+          default -> true;
+        };
+    boolean isFull = row.fraction() == options.fractions.stream().max(Double::compare).orElse(1.0);
+    return isMost && (isFull || row.trainFlops() == 0);
   }
 
-  private static PathsResult.Training training(
-      Kind kind, long seed, long parameters, Trainer.Outcome outcome, PathLikelihood likelihood) {
-    return new PathsResult.Training(
-        kind.title,
-        seed,
-        parameters,
-        outcome.steps(),
-        outcome.work().flops(),
-        outcome.work().matrixFlops(),
-        outcome.validationWork().flops(),
-        outcome.seconds(),
-        outcome.bestStep(),
-        outcome.bestValidation(),
-        likelihood.firstNats(),
-        likelihood.restNats(),
-        likelihood.predictedExact(),
-        likelihood.measuredExact(),
-        likelihood.surprise());
-  }
-
-  private String likelihoodVerdict() {
-    long agreeing = training.stream().filter(t -> Math.abs(t.surprise()) <= AGREEMENT).count();
-    StringBuilder text = new StringBuilder();
-    for (PathsResult.Training t : training) {
-      text.append(
+  private static PathsResult.Verdict likelihoodVerdict(List<PathsUnit> units) {
+    List<String> details = new ArrayList<>();
+    int agreeing = 0;
+    for (PathsUnit unit : units) {
+      PathsUnit.Training t = unit.training();
+      agreeing += Math.abs(t.surprise()) <= AGREEMENT ? 1 : 0;
+      details.add(
           String.format(
               Locale.ROOT,
-              "%n  %s, seed %d: first move %.3f nats, rest %.3f; exact samples predicted %.1f %%,"
-                  + " measured %.1f %% (z = %.2f)",
-              t.model(),
-              t.seed(),
+              "%s: first move %.3f nats, rest %.3f; exact draws predicted %.1f %%, measured %.1f %%"
+                  + " (z = %.2f)",
+              t.name(),
               t.firstMoveNats().value(),
               t.restNats().value(),
               100 * t.predictedExact().value(),
               100 * t.measuredExact().value(),
               t.surprise()));
     }
-    return "Exact samples are as frequent as exp(-NLL) predicts (|z| <= 1.96): "
-        + agreeing
-        + " of "
-        + training.size()
-        + " models."
-        + text;
+    // Where the claim is true, one model in twenty is beyond by chance.
+    return new PathsResult.Verdict(
+        "Exact draws are as frequent as exp(-NLL) predicts (|z| <= 1.96)",
+        agreeing >= 0.9 * units.size(),
+        "so for " + agreeing + " of " + units.size() + " models",
+        details);
   }
 
-  private String gainVerdict() {
-    StringBuilder text = new StringBuilder();
+  private PathsResult.Verdict gainVerdict(List<PathsUnit> units) {
+    List<String> details = new ArrayList<>();
     int held = 0;
-    for (PathsResult.Training t : training) {
-      double gain = solved(t, "shortest legal") - solved(t, "greedy");
-      double control = solved(t, "one sample") - solved(t, "greedy");
-      held += gain >= GAIN ? 1 : 0;
-      text.append(
+    int asked = 0;
+    for (PathsUnit unit : units) {
+      PathsUnit.Training t = unit.training();
+      double greedy = solved(unit, "greedy", 1);
+      double gain = solved(unit, "shortest legal", options.samples) - greedy;
+      double control = solved(unit, "most likely", 1) - greedy;
+      if (t.fraction() <= GAIN_FRACTION) {
+        asked++;
+        held += gain >= GAIN ? 1 : 0;
+      }
+      details.add(
           String.format(
               Locale.ROOT,
-              "%n  %s, seed %d: %+.1f points; control, one sample at random: %+.1f",
-              t.model(),
-              t.seed(),
+              "%s: %+.1f points; control, one draw: %+.1f",
+              t.name(),
               100 * gain,
               100 * control));
     }
-    return String.format(
+    return new PathsResult.Verdict(
+        String.format(
             Locale.ROOT,
-            "The shortest legal of %d samples solves at least %.0f points more than greedy: ",
+            "The shortest legal of %d draws solves at least %.0f points more than greedy, at a"
+                + " quarter of the training or less",
             options.samples,
-            100 * GAIN)
-        + held
-        + " of "
-        + training.size()
-        + " models."
-        + text;
+            100 * GAIN),
+        asked == 0 ? null : Boolean.valueOf(held == asked),
+        "so for " + held + " of " + asked + " models",
+        details);
   }
 
-  private double solved(PathsResult.Training t, String method) {
-    return rows.stream()
-        .filter(r -> r.model().equals(t.model()) && r.seed() == t.seed())
-        .filter(r -> r.method().startsWith(method))
+  private static PathsResult.Verdict catchUpVerdict(PathsFrontier frontier) {
+    List<PathsFrontier.CatchUp> tests =
+        frontier.catchUps().stream().filter(c -> c.fraction() == 1).toList();
+    long caughtUp = tests.stream().filter(c -> c.verdict().equals("caught up")).count();
+    return new PathsResult.Verdict(
+        "The smaller model thinking longest catches up with the larger one answering at once, after"
+            + " equal training",
+        tests.isEmpty() || caughtUp > 0 && caughtUp < tests.size()
+            ? null
+            : Boolean.valueOf(caughtUp > 0),
+        String.join(
+            "; ",
+            tests.stream()
+                .filter(c -> CATCH_UP_METHODS.contains(c.method()))
+                .map(PathsFrontier.CatchUp::text)
+                .toList()),
+        frontier.catchUps().stream().map(PathsFrontier.CatchUp::text).toList());
+  }
+
+  private static double solved(PathsUnit unit, String method, int spend) {
+    return unit.answers().stream()
+        .map(PathsUnit.Answered::row)
+        .filter(r -> r.method().equals(method) && r.spend() == spend)
         .findFirst()
         .orElseThrow()
         .solved()

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.lab.paths;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.function.Predicate;
+import ponder.Key;
+import ponder.lab.frontier.Curve;
+import ponder.lab.frontier.Frontier;
+import ponder.lab.frontier.Resamples;
+import ponder.lab.statistics.Estimate;
+
+/**
+ * What training and test-time compute were worth to the models of the paths page. An answer counts
+ * as right if it is solved.
+ *
+ * @param curves accuracy against test FLOPs per query, of each model, method and training budget
+ * @param contours the test FLOPs that equal accuracy takes at each training budget
+ * @param kappa the slopes of these contours
+ * @param throughput queries per second at an accuracy, for each training budget
+ * @param breakEven how many queries thinking longer pays for, against the larger single pass
+ * @param catchUps the smaller model thinking longer against the larger one answering at once
+ */
+public record PathsFrontier(
+    List<Line> curves,
+    List<Frontier.Contour> contours,
+    List<Frontier.Kappa> kappa,
+    List<Frontier.Throughput> throughput,
+    List<Frontier.BreakEven> breakEven,
+    List<CatchUp> catchUps) {
+  /** The accuracies at which everything is read off. */
+  private static final double[] LEVELS = {
+    0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99
+  };
+
+  private static final int RESAMPLES = 1000;
+
+  /** A curve as it is drawn. */
+  public record Line(
+      String model,
+      long parameters,
+      String method,
+      double fraction,
+      double trainFlops,
+      int seeds,
+      List<Point> points) {}
+
+  /**
+   * A point of a curve.
+   *
+   * @param worstSolved that of the seed with the least
+   */
+  public record Point(
+      int spend, double testFlops, Estimate solved, Estimate optimal, double worstSolved) {}
+
+  /**
+   * The catch-up test: does the smaller model with the most test-time compute of a method solve as
+   * many queries as the larger one in a single pass, both trained with equal FLOPs? Stated
+   * beforehand: it has caught up if the whole 95 % interval of the difference is above 0, it has
+   * not if the whole interval is below, and else the test is undecided.
+   *
+   * @param fraction the training budget of both
+   * @param difference the smaller model's share of solved queries less the larger one's
+   * @param dearer how many times the larger model's test FLOPs the smaller one spends
+   * @param verdict caught up, not caught up, or undecided
+   */
+  public record CatchUp(
+      String small,
+      String method,
+      int spend,
+      String large,
+      double fraction,
+      Estimate difference,
+      double dearer,
+      String verdict) {
+    /** Returns the test in words. */
+    public String text() {
+      return String.format(
+          Locale.ROOT,
+          "%s of the training: %s, %s of %d, against %s: %+.1f points (%+.1f to %+.1f) at %.2g"
+              + " times its test FLOPs, %s",
+          PathsRow.part(fraction),
+          small,
+          method,
+          spend,
+          large,
+          100 * difference.value(),
+          100 * difference.low(),
+          100 * difference.high(),
+          dearer,
+          verdict);
+    }
+  }
+
+  /**
+   * Computes the frontier.
+   *
+   * @param small the smaller model's name
+   * @param large the larger one's
+   */
+  public static PathsFrontier of(List<PathsUnit> units, String small, String large) {
+    List<Curve> solved = curves(units, PathsUnit.Answered::solved);
+    List<Curve> optimal = curves(units, PathsUnit.Answered::optimal);
+    Curve first = solved.get(0);
+    Resamples resamples =
+        new Resamples(RESAMPLES, first.seeds(), first.queries(), Key.of(0).split("resamples"));
+    Frontier frontier = new Frontier(solved, resamples);
+    List<Line> lines = new ArrayList<>();
+    for (int c = 0; c < solved.size(); c++) {
+      lines.add(line(solved.get(c), optimal.get(c), resamples, units));
+    }
+    List<Frontier.Contour> contours = new ArrayList<>();
+    List<Frontier.Kappa> kappas = new ArrayList<>();
+    List<Frontier.Throughput> throughput = new ArrayList<>();
+    List<Frontier.BreakEven> breakEven = new ArrayList<>();
+    Predicate<Curve> single = c -> c.model().equals(large) && c.method().equals("greedy");
+    for (double level : LEVELS) {
+      contours.addAll(frontier.contours(level));
+      kappas.addAll(frontier.kappas(level));
+      throughput.add(frontier.throughput(level, c -> !usesMap(c)));
+      breakEven.add(
+          frontier.breakEven(level, c -> !c.model().equals(large) && !usesMap(c), single));
+    }
+    List<CatchUp> catchUps = new ArrayList<>();
+    for (Curve rival : solved) {
+      if (single.test(rival)) {
+        for (Curve thinker : solved) {
+          boolean isSmall = thinker.model().equals(small) && thinker.points() > 1;
+          if (isSmall && thinker.fraction() == rival.fraction()) {
+            catchUps.add(catchUp(frontier, thinker, rival));
+          }
+        }
+      }
+    }
+    return new PathsFrontier(lines, contours, kappas, throughput, breakEven, catchUps);
+  }
+
+  /** Returns whether a method looks at the graph while it writes. */
+  private static boolean usesMap(Curve curve) {
+    return curve.method().contains("on the map");
+  }
+
+  private static CatchUp catchUp(Frontier frontier, Curve thinker, Curve rival) {
+    int last = thinker.points() - 1;
+    Estimate difference = frontier.difference(thinker, last, rival, 0);
+    String verdict =
+        difference.low() > 0 ? "caught up" : difference.high() < 0 ? "not caught up" : "undecided";
+    return new CatchUp(
+        thinker.model(),
+        thinker.method(),
+        thinker.spend()[last],
+        rival.model(),
+        thinker.fraction(),
+        difference,
+        thinker.testFlops()[last] / rival.testFlops()[0],
+        verdict);
+  }
+
+  private static Line line(
+      Curve solved, Curve optimal, Resamples resamples, List<PathsUnit> units) {
+    List<Point> points = new ArrayList<>();
+    Estimate[] ofSolved = estimates(solved, resamples);
+    Estimate[] ofOptimal = estimates(optimal, resamples);
+    for (int i = 0; i < solved.points(); i++) {
+      points.add(
+          new Point(
+              solved.spend()[i],
+              solved.testFlops()[i],
+              ofSolved[i],
+              ofOptimal[i],
+              solved.worst(i)));
+    }
+    long parameters =
+        units.stream()
+            .filter(u -> u.training().model().equals(solved.model()))
+            .findFirst()
+            .orElseThrow()
+            .training()
+            .parameters();
+    return new Line(
+        solved.model(),
+        parameters,
+        solved.method(),
+        solved.fraction(),
+        solved.trainFlops(),
+        solved.seeds(),
+        points);
+  }
+
+  /** One seed has Wilson's intervals; several have those of the bootstrap over seeds and queries. */
+  private static Estimate[] estimates(Curve curve, Resamples resamples) {
+    double[] accuracy = curve.accuracy();
+    Estimate[] estimates = new Estimate[accuracy.length];
+    double[][] resampled = curve.seeds() > 1 ? resamples.accuracy(curve) : null;
+    for (int i = 0; i < estimates.length; i++) {
+      int point = i;
+      estimates[i] =
+          curve.seeds() > 1
+              ? resamples.estimate(accuracy[i], r -> resampled[r][point])
+              : Estimate.rate(Math.round(accuracy[i] * curve.queries()), curve.queries());
+    }
+    return estimates;
+  }
+
+  /** What is read of an answer. */
+  private interface Marks {
+    String of(PathsUnit.Answered answered);
+  }
+
+  private static List<Curve> curves(List<PathsUnit> units, Marks marks) {
+    Map<String, List<PathsUnit>> trained = new LinkedHashMap<>();
+    for (PathsUnit unit : units) {
+      String name = unit.training().model() + "\n" + unit.training().fraction();
+      trained.computeIfAbsent(name, n -> new ArrayList<>()).add(unit);
+    }
+    List<Curve> curves = new ArrayList<>();
+    for (List<PathsUnit> seeds : trained.values()) {
+      List<String> methods =
+          seeds.get(0).answers().stream().map(a -> a.row().method()).distinct().toList();
+      for (String method : methods) {
+        curves.add(curve(seeds, method, marks));
+      }
+    }
+    return curves;
+  }
+
+  private static Curve curve(List<PathsUnit> seeds, String method, Marks marks) {
+    List<List<PathsUnit.Answered>> points =
+        seeds.stream()
+            .map(
+                unit ->
+                    unit.answers().stream()
+                        .filter(a -> a.row().method().equals(method))
+                        .sorted(Comparator.comparingInt(a -> a.row().spend()))
+                        .toList())
+            .toList();
+    int n = points.get(0).size();
+    int[] spend = new int[n];
+    double[] flops = new double[n];
+    double[] seconds = new double[n];
+    boolean[][][] right = new boolean[seeds.size()][n][];
+    double train = 0;
+    for (int s = 0; s < seeds.size(); s++) {
+      train += points.get(s).get(0).row().trainFlops() / (double) seeds.size();
+      for (int i = 0; i < n; i++) {
+        PathsUnit.Answered a = points.get(s).get(i);
+        spend[i] = a.row().spend();
+        flops[i] += a.row().testFlopsPerQuery() / seeds.size();
+        seconds[i] += a.seconds() / seeds.size();
+        String text = marks.of(a);
+        right[s][i] = new boolean[text.length()];
+        for (int q = 0; q < text.length(); q++) {
+          right[s][i][q] = text.charAt(q) == '1';
+        }
+      }
+    }
+    PathsUnit.Training training = seeds.get(0).training();
+    return new Curve(
+        training.model(), method, training.fraction(), train, spend, flops, seconds, right);
+  }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.lab.paths;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import ponder.DType;
+import ponder.Device;
+import ponder.Key;
+import ponder.Scope;
+import ponder.Shape;
+import ponder.Store;
+import ponder.Tensor;
+import ponder.lab.cities.Cities;
+import ponder.lab.cities.CityGraph;
+import ponder.lab.cities.PathScore;
+import ponder.lab.cities.PathTable;
+import ponder.lab.cities.PathTokens;
+import ponder.lab.cities.Split;
+import ponder.lab.decoding.Completion;
+import ponder.nn.LoopedTransformer;
+import ponder.nn.Memory;
+import ponder.nn.Parameters;
+import ponder.nn.SequenceModel;
+
+class PathExamTest {
+  private static final int QUERIES = 60;
+  private static final PathTable TABLE =
+      PathTable.of(
+          CityGraph.of(Cities.embedded().subList(0, 60), 700, CityGraph.Orientation.BOTH_WAYS));
+  private static final Split SPLIT = Split.named("clean", TABLE, Key.of(0), Split.Shares.USUAL);
+  private static final PathTokens TOKENS = new PathTokens(60, false);
+
+  private Device device;
+  private Store store;
+
+  @BeforeEach
+  void open() {
+    device = Device.cpu(1);
+    store = device.store();
+  }
+
+  @AfterEach
+  void close() {
+    device.close();
+  }
+
+  /**
+   * A model that knows the map: it prefers the true next place to each other token by some odds.
+   *
+   * @param table [place, target x token], the odds of each token in nats
+   * @param output [tokens, tokens], the identity: the hidden state is the odds
+   */
+  private record Knowing(Tensor table, Tensor output) implements SequenceModel {
+    @Override
+    public Reading read(Tensor tokens, Memory memory) {
+      long rows = tokens.shape().dim(0);
+      long steps = tokens.shape().dim(1);
+      int n = TOKENS.vocabulary();
+      if (steps > 2) {
+        return new Reading(tokens.oneHot(DType.F32, n), memory); // whole paths, to be scored
+      }
+      boolean isPrompt = memory.steps() == 0;
+      Tensor target =
+          isPrompt ? tokens.slice(1, 1, 1).oneHot(DType.F32, n) : memory.tensors().get(0);
+      Tensor odds = table.gather(tokens.slice(1, 0, 1).reshape(rows)).reshape(rows, n, n);
+      Tensor next = target.reshape(rows, 1, n).matmul(odds);
+      return new Reading(
+          isPrompt ? next.concat(next, 1) : next,
+          new Memory(memory.steps() + steps, List.of(target.reshape(rows, n))));
+    }
+  }
+
+  private Knowing knowing(float odds) {
+    int n = TOKENS.vocabulary();
+    float[] table = new float[n * n * n];
+    float[] identity = new float[n * n];
+    for (int at = 0; at < n; at++) {
+      identity[at * n + at] = 1;
+      for (int target = 0; target < 60; target++) {
+        boolean isOnTheWay = at < 60 && at != target && TABLE.isConnected(at, target);
+        int next = isOnTheWay ? TABLE.firstMove(at, target) : TOKENS.end();
+        table[(at * n + target) * n + next] = odds;
+      }
+    }
+    try (Scope scope = device.open()) {
+      return new Knowing(
+          store.add("table", scope.tensor(Shape.of(n, (long) n * n), table)),
+          store.add("output", scope.tensor(Shape.of(n, n), identity)));
+    }
+  }
+
+  private static Answers of(List<Answers> all, String method, int spend) {
+    return all.stream()
+        .filter(a -> a.method().equals(method) && a.spend() == spend)
+        .findFirst()
+        .orElseThrow();
+  }
+
+  private static double solved(Answers answers) {
+    return answers.scores().stream().filter(PathScore::isSolved).count() / (double) QUERIES;
+  }
+
+  private List<Answers> ask(SequenceModel model, int samples) {
+    PathExam exam = new PathExam(TABLE, TOKENS, SPLIT, QUERIES);
+    Parameters p = Parameters.of(store, Key.of(3));
+    Tensor head = p.full("head", 0, model.output().shape().dim(1), 1);
+    return exam.ask(
+        model,
+        new PathScorer(model, head, TOKENS),
+        device,
+        new PathExam.Spending(samples, 1, 4, 8),
+        Key.of(4));
+  }
+
+  @Test
+  void aModelThatKnowsTheMapIsRightAtOnce() {
+    List<Answers> all = ask(knowing(40), 4);
+    for (Answers answers : all) {
+      assertEquals(1, solved(answers), answers.method() + " of " + answers.spend());
+    }
+  }
+
+  @Test
+  void aCheckOfEveryDrawSolvesOneLessTheChanceThatAllAreWrong() {
+    int samples = 64;
+    List<Answers> all = ask(knowing(6), samples);
+    // The draws themselves tell the chance of each query; the check takes any that is right.
+    double expected = 0;
+    double single = 0;
+    for (int n = 1; n <= samples; n *= 2) {
+      double found = solved(of(all, "shortest legal", n));
+      if (n == 1) {
+        single = found;
+      }
+      // Were all queries alike, it would be 1 - (1 - p)^n; being unlike, they are below.
+      expected = 1 - Math.pow(1 - single, n);
+      assertTrue(found <= expected + 0.15, n + ": " + found + ", alike " + expected);
+    }
+    assertTrue(single > 0.02 && single < 0.9, "one draw solves " + single);
+    double most = solved(of(all, "shortest legal", samples));
+    assertTrue(most > single + 0.1, "the check of 64 draws solves " + most);
+  }
+
+  @Test
+  void withoutALearnedHeadTheScoreIsTheLikelihood() {
+    List<Answers> all = ask(knowing(6), 8);
+    for (int n = 1; n <= 8; n *= 2) {
+      Answers likely = of(all, "most likely", n);
+      Answers scored = of(all, "best scored", n);
+      for (int q = 0; q < QUERIES; q++) {
+        assertArrayEquals(likely.places().get(q), scored.places().get(q));
+      }
+      assertTrue(scored.flops() > likely.flops());
+    }
+  }
+
+  @Test
+  void moreSpentCostsMoreAndOneDrawIsTheSameForAll() {
+    LoopedTransformer model =
+        LoopedTransformer.create(
+            Parameters.of(store, Key.of(9)).in("model"), TOKENS.vocabulary(), 1, 16, 2, 2);
+    List<Answers> all = ask(model, 8);
+    for (String method : all.stream().map(Answers::method).distinct().toList()) {
+      double before = 0;
+      for (Answers a : all.stream().filter(a -> a.method().equals(method)).toList()) {
+        // With other rounds an untrained model writes other paths, perhaps shorter ones.
+        assertTrue(a.flops() > before || method.equals("rounds"), method + " of " + a.spend());
+        before = a.flops();
+        assertEquals(QUERIES, a.scores().size());
+      }
+    }
+    assertEquals(4, all.stream().filter(a -> a.method().equals("rounds")).count());
+    double two = of(all, "rounds", 2).flops();
+    assertEquals(of(all, "greedy", 1).flops(), two, "as it was trained, it is greedy");
+    Answers map = of(all, "shortest on the map", 8);
+    assertTrue(
+        map.scores().stream().allMatch(s -> s.legalSteps() == s.steps()),
+        "on the map every step is an edge");
+    Answers likely = of(all, "most likely", 1);
+    Answers legal = of(all, "shortest legal", 1);
+    for (int q = 0; q < QUERIES; q++) {
+      assertArrayEquals(likely.places().get(q), legal.places().get(q));
+    }
+  }
+
+  @Test
+  void aScoreReadsThePathAndTheEndWhateverStandsBeside() {
+    LoopedTransformer model =
+        LoopedTransformer.create(
+            Parameters.of(store, Key.of(9)).in("model"), TOKENS.vocabulary(), 1, 16, 2, 2);
+    Tensor head = Parameters.of(store, Key.of(2)).normal("head", 1, 16, 1);
+    PathScorer scorer = new PathScorer(model, head, TOKENS);
+    List<int[]> prompts = new ArrayList<>();
+    List<Completion> completions = new ArrayList<>();
+    for (int i = 0; i < 9; i++) {
+      prompts.add(new int[] {i, 20});
+      completions.add(new Completion(Key.of(i).ints(1 + i % 4, 60), -i, i != 5));
+    }
+    double[] together = scorer.scores(device, prompts, completions, 4);
+    assertEquals(Double.NEGATIVE_INFINITY, together[5], "it was not ended");
+    for (int i = 0; i < 9; i++) {
+      double alone =
+          scorer.scores(device, List.of(prompts.get(i)), List.of(completions.get(i)), 1)[0];
+      if (i != 5) {
+        assertEquals(alone, together[i], 1e-4);
+        assertTrue(Math.abs(alone + i) > 1e-3, "the head must count");
+      }
+    }
+  }
+}
