@@ -5,6 +5,7 @@ module ponder.lab {
   requires de.siegmar.fastcsv;
   requires info.picocli;
   requires me.tongfei.progressbar;
+  requires org.apache.commons.statistics.distribution;
   requires ponder.engine;
 
   opens ponder.lab to

@@ -140,7 +140,7 @@ final class MainTest {
     try (var files = Files.list(out)) {
       assertEquals(
           16,
-          files.filter(f -> f.toString().matches(".*/[a-z-]+-1(_\\d+)?-1.safetensors")).count());
+          files.filter(f -> f.toString().matches(".*/[a-z-]+-(all|1_\\d+)-1.safetensors")).count());
     }
   }
 
@@ -148,9 +148,9 @@ final class MainTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "gru-1-1.jsonl",
-        "gru-1-1.safetensors.part",
-        "gru-1-1.json.part",
+        "gru-all-1.jsonl",
+        "gru-all-1.safetensors.part",
+        "gru-all-1.json.part",
         "results.json.part"
       })
   @EnabledOnOs(OS.LINUX)
@@ -212,7 +212,7 @@ final class MainTest {
     resumed.set(resumed.indexOf("--samples") + 1, "4");
     String[] other = resumed.toArray(String[]::new);
     refuses(1, "--samples was 2, is 4", other);
-    Path unit = out.resolve("gru-1-1.json");
+    Path unit = out.resolve("gru-all-1.json");
     byte[] whole = Files.readAllBytes(unit);
     resumed.set(resumed.indexOf("--samples") + 1, "2");
     assertEquals(0, run(resumed.toArray(String[]::new)).code);
@@ -220,11 +220,11 @@ final class MainTest {
       byte[] altered = whole.clone();
       altered[at] ^= 1;
       Files.write(unit, altered);
-      refuses(1, "gru-1-1.json: is cut short or altered", resumed.toArray(String[]::new));
+      refuses(1, "gru-all-1.json: is cut short or altered", resumed.toArray(String[]::new));
     }
     Files.write(unit, Arrays.copyOf(whole, whole.length - 7));
-    refuses(1, "gru-1-1.json: is cut short or altered", resumed.toArray(String[]::new));
+    refuses(1, "gru-all-1.json: is cut short or altered", resumed.toArray(String[]::new));
     Files.write(unit, new byte[0]);
-    refuses(1, "gru-1-1.json: is cut short or altered", resumed.toArray(String[]::new));
+    refuses(1, "gru-all-1.json: is cut short or altered", resumed.toArray(String[]::new));
   }
 }

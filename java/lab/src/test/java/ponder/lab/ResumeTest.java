@@ -88,7 +88,7 @@ class ResumeTest {
     assertEquals(0, start(whole).waitFor(), printed(whole));
     Path stopped = folder.resolve("stopped");
     Process process = start(stopped);
-    Path log = stopped.resolve("transformer-1-1.jsonl");
+    Path log = stopped.resolve("transformer-all-1.jsonl");
     while (process.isAlive() && (!Files.exists(log) || Files.size(log) == 0)) {
       Thread.sleep(1);
     }

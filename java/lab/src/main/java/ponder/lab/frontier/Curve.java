@@ -41,6 +41,14 @@ public record Curve(
     }
   }
 
+  /** Returns a part of the full training budget as it is read: all, 1/4, 0.3. */
+  public static String part(double fraction) {
+    double whole = Math.rint(1 / fraction);
+    return fraction == 1
+        ? "all"
+        : 1 / whole == fraction ? "1/" + (long) whole : String.valueOf(fraction);
+  }
+
   /** Returns the number of amounts of test-time compute. */
   public int points() {
     return spend.length;

@@ -173,11 +173,7 @@ public final class Frontier {
       return null;
     }
     Curve curve = curves.get(way.curve);
-    return "%s, %s, %s of the training".formatted(curve.model(), curve.method(), part(curve));
-  }
-
-  private static String part(Curve curve) {
-    return curve.fraction() == 1 ? "all" : "1/" + Math.round(1 / curve.fraction());
+    return "%s, %s, %s of the training".formatted(curve.model(), curve.method(), Curve.part(curve.fraction()));
   }
 
   /** Returns X_q(C) at a level, for the dearest training of every training budget. */

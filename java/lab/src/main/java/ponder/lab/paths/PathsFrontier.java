@@ -83,7 +83,7 @@ public record PathsFrontier(
           Locale.ROOT,
           "%s of the training: %s, %s of %d, against %s: %+.1f points (%+.1f to %+.1f) at %.2g"
               + " times its test FLOPs, %s",
-          PathsRow.part(fraction),
+          Curve.part(fraction),
           small,
           method,
           spend,

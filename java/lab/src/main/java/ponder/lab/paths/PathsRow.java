@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.Locale;
 import ponder.lab.cities.PathMetrics;
 import ponder.lab.cities.PathScore;
+import ponder.lab.frontier.Curve;
 import ponder.lab.report.Table;
 import ponder.lab.statistics.Estimate;
 
@@ -104,7 +105,7 @@ public record PathsRow(
       table.row(
           r.model,
           r.trainFlops == 0 ? "-" : r.seed,
-          r.trainFlops == 0 ? "-" : part(r.fraction),
+          r.trainFlops == 0 ? "-" : Curve.part(r.fraction),
           r.method,
           r.spend,
           String.format(Locale.ROOT, "%.2e", r.testFlopsPerQuery),
@@ -117,11 +118,6 @@ public record PathsRow(
           percent(r.firstMove));
     }
     return table.toString();
-  }
-
-  /** Returns a part of the full budget as it is read: 1, 1/4, 1/16. */
-  static String part(double fraction) {
-    return fraction == 1 ? "1" : "1/" + Math.round(1 / fraction);
   }
 
   private static String percent(Estimate e) {

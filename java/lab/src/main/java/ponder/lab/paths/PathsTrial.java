@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.function.BooleanSupplier;
+import ponder.lab.frontier.Curve;
 import ponder.Device;
 import ponder.Key;
 import ponder.Scope;
@@ -135,7 +136,7 @@ public final class PathsTrial {
    * @throws StoppedException if the run was asked to stop
    */
   public PathsUnit run(Recipe recipe, double fraction, long seed) throws IOException {
-    String name = recipe.title() + "-" + PathsRow.part(fraction).replace('/', '_') + "-" + seed;
+    String name = recipe.title() + "-" + Curve.part(fraction).replace('/', '_') + "-" + seed;
     Path file = keeping.folder.resolve(name + ".json");
     Checkpoints checkpoints =
         Checkpoints.of(keeping.folder, name, keeping.program, keeping.arguments)

@@ -14,6 +14,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import ponder.lab.frontier.Curve;
 import ponder.lab.statistics.Estimate;
 import ponder.train.WholeFile;
 
@@ -71,7 +72,7 @@ public record PathsUnit(
       Going going) {
     /** Returns what tells it from the others in words. */
     public String name() {
-      return model + ", " + PathsRow.part(fraction) + " of the training, seed " + seed;
+      return model + ", " + Curve.part(fraction) + " of the training, seed " + seed;
     }
   }
 
