@@ -20,8 +20,8 @@ import ponder.op.Gelu;
 import ponder.optim.AdamW;
 
 /**
- * The meter against counts by hand: of a network of two products, two transformers and two
- * recurrent models, forward and with their gradient. By the rules of {@link Work} a product of [r,
+ * The meter against counts by hand: of a network of two products, two transformers, looped
+ * ones and two recurrent models, forward and with their gradient. By the rules of {@link Work} a product of [r,
  * k] and [k, c] is 2 r k c, and its gradient twice that.
  */
 class ModelWorkTest {
@@ -77,30 +77,76 @@ class ModelWorkTest {
       SequenceModel model =
           Transformer.create(Parameters.of(store, Key.of(1)), v, layers, w, heads);
       final long n = b * t;
-      final long pairs = pairs(b, t, 0, heads);
-      final long size = w / heads;
-      Count add = Count.other(n * w);
-      Count rotary = Count.other(3 * n * w + 4 * t * (size / 2));
       Count forward = transformer(b, t, 0, layers, w, heads).plus(loss(n, w, v));
-      Count normBack = Count.other(12 * n * w + n);
-      Count attentionBack = new Count(10 * pairs * size + 5 * pairs + 4 * n * w, 10 * pairs * size);
-      Count blockBack =
-          Count.product(n, w, 4 * w)
-              .times(4)
-              .plus(Count.other(16 * n * 4 * w))
-              .plus(normBack)
-              .plus(add) // the residual path and the norm meet
-              .plus(Count.product(n, w, w).times(8))
-              .plus(attentionBack)
-              .plus(rotary.times(2))
-              .plus(add.times(2)) // query, key and value meet
-              .plus(normBack)
-              .plus(add);
-      Count embeddingBack = add;
+      Count embeddingBack = Count.other(n * w);
       Count backward =
-          lossBack(n, w, v).plus(normBack).plus(blockBack.times(layers)).plus(embeddingBack);
+          lossBack(n, w, v)
+              .plus(normBack(n, w))
+              .plus(blockBack(b, t, w, heads).times(layers))
+              .plus(embeddingBack);
       check(device, store, scope, model, b, t, v, forward, backward);
     }
+  }
+
+  /** By hand: the core in every round, the last state's product in every round but the first. */
+  @ParameterizedTest
+  @CsvSource({"2, 5, 1, 8, 2, 11, 2, 0", "3, 7, 2, 12, 3, 17, 5, 0", "3, 7, 2, 12, 3, 17, 5, 2"})
+  void aLoopedTransformer(
+      long b, long t, int layers, long w, long heads, long v, int rounds, int blind) {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model =
+          LoopedTransformer.create(Parameters.of(store, Key.of(1)), v, layers, w, heads, 1)
+              .withRounds(blind, rounds - blind);
+      final long n = b * t;
+      final Count product = Count.product(n, w, w);
+      final Count add = Count.other(n * w);
+      Count forward =
+          product // recall
+              .plus(transformer(b, t, 0, layers, w, heads).times(rounds))
+              .plus(product.plus(add).times(rounds - 1))
+              .plus(loss(n, w, v));
+
+      final long live = rounds - blind;
+      final long begunByAState = blind > 0 ? live : live - 1;
+      final long core = layers * (12 * w * w + 2 * w) + w;
+      Count backward =
+          lossBack(n, w, v)
+              .plus(normBack(n, w).plus(blockBack(b, t, w, heads).times(layers)).times(live))
+              .plus(product.times(begunByAState)) // by the weight
+              .plus(product.times(live - 1)) // by the state, unless it is a blind round's
+              .plus(product.times(2)) // recall
+              .plus(add.times(live - 1)) // what each round recalls meets
+              .plus(Count.other((live - 1) * core)) // the shared weights' derivatives meet
+              .plus(Count.other((begunByAState - 1) * w * w))
+              .plus(add); // embedding
+      check(device, store, scope, model, b, t, v, forward, backward);
+    }
+  }
+
+  private static Count normBack(long n, long w) {
+    return Count.other(12 * n * w + n);
+  }
+
+  private static Count blockBack(long b, long t, long w, long heads) {
+    final long n = b * t;
+    final long pairs = pairs(b, t, 0, heads);
+    final long size = w / heads;
+    Count add = Count.other(n * w);
+    Count rotary = Count.other(3 * n * w + 4 * t * (size / 2));
+    Count attentionBack = new Count(10 * pairs * size + 5 * pairs + 4 * n * w, 10 * pairs * size);
+    return Count.product(n, w, 4 * w)
+        .times(4)
+        .plus(Count.other(16 * n * 4 * w))
+        .plus(normBack(n, w))
+        .plus(add) // the residual path and the norm meet
+        .plus(Count.product(n, w, w).times(8))
+        .plus(attentionBack)
+        .plus(rotary.times(2))
+        .plus(add.times(2)) // query, key and value meet
+        .plus(normBack(n, w))
+        .plus(add);
   }
 
   /** Each head of each sequence: query i of t sees the keys before and i of the new ones. */

@@ -10,13 +10,20 @@ import ponder.Shape;
 import ponder.Tensor;
 import ponder.TestDevices;
 
-/** The two kinds of sequence models, small, and tokens to read. */
+/** The kinds of sequence models, small, and tokens to read. */
 public enum Nets {
   /** Two blocks, width 12, three heads. */
   TRANSFORMER {
     @Override
     public SequenceModel create(Parameters parameters, long vocabulary) {
       return Transformer.create(parameters, vocabulary, 2, 12, 3);
+    }
+  },
+  /** One block, width 12, three heads, applied three times. */
+  LOOPED {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return LoopedTransformer.create(parameters, vocabulary, 1, 12, 3, 3);
     }
   },
   /** Two layers, width 7. */

@@ -71,18 +71,18 @@ class SequenceModelTest {
       }
       switch (net) {
         case GRU -> inPieces.forEach(hidden -> assertArrayEquals(whole, hidden));
-        case TRANSFORMER -> {
+        case TRANSFORMER, LOOPED -> {
           inPieces.add(whole);
-          checkError(store, inPieces);
+          checkError(net, store, inPieces);
         }
       }
     }
   }
 
   /** Checks that no result is further from the answer in F64 than twice the plain loop in F32. */
-  private static void checkError(Store parameters, List<double[]> results) {
-    double[] answer = transformer(PlainKernels.wide(), DType.F64, parameters);
-    double[] plain = transformer(PlainKernels.narrow(), DType.F32, parameters);
+  private static void checkError(Nets net, Store parameters, List<double[]> results) {
+    double[] answer = plain(net, PlainKernels.wide(), DType.F64, parameters);
+    double[] plain = plain(net, PlainKernels.narrow(), DType.F32, parameters);
     double largest = Arrays.stream(answer).map(Math::abs).max().orElseThrow();
     double limit = 2 * distance(answer, plain) + Math.ulp((float) largest);
     for (double[] result : results) {
@@ -99,13 +99,12 @@ class SequenceModelTest {
     return largest;
   }
 
-  /** Returns what a transformer with these parameters reads on plain kernels. */
-  private static double[] transformer(PlainKernels kernels, DType type, Store parameters) {
+  /** Returns what a net with these parameters reads on plain kernels. */
+  private static double[] plain(Nets net, PlainKernels kernels, DType type, Store parameters) {
     try (Device device = TestDevices.over(kernels, "plain");
         Store store = device.store();
         Scope scope = device.open()) {
-      SequenceModel model =
-          Nets.TRANSFORMER.create(Parameters.of(store, type, Key.of(0)), VOCABULARY);
+      SequenceModel model = net.create(Parameters.of(store, type, Key.of(0)), VOCABULARY);
       for (String name : parameters.names()) {
         Tensor value = parameters.get(name);
         store.replace(
