@@ -83,12 +83,12 @@ public record LoopedTransformer(
   }
 
   /**
-   * Returns the same weights applied in {@code blind} rounds without and {@code rounds} with a
-   * derivative.
+   * Returns the same weights applied in {@code blind} rounds without a derivative, then in {@code
+   * live} rounds with one.
    */
-  public LoopedTransformer withRounds(int blind, int rounds) {
+  public LoopedTransformer withRounds(int blind, int live) {
     return new LoopedTransformer(
-        embedding, state, recall, attention, mlp, norm, output, blind + rounds, blind);
+        embedding, state, recall, attention, mlp, norm, output, blind + live, blind);
   }
 
   @Override
