@@ -8,15 +8,17 @@ import java.util.List;
  * cycle, or neither.
  *
  * @param residuals [rounds - 1], |h_{r+1} - h_r| / |h_{r+1}| after each round but the first
- * @param period the least p at which |h_R - h_{R-p}| is at most the tolerance of |h_R|, R last: 1 is a
- *     fixed point, more a cycle, 0 none of at most half the rounds
+ * @param period the least p of at most half the rounds for which every state of the last p equals
+ *     the one p rounds before it: 1 is a fixed point, more a cycle, 0 neither; a drift of less than
+ *     the tolerance in a round counts as a fixed point
  */
 public record Orbit(double[] residuals, int period) {
   /**
    * Follows a state.
    *
    * @param states the state after each round, at least two
-   * @param tolerance the relative distance at which states count as equal
+   * @param tolerance the distance up to which states count as equal, relative to the later one
+   * @throws IllegalArgumentException if there are fewer states
    */
   public static Orbit of(List<float[]> states, double tolerance) {
     int rounds = states.size();
@@ -27,16 +29,14 @@ public record Orbit(double[] residuals, int period) {
     for (int r = 0; r < residuals.length; r++) {
       residuals[r] = distance(states.get(r + 1), states.get(r));
     }
-    float[] last = states.get(rounds - 1);
     for (int period = 1; period <= rounds / 2; period++) {
       // A cycle must hold over a whole turn, or a state that merely passes by would count.
       boolean holds = true;
-      for (int back = 0; holds && back < period && back + period < rounds; back++) {
-        holds =
-            distance(states.get(rounds - 1 - back), states.get(rounds - 1 - back - period))
-                <= tolerance;
+      for (int back = 0; holds && back < period; back++) {
+        int now = rounds - 1 - back;
+        holds = distance(states.get(now), states.get(now - period)) <= tolerance;
       }
-      if (holds && distance(last, states.get(rounds - 1 - period)) <= tolerance) {
+      if (holds) {
         return new Orbit(residuals, period);
       }
     }
