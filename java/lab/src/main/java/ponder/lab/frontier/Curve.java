@@ -12,7 +12,7 @@ import java.util.Arrays;
  * @param fraction the training budget as a part of the full one
  * @param trainFlops the FLOPs of the training, mean over the seeds
  * @param spend how much is spent, in the method's own unit (samples, width, rounds), rising
- * @param testFlops [spend], FLOPs per query, mean over the seeds, rising
+ * @param testFlops [spend], FLOPs per query, mean over the seeds, above 0, rising
  * @param seconds [spend], wall time per query on the machine at hand
  * @param right [seed][spend][query], whether the answer was right
  */
@@ -25,19 +25,26 @@ public record Curve(
     double[] testFlops,
     double[] seconds,
     boolean[][][] right) {
-  /** Checks the lengths. */
+  /** Checks the lengths, and that test FLOPs have a logarithm. */
   public Curve {
     int n = spend.length;
     boolean fits = n > 0 && testFlops.length == n && seconds.length == n && right.length > 0;
+    int queries = fits && right[0].length == n ? right[0][0].length : 0;
     for (boolean[][] seed : right) {
       fits &= seed.length == n;
       for (boolean[] point : seed) {
-        fits &= point.length == right[0][0].length;
+        fits &= point.length == queries;
       }
     }
-    if (!fits) {
+    if (!fits || queries == 0) {
       throw new IllegalArgumentException(
           "curve " + model + ", " + method + ": lengths differ or are 0");
+    }
+    for (double flops : testFlops) {
+      if (!(flops > 0)) {
+        throw new IllegalArgumentException(
+            "curve " + model + ", " + method + ": test FLOPs are " + flops + ", must be above 0");
+      }
     }
   }
 
@@ -66,30 +73,35 @@ public record Curve(
 
   /** Returns the share of right answers [spend], over all seeds and queries. */
   public double[] accuracy() {
+    // Divided once: a share that is written as a level is that level, to the bit.
     double[] share = new double[points()];
     Arrays.setAll(
-        share, i -> Arrays.stream(right).mapToDouble(s -> share(s[i])).average().orElse(0));
+        share,
+        i ->
+            Arrays.stream(right).mapToLong(s -> count(s[i])).sum()
+                / ((double) seeds() * queries()));
     return share;
   }
 
   /** Returns the share of right answers of the seed with the fewest, at an amount. */
   public double worst(int point) {
-    return Arrays.stream(right).mapToDouble(s -> share(s[point])).min().orElse(0);
+    return Arrays.stream(right).mapToLong(s -> count(s[point])).min().orElse(0)
+        / (double) queries();
   }
 
-  private static double share(boolean[] right) {
-    int count = 0;
+  private static long count(boolean[] right) {
+    long count = 0;
     for (boolean r : right) {
       count += r ? 1 : 0;
     }
-    return count / (double) right.length;
+    return count;
   }
 
   /**
    * Returns the test FLOPs per query at which a level is reached: on the line between the points
    * around it, straight in the logarithm of the FLOPs, once a curve that falls again has been
    * replaced by the highest value so far. NaN if it is never reached; the first point's FLOPs if it
-   * is reached there.
+   * is reached there, though fewer might do.
    *
    * @param accuracy [spend], of this curve or of a resample of it
    */

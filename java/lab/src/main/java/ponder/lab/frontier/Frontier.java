@@ -2,17 +2,17 @@
 package ponder.lab.frontier;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.TreeMap;
 import java.util.function.Predicate;
 import ponder.lab.statistics.Estimate;
 
 /**
  * What training compute and test-time compute are worth in terms of one another: contours of equal
- * accuracy, their slope kappa, the number of queries at which thinking longer stops to pay, the
+ * accuracy, their slope kappa, the number of queries at which thinking longer stops paying, the
  * rate of right-enough answers that a training budget can buy. Source: the trade-off of Jones 2021,
  * arXiv:2104.03113; of Villalobos, Atkinson 2023.
  */
@@ -38,7 +38,8 @@ public final class Frontier {
    * @param thinker the way with the cheapest training that reaches the level
    * @param rival the single pass with the cheapest training that reaches it
    * @param queries 0 where thinking never pays, infinite where it always does; null where a way is
-   *     missing
+   *     missing, or where the thinker is dearer to train and cheaper to ask, so that it pays from
+   *     some number of queries on instead
    */
   public record BreakEven(double level, String thinker, String rival, Estimate queries) {}
 
@@ -52,11 +53,11 @@ public final class Frontier {
   public Frontier(List<Curve> curves, Resamples resamples) {
     this.curves = List.copyOf(curves);
     this.resamples = resamples;
-    measured = curves.stream().map(Curve::accuracy).toList();
-    resampled = curves.stream().map(resamples::accuracy).toList();
+    measured = this.curves.stream().map(Curve::accuracy).toList();
+    resampled = this.curves.stream().map(resamples::accuracy).toList();
   }
 
-  /** Returns a number of each curve, as measured (-1) or in a resample. */
+  /** Returns the accuracy [spend] of a curve, as measured (-1) or in a resample. */
   private double[] accuracy(int curve, int resample) {
     return resample < 0 ? measured.get(curve) : resampled.get(curve)[resample];
   }
@@ -97,25 +98,27 @@ public final class Frontier {
    * point: at the first point the level may have been passed long before.
    */
   private double slope(List<Integer> group, double level, int resample) {
-    double n = 0;
-    double x = 0;
-    double y = 0;
-    double xx = 0;
-    double xy = 0;
+    int n = 0;
+    double[] train = new double[group.size()];
+    double[] test = new double[group.size()];
     for (int c : group) {
       Curve curve = curves.get(c);
       double flops = curve.flopsAt(level, accuracy(c, resample));
       if (flops > curve.testFlops()[0]) {
-        double train = Math.log(curve.trainFlops());
-        double test = Math.log(flops);
+        train[n] = Math.log(curve.trainFlops());
+        test[n] = Math.log(flops);
         n++;
-        x += train;
-        y += test;
-        xx += train * train;
-        xy += train * test;
       }
     }
-    return n < 2 ? Double.NaN : -(n * xy - x * y) / (n * xx - x * x);
+    double x = Arrays.stream(train, 0, n).average().orElse(0);
+    double y = Arrays.stream(test, 0, n).average().orElse(0);
+    double xx = 0;
+    double xy = 0;
+    for (int i = 0; i < n; i++) {
+      xx += (train[i] - x) * (train[i] - x);
+      xy += (train[i] - x) * (test[i] - y);
+    }
+    return xx == 0 ? Double.NaN : -xy / xx;
   }
 
   /** A way to a level: what its training costs, and each query. */
@@ -143,7 +146,10 @@ public final class Frontier {
     }
     double saved = rival.trainFlops - thinker.trainFlops;
     double dearer = thinker.testFlops - rival.testFlops;
-    if (saved <= 0) {
+    if (saved < 0) {
+      return dearer < 0 ? Double.NaN : 0;
+    }
+    if (saved == 0) {
       return dearer < 0 ? Double.POSITIVE_INFINITY : 0;
     }
     return dearer <= 0 ? Double.POSITIVE_INFINITY : saved / dearer;
@@ -210,10 +216,20 @@ public final class Frontier {
    *
    * @param point the amount of test-time compute of {@code a}
    * @param otherPoint that of {@code b}
+   * @throws IllegalArgumentException if a curve is not of this frontier
    */
   public Estimate difference(Curve a, int point, Curve b, int otherPoint) {
     int i = curves.indexOf(a);
     int j = curves.indexOf(b);
+    if (i < 0 || j < 0) {
+      Curve other = i < 0 ? a : b;
+      throw new IllegalArgumentException(
+          "difference: curve "
+              + other.model()
+              + ", "
+              + other.method()
+              + " is not of this frontier");
+    }
     return resamples.estimate(
         measured.get(i)[point] - measured.get(j)[otherPoint],
         r -> resampled.get(i)[r][point] - resampled.get(j)[r][otherPoint]);
@@ -223,7 +239,7 @@ public final class Frontier {
   private List<List<Integer>> groups() {
     TreeMap<String, List<Integer>> groups = new TreeMap<>();
     for (int c = 0; c < curves.size(); c++) {
-      Curve curve = Objects.requireNonNull(curves.get(c));
+      Curve curve = curves.get(c);
       groups
           .computeIfAbsent(curve.model() + "\n" + curve.method(), name -> new ArrayList<>())
           .add(c);

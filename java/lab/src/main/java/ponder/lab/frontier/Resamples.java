@@ -22,11 +22,14 @@ public final class Resamples {
   /**
    * Draws the resamples.
    *
-   * @param count how many
+   * @param count how many, at least 1
    * @param seeds the number of seeds of every curve
    * @param queries the number of queries of every curve
    */
   public Resamples(int count, int seeds, int queries, Key key) {
+    if (count < 1) {
+      throw new IllegalArgumentException("resamples: count is " + count + ", must be at least 1");
+    }
     this.seeds = new int[count][];
     this.queries = new int[count][];
     for (int r = 0; r < count; r++) {
@@ -49,8 +52,23 @@ public final class Resamples {
     return seeds.length;
   }
 
-  /** Returns the accuracy [resample][spend] of a curve in every resample. */
+  /**
+   * Returns the accuracy [resample][spend] of a curve in every resample.
+   *
+   * @throws IllegalArgumentException if the curve has other numbers of seeds or queries
+   */
   public double[][] accuracy(Curve curve) {
+    if (curve.seeds() != seeds[0].length || curve.queries() != queries[0].length) {
+      throw new IllegalArgumentException(
+          "resamples of %d seeds and %d queries: curve %s, %s has %d and %d"
+              .formatted(
+                  seeds[0].length,
+                  queries[0].length,
+                  curve.model(),
+                  curve.method(),
+                  curve.seeds(),
+                  curve.queries()));
+    }
     double[][] all = new double[count()][curve.points()];
     for (int r = 0; r < count(); r++) {
       for (int point = 0; point < curve.points(); point++) {
