@@ -2,14 +2,18 @@
 package ponder.lab.decoding;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.PriorityQueue;
 
 /** The search for the most likely completions of several prompts, step by step side by side. */
 final class Beam {
-  private static final Comparator<Draft> LEAST_FIRST =
-      Comparator.comparingDouble(draft -> draft.logLikelihood);
+  // Of equally likely ends the shorter stays, of equally long ones that of the lower tokens.
+  private static final Comparator<Draft> WORST_END_FIRST =
+      Comparator.comparingDouble((Draft draft) -> draft.logLikelihood)
+          .thenComparing((a, b) -> Integer.compare(b.size, a.size))
+          .thenComparing((a, b) -> Arrays.compare(b.tokens, 0, b.size, a.tokens, 0, a.size));
 
   /** A token that could be written after a draft. */
   private record Step(int row, Draft draft, int token, double logLikelihood) {}
@@ -27,14 +31,11 @@ final class Beam {
   private final Draft[] unfinished;
 
   Beam(Decoder decoder, int[][] prompts, int width) {
-    if (width < 1) {
-      throw new IllegalArgumentException("beam: width is " + width + ", must be at least 1");
-    }
     this.decoder = decoder;
     this.prompts = prompts;
     this.width = width;
     for (int i = 0; i < prompts.length; i++) {
-      finished.add(new PriorityQueue<>(LEAST_FIRST));
+      finished.add(new PriorityQueue<>(WORST_END_FIRST));
     }
     unfinished = new Draft[prompts.length];
   }
@@ -73,9 +74,7 @@ final class Beam {
           }
           Draft longer = s.draft.and(s.token, s.logLikelihood);
           if (step + 1 == decoder.limit()) {
-            if (unfinished[i] == null) {
-              unfinished[i] = longer;
-            }
+            stop(longer);
           } else {
             next.add(longer);
             rows.add(s.row);
@@ -101,8 +100,10 @@ final class Beam {
   private void extend(
       int row, Draft draft, float[] p, int from, int classes, PriorityQueue<Step> best) {
     double least = least(best, draft);
+    boolean stuck = true;
     for (int token = 0; token < classes; token++) {
       float share = p[from + token];
+      stuck &= !(share > 0);
       // Most tokens fall here, before any logarithm.
       if (token == decoder.end()) {
         finish(draft, share);
@@ -114,16 +115,32 @@ final class Beam {
         least = least(best, draft);
       }
     }
+    if (stuck) {
+      stop(draft);
+    }
   }
 
-  /** Returns the probability below which no token after a draft is among the best. */
+  /** Keeps the most likely of the drafts that were left unfinished. */
+  private void stop(Draft draft) {
+    Draft other = unfinished[draft.prompt];
+    if (other == null || draft.logLikelihood > other.logLikelihood) {
+      unfinished[draft.prompt] = draft;
+    }
+  }
+
+  /**
+   * Returns a probability below which no token after a draft is among the best, small enough that
+   * the rounding of logarithm and exponential excludes none.
+   */
   private double least(PriorityQueue<Step> best, Draft draft) {
-    return best.size() < width ? 0 : Math.exp(best.peek().logLikelihood - draft.logLikelihood);
+    return best.size() < width
+        ? 0
+        : (1 - 1e-9) * Math.exp(best.peek().logLikelihood - draft.logLikelihood);
   }
 
   private void finish(Draft draft, float share) {
     double likelihood = draft.logLikelihood + Math.log(share);
-    if (share > 0 && likelihood > floor(draft.prompt)) {
+    if (share > 0 && likelihood >= floor(draft.prompt)) {
       PriorityQueue<Draft> ends = finished.get(draft.prompt);
       ends.add(draft.at(likelihood));
       if (ends.size() > width) {
@@ -137,7 +154,7 @@ final class Beam {
     List<List<Completion>> all = new ArrayList<>();
     for (int i = 0; i < prompts.length; i++) {
       List<Draft> ends = new ArrayList<>(finished.get(i));
-      ends.sort(LEAST_FIRST.reversed());
+      ends.sort(WORST_END_FIRST.reversed());
       if (ends.isEmpty()) {
         all.add(List.of(unfinished[i].completion(false)));
       } else {

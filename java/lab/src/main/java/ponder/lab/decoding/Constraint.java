@@ -8,8 +8,9 @@ public interface Constraint {
   Constraint NONE = (prompt, written, count, p, from, classes) -> 0;
 
   /**
-   * Sets the probabilities of the tokens that may not follow to zero and leaves at least one above
-   * zero.
+   * Sets the probabilities of the tokens that may not follow to zero. A token that may follow is
+   * never written while its probability is zero: raise it to keep it possible, however unlikely the
+   * model holds it. Where none is left above zero the sequence stops, unfinished.
    *
    * @param prompt the tokens of the prompt
    * @param written holds the tokens written so far

@@ -36,13 +36,14 @@ public record Decoder(
     this(model, device, end, limit, batch, Constraint.NONE);
   }
 
-  /** Chooses the next token of a draft from its probabilities. */
+  /** Chooses the next token of a draft from its probabilities, -1 if none is above zero. */
   private interface Choice {
     int next(Draft draft, float[] probabilities, int from, int classes);
   }
 
   /**
-   * Completes every prompt with the most probable token at each step, the lowest of equal ones.
+   * Completes every prompt with the most probable token at each step, the lowest of equal ones. A
+   * completion to which no token can be added is unfinished.
    *
    * @param prompts of one length
    */
@@ -56,13 +57,14 @@ public record Decoder(
    * place and its own number alone.
    *
    * @param prompts of one length
-   * @param count how often each is completed
-   * @param temperature above 0; 1 draws from the model itself
+   * @param count how often each is completed, at least once
+   * @param temperature above 0; near 0 it is greedy, 1 draws from the model itself
    */
   public Written sample(int[][] prompts, int count, double temperature, Key key) {
-    if (!(temperature > 0)) {
+    if (count < 1 || !(temperature > 0)) {
       throw new IllegalArgumentException(
-          "sample: temperature is " + temperature + ", must be above 0");
+          "sample: count %d must be at least 1, temperature %s above 0"
+              .formatted(count, temperature));
     }
     double[][][] draws = new double[prompts.length][count][];
     for (int i = 0; i < prompts.length; i++) {
@@ -85,14 +87,19 @@ public record Decoder(
   /**
    * Searches for the most likely completions of every prompt: at each step the {@code width} most
    * likely unfinished ones go on, until none of them can still be among the {@code width} most
-   * likely finished ones.
+   * likely finished ones. With width 1 the result is the most likely place to end on the greedy
+   * path; a wider beam may lose that path to beginnings that are likelier and end worse. A prompt's
+   * rows are written together, be they more than a batch.
    *
    * @param prompts of one length
-   * @param width how many go on
+   * @param width how many go on, at least 1
    * @return at most {@code width} completions of each prompt, the most likely first; where none was
    *     finished, the most likely unfinished one
    */
   public Written beam(int[][] prompts, int width) {
+    if (width < 1) {
+      throw new IllegalArgumentException("beam: width is " + width + ", must be at least 1");
+    }
     int together = Math.max(1, batch / width);
     List<List<Completion>> done = new ArrayList<>();
     long reading = 0;
@@ -140,8 +147,8 @@ public record Decoder(
         hand.choose(source);
         long chosen = complete(hand, prompts, drafts, choice, done, count);
         int readPrompts = (first + n - 1) / count + 1 - firstPrompt;
-        long perPrompt = read.minus(before).flops() / readPrompts;
-        reading += perPrompt * (charged ? readPrompts - 1 : readPrompts);
+        long flops = read.minus(before).flops();
+        reading += charged ? flops - flops / readPrompts : flops;
         writing += device.meter().since(read).flops() + chosen;
       }
     }
@@ -169,12 +176,15 @@ public record Decoder(
         operations +=
             constraint.narrow(prompts[draft.prompt], draft.tokens, draft.size, p, from, classes);
         int token = choice.next(draft, p, from, classes);
-        draft.logLikelihood += Math.log(p[from + token]);
-        boolean ended = token == end;
-        if (!ended) {
+        boolean stuck = token < 0;
+        boolean ended = !stuck && token == end;
+        if (!stuck) {
+          draft.logLikelihood += Math.log(p[from + token]);
+        }
+        if (!stuck && !ended) {
           draft.add(token);
         }
-        if (ended || draft.size == limit) {
+        if (stuck || ended || draft.size == limit) {
           done[draft.prompt * count + draft.number] = draft.completion(ended);
         } else {
           kept[next.size()] = i;
@@ -195,26 +205,34 @@ public record Decoder(
   }
 
   private static int largest(float[] p, int from, int classes) {
-    int best = 0;
-    for (int c = 1; c < classes; c++) {
-      if (p[from + c] > p[from + best]) {
+    int best = -1;
+    float most = 0;
+    for (int c = 0; c < classes; c++) {
+      if (p[from + c] > most) {
         best = c;
+        most = p[from + c];
       }
     }
     return best;
   }
 
   private static int drawn(float[] p, int from, int classes, double temperature, double uniform) {
+    int best = largest(p, from, classes);
+    if (best < 0) {
+      return best;
+    }
+    double most = p[from + best];
     double total = 0;
     for (int c = 0; c < classes; c++) {
-      total += heated(p[from + c], temperature);
+      total += heated(p[from + c], most, temperature);
     }
     double rest = uniform * total;
-    int last = 0;
+    int last = best;
     for (int c = 0; c < classes; c++) {
-      if (p[from + c] > 0) {
+      double weight = heated(p[from + c], most, temperature);
+      if (weight > 0) {
         last = c;
-        rest -= heated(p[from + c], temperature);
+        rest -= weight;
         if (rest < 0) {
           return c;
         }
@@ -223,7 +241,15 @@ public record Decoder(
     return last;
   }
 
-  private static double heated(float p, double temperature) {
-    return temperature == 1 ? p : Math.pow(p, 1 / temperature);
+  /** Returns p to the power of 1 / temperature, times a factor that keeps the largest from 0. */
+  private static double heated(float p, double most, double temperature) {
+    if (temperature == 1) {
+      return p;
+    }
+    // At extreme temperatures the exponent is 0 or infinite.
+    if (p == 0 || p == most) {
+      return p == 0 ? 0 : 1;
+    }
+    return Math.pow(p / most, 1 / temperature);
   }
 }

@@ -16,9 +16,10 @@ final class Hand {
   private Memory memory;
 
   /**
-   * Reads prompts of one length.
+   * Reads prompts.
    *
    * @param scope where everything is computed
+   * @throws IllegalArgumentException unless the prompts are of one length
    */
   Hand(SequenceModel model, Scope scope, int[][] prompts) {
     this.model = model;
@@ -26,6 +27,10 @@ final class Hand {
     int length = prompts[0].length;
     int[] tokens = new int[prompts.length * length];
     for (int i = 0; i < prompts.length; i++) {
+      if (prompts[i].length != length) {
+        throw new IllegalArgumentException(
+            "prompts: lengths " + length + " and " + prompts[i].length + ", must be equal");
+      }
       System.arraycopy(prompts[i], 0, tokens, i * length, length);
     }
     take(model.read(scope.indices(Shape.of(prompts.length, length), tokens), Memory.EMPTY));

@@ -23,8 +23,8 @@ public record Written(List<List<Completion>> completions, long readingFlops, lon
   }
 
   /**
-   * Returns the FLOPs per prompt of its first {@code count} completions of {@code drawn} that were
-   * drawn one like the other.
+   * Returns the FLOPs per prompt of reading it and writing {@code count} of its {@code drawn}
+   * completions, each of which costs the same on average.
    */
   public double flopsPerPrompt(int count, int drawn) {
     return (readingFlops + (double) writingFlops * count / drawn) / completions.size();

@@ -4,31 +4,40 @@ package ponder.lab.decoding;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import ponder.Device;
 import ponder.Key;
 import ponder.Scope;
 import ponder.Shape;
 import ponder.Store;
 import ponder.Tensor;
+import ponder.Work;
 import ponder.nn.GruModel;
+import ponder.nn.LoopedTransformer;
 import ponder.nn.Memory;
 import ponder.nn.Parameters;
 import ponder.nn.SequenceModel;
 import ponder.nn.Transformer;
+import ponder.op.Softmax;
 
 final class DecoderTest {
   private static final int END = 3;
 
   private Device device;
   private Store store;
+  private int tables;
 
   /** A model whose next token depends on the last one alone, by a table of log-probabilities. */
   private record Bigrams(Tensor logits, Tensor output) implements SequenceModel {
@@ -65,8 +74,8 @@ final class DecoderTest {
     }
     try (Scope scope = device.open()) {
       return new Bigrams(
-          store.add("logits", scope.tensor(Shape.of(n, n), logits)),
-          store.add("output", scope.tensor(Shape.of(n, n), identity)));
+          store.add("logits" + tables, scope.tensor(Shape.of(n, n), logits)),
+          store.add("output" + tables++, scope.tensor(Shape.of(n, n), identity)));
     }
   }
 
@@ -81,7 +90,7 @@ final class DecoderTest {
   @Test
   void greedyTakesTheMostProbableTokens() {
     Decoder decoder = new Decoder(usual(), device, END, 10, 4);
-    Completion c = decoder.greedy(new int[][] {{2, 0}}).get(0);
+    Completion c = decoder.greedy(new int[][] {{2, 0}}).of(0).get(0);
     assertArrayEquals(new int[] {1, 2}, c.tokens());
     assertTrue(c.ended());
     assertEquals(Math.log(0.5) + Math.log(0.8) + Math.log(0.6), c.logLikelihood(), 1e-5);
@@ -95,7 +104,7 @@ final class DecoderTest {
             new double[] {1, 0, 0, 0},
             new double[] {1, 0, 0, 0},
             new double[] {1, 0, 0, 0});
-    Completion c = new Decoder(forever, device, END, 5, 4).greedy(new int[][] {{0}}).get(0);
+    Completion c = new Decoder(forever, device, END, 5, 4).greedy(new int[][] {{0}}).of(0).get(0);
     assertArrayEquals(new int[] {1, 0, 1, 0, 1}, c.tokens());
     assertFalse(c.ended());
   }
@@ -104,7 +113,7 @@ final class DecoderTest {
   void samplesAsOftenAsTheModelSays() {
     int n = 20_000;
     List<Completion> drawn =
-        new Decoder(usual(), device, END, 10, 512).sample(new int[][] {{0}}, n, Key.of(5));
+        new Decoder(usual(), device, END, 10, 512).sample(new int[][] {{0}}, n, Key.of(5)).of(0);
     // 0 -> end at once: 0.3; 0 -> 1 -> 2 -> end: 0.24. Five standard errors are 0.017.
     assertEquals(0.3, share(drawn, new int[] {}), 0.017);
     assertEquals(0.24, share(drawn, new int[] {1, 2}), 0.017);
@@ -119,26 +128,376 @@ final class DecoderTest {
   void drawsDoNotDependOnTheBatch() {
     int[][] prompts = {{0}, {1}, {2}, {0}, {1}};
     Bigrams model = usual();
-    List<Completion> one = new Decoder(model, device, END, 10, 1).sample(prompts, 7, Key.of(3));
-    List<Completion> many = new Decoder(model, device, END, 10, 16).sample(prompts, 7, Key.of(3));
-    assertEquals(35, one.size());
-    for (int i = 0; i < one.size(); i++) {
-      assertArrayEquals(one.get(i).tokens(), many.get(i).tokens());
+    Written one = new Decoder(model, device, END, 10, 1).sample(prompts, 7, Key.of(3));
+    Written many = new Decoder(model, device, END, 10, 16).sample(prompts, 7, Key.of(3));
+    assertEquals(5, one.completions().size());
+    assertSame(one, many);
+  }
+
+  private static void assertSame(Written a, Written b) {
+    assertEquals(a.completions().size(), b.completions().size());
+    for (int i = 0; i < a.completions().size(); i++) {
+      assertSame(a.of(i), b.of(i));
     }
+  }
+
+  private static void assertSame(List<Completion> a, List<Completion> b) {
+    assertEquals(a.size(), b.size());
+    for (int i = 0; i < a.size(); i++) {
+      assertArrayEquals(a.get(i).tokens(), b.get(i).tokens());
+      assertEquals(a.get(i).logLikelihood(), b.get(i).logLikelihood());
+      assertEquals(a.get(i).ended(), b.get(i).ended());
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(doubles = {0.5, 1, 2, Double.POSITIVE_INFINITY})
+  void aTemperatureRaisesTheProbabilitiesToItsInverse(double temperature) {
+    int n = 20_000;
+    Decoder decoder = new Decoder(usual(), device, END, 10, 512);
+    List<Completion> drawn = decoder.sample(new int[][] {{0}}, n, temperature, Key.of(6)).of(0);
+    double[] weights = {0.5, 0.2, 0.3};
+    Arrays.setAll(weights, i -> Math.pow(weights[i], 1 / temperature));
+    double expected = weights[2] / Arrays.stream(weights).sum();
+    double error = Math.sqrt(expected * (1 - expected) / n);
+    assertEquals(expected, share(drawn, new int[] {}), 5 * error);
+    // Token 0 never follows itself.
+    assertTrue(drawn.stream().allMatch(c -> c.tokens().length == 0 || c.tokens()[0] != 0));
+    // The likelihood is the model's own.
+    Completion end = drawn.stream().filter(c -> c.tokens().length == 0).findFirst().orElseThrow();
+    assertEquals(Math.log(0.3), end.logLikelihood(), 1e-6);
+  }
+
+  @ParameterizedTest
+  @ValueSource(doubles = {1e-3, 1e-9, Double.MIN_VALUE})
+  void nearTemperatureZeroDrawsAreGreedy(double temperature) {
+    // Every probability is small: raised to a large power as it is, none would be left.
+    Decoder decoder = new Decoder(random(4, 12), device, END, 20, 8);
+    int[][] prompts = {{0}, {1}, {2}, {4}, {5}};
+    Written greedy = decoder.greedy(prompts);
+    Written drawn = decoder.sample(prompts, 3, temperature, Key.of(2));
+    for (int i = 0; i < prompts.length; i++) {
+      for (Completion c : drawn.of(i)) {
+        assertSame(greedy.of(i), List.of(c));
+      }
+    }
+  }
+
+  /** Returns a table of random probabilities, none of them 0. */
+  private Bigrams random(long seed, int n) {
+    double[][] rows = new double[n][];
+    for (int i = 0; i < n; i++) {
+      double[] row = Key.of(seed).split(i).uniformDoubles(n);
+      double sum = Arrays.stream(row).sum();
+      rows[i] = Arrays.stream(row).map(v -> v / sum).toArray();
+    }
+    return bigrams(rows);
+  }
+
+  /** Returns all completions of a prompt that end within a limit, the most likely first. */
+  private List<Completion> all(Bigrams model, int prompt, int limit) {
+    float[] p;
+    try (Scope _ = device.openUnrecorded()) {
+      p = Softmax.softmax(model.logits()).toFloats();
+    }
+    List<Completion> all = new ArrayList<>();
+    grow(p, prompt, new int[0], 0, limit, all);
+    all.sort(
+        Comparator.comparingDouble(Completion::logLikelihood)
+            .reversed()
+            .thenComparing(c -> c.tokens().length)
+            .thenComparing(Completion::tokens, Arrays::compare));
+    return all;
+  }
+
+  private static void grow(
+      float[] p, int last, int[] tokens, double logLikelihood, int limit, List<Completion> all) {
+    int n = (int) Math.sqrt(p.length);
+    for (int token = 0; tokens.length < limit && token < n; token++) {
+      float share = p[last * n + token];
+      double longer = logLikelihood + Math.log(share);
+      if (share > 0 && token == END) {
+        all.add(new Completion(tokens, longer, true));
+      } else if (share > 0) {
+        int[] more = Arrays.copyOf(tokens, tokens.length + 1);
+        more[tokens.length] = token;
+        grow(p, token, more, longer, limit, all);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 5})
+  void aBeamOfFullWidthFindsEveryCompletionTheMostLikelyFirst(int limit) {
+    Bigrams model = usual();
+    Decoder decoder = new Decoder(model, device, END, limit, 64);
+    int[][] prompts = {{0}, {1}, {2}, {3}};
+    Written written = decoder.beam(prompts, 1 + (int) Math.pow(3, limit));
+    for (int i = 0; i < prompts.length; i++) {
+      List<Completion> expected = all(model, i, limit);
+      assertEquals(limit == 1 ? 1 : expected.size(), written.of(i).size());
+      assertSame(expected, written.of(i));
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 4, 5, 6, 7, 20})
+  void ofEquallyLikelyCompletionsTheShorterOfLowerTokensStay(int width) {
+    double[] even = {0.25, 0.25, 0.25, 0.25};
+    Bigrams model = bigrams(even, even, even, even);
+    List<Completion> expected = all(model, 0, 4).subList(0, width);
+    assertSame(
+        expected, new Decoder(model, device, END, 4, 9).beam(new int[][] {{0}}, width).of(0));
+  }
+
+  @Test
+  void aBeamOfWidthOneIsTheBestEndOnTheGreedyPath() {
+    int[][] prompts = {{0}, {1}, {2}, {4}, {5}};
+    for (long seed = 0; seed < 20; seed++) {
+      Bigrams model = random(seed, 6);
+      Decoder decoder = new Decoder(model, device, END, 6, 8);
+      Written greedy = decoder.greedy(prompts);
+      Written beam = decoder.beam(prompts, 1);
+      for (int i = 0; i < prompts.length; i++) {
+        Completion path = greedy.of(i).get(0);
+        // At the limit, the greedy path is one token too long to end.
+        Completion best =
+            all(model, prompts[i][0], 6).stream()
+                .filter(c -> c.tokens().length <= Math.min(5, path.tokens().length))
+                .filter(
+                    c ->
+                        Arrays.mismatch(c.tokens(), path.tokens()) == c.tokens().length
+                            || Arrays.equals(c.tokens(), path.tokens()))
+                .findFirst()
+                .orElseThrow();
+        assertSame(List.of(best), beam.of(i));
+        assertTrue(!path.ended() || best.logLikelihood() >= path.logLikelihood());
+      }
+    }
+  }
+
+  @Test
+  void aBeamOfWidthOneIsGreedyWhereNoEarlierEndIsLikelier() {
+    Bigrams model =
+        bigrams(
+            new double[] {0, 0.9, 0.05, 0.05},
+            new double[] {0, 0, 0.9, 0.1},
+            new double[] {0.1, 0.1, 0, 0.8},
+            new double[] {1, 0, 0, 0});
+    Decoder decoder = new Decoder(model, device, END, 9, 4);
+    int[][] prompts = {{0}, {1}, {2}};
+    assertSame(decoder.greedy(prompts), decoder.beam(prompts, 1));
+  }
+
+  @Test
+  void aWiderBeamIsNeverLessLikelyThanGreedyIfItHoldsEverything() {
+    int[][] prompts = {{0}, {1}, {2}, {4}};
+    for (long seed = 0; seed < 10; seed++) {
+      Decoder decoder = new Decoder(random(seed, 5), device, END, 4, 300);
+      Written greedy = decoder.greedy(prompts);
+      Written beam = decoder.beam(prompts, 64);
+      for (int i = 0; i < prompts.length; i++) {
+        Completion path = greedy.of(i).get(0);
+        double best = beam.of(i).get(0).logLikelihood();
+        assertTrue(!path.ended() || best >= path.logLikelihood());
+      }
+    }
+  }
+
+  @Test
+  void aBeamInBetweenMayLoseTheGreedyPath() {
+    // Greedy: 0, 1, 2, end with 0.55 * 0.4 = 0.22. Two beginnings over 4 are likelier, 0.225 each,
+    // and end with a tenth of that.
+    Bigrams model =
+        bigrams(
+            new double[] {0, 0.55, 0, 0, 0.45, 0, 0},
+            new double[] {0, 0, 0.4, 0, 0, 0.3, 0.3},
+            new double[] {0, 0, 0, 1, 0, 0, 0},
+            new double[] {1, 0, 0, 0, 0, 0, 0},
+            new double[] {0.5, 0, 0, 0, 0, 0.5, 0},
+            new double[] {0.9, 0, 0, 0.1, 0, 0, 0},
+            new double[] {1, 0, 0, 0, 0, 0, 0});
+    Decoder decoder = new Decoder(model, device, END, 3, 4);
+    int[][] prompts = {{0}};
+    assertEquals(Math.log(0.22), decoder.greedy(prompts).of(0).get(0).logLikelihood(), 1e-6);
+    assertEquals(Math.log(0.0225), decoder.beam(prompts, 2).of(0).get(0).logLikelihood(), 1e-6);
+    assertEquals(Math.log(0.22), decoder.beam(prompts, 3).of(0).get(0).logLikelihood(), 1e-6);
+  }
+
+  @Test
+  void beamsDoNotDependOnTheBatch() {
+    LoopedTransformer looped =
+        LoopedTransformer.create(Parameters.of(store, Key.of(9)).in("looped"), 12, 1, 16, 2, 3);
+    int[][] prompts = {{0, 1}, {4, 2}, {5, 7}, {0, 0}, {6, 1}};
+    for (SequenceModel model : List.of(random(1, 12), looped)) {
+      for (int width : new int[] {1, 3, 8}) {
+        Written one = new Decoder(model, device, 11, 7, 1).beam(prompts, width);
+        assertEquals(5, one.completions().size());
+        assertSame(one, new Decoder(model, device, 11, 7, 17).beam(prompts, width));
+        assertSame(one, new Decoder(model, device, 11, 7, 100).beam(prompts, width));
+      }
+    }
+  }
+
+  @Test
+  void aConstraintIsObeyedEvenWhereTheModelHoldsItImpossible() {
+    // The model holds 0 -> 0 and 2 -> 2 impossible; nothing else may follow but the end.
+    Constraint same =
+        (prompt, written, count, p, from, classes) -> {
+          int last = count == 0 ? prompt[prompt.length - 1] : written[count - 1];
+          for (int c = 0; c < classes; c++) {
+            boolean may = c == last || (c == END && count > 1);
+            p[from + c] = may ? Math.max(p[from + c], Float.MIN_VALUE) : 0;
+          }
+          return 1;
+        };
+    Decoder decoder = new Decoder(usual(), device, END, 4, 3, same);
+    int[][] prompts = {{0}, {1}, {2}};
+    for (Written written :
+        List.of(
+            decoder.greedy(prompts),
+            decoder.sample(prompts, 9, Key.of(1)),
+            decoder.sample(prompts, 9, 0.1, Key.of(1)),
+            decoder.sample(prompts, 9, 10, Key.of(1)),
+            decoder.beam(prompts, 1),
+            decoder.beam(prompts, 3))) {
+      for (int i = 0; i < prompts.length; i++) {
+        int token = i;
+        for (Completion c : written.of(i)) {
+          assertTrue(c.tokens().length > 1, Arrays.toString(c.tokens()));
+          assertTrue(Arrays.stream(c.tokens()).allMatch(t -> t == token));
+          assertTrue(Double.isFinite(c.logLikelihood()));
+        }
+      }
+    }
+  }
+
+  @Test
+  void whereNothingMayFollowTheSequenceStopsUnfinished() {
+    // From 0 to 1 to 2, and nowhere from there.
+    Constraint narrow =
+        (prompt, written, count, p, from, classes) -> {
+          for (int c = 0; c < classes; c++) {
+            p[from + c] = c == count + 1 && c < END ? 0.5f : 0;
+          }
+          return 1;
+        };
+    Decoder decoder = new Decoder(usual(), device, END, 10, 4, narrow);
+    int[][] prompts = {{0}, {0}};
+    for (Written written :
+        List.of(
+            decoder.greedy(prompts),
+            decoder.sample(prompts, 2, Key.of(1)),
+            decoder.sample(prompts, 2, 0.3, Key.of(1)),
+            decoder.beam(prompts, 2))) {
+      for (Completion c : written.of(1)) {
+        assertArrayEquals(new int[] {1, 2}, c.tokens());
+        assertFalse(c.ended());
+        assertEquals(2 * Math.log(0.5), c.logLikelihood(), 1e-12);
+      }
+    }
+  }
+
+  @Test
+  void readingIsChargedOnceForEachPromptAndWritingForEachToken() {
+    SequenceModel model = GruModel.create(Parameters.of(store, Key.of(9)).in("gru"), 12, 2, 16);
+    int[][] prompts = {{1, 2}, {3, 4}, {5, 6}, {7, 8}, {9, 10}};
+    Work before = device.meter().total();
+    try (Scope scope = device.openUnrecorded()) {
+      model.read(scope.indices(Shape.of(1, 2), 1, 2), Memory.EMPTY);
+    }
+    final long reading = device.meter().since(before).flops();
+    for (int count : new int[] {1, 3, 7}) {
+      Written all = new Decoder(model, device, 11, 9, 100).sample(prompts, count, Key.of(1));
+      assertEquals(5 * reading, all.readingFlops());
+      for (int batch : new int[] {1, 2, 4, 16}) {
+        Written some = new Decoder(model, device, 11, 9, batch).sample(prompts, count, Key.of(1));
+        assertSame(all, some);
+        // Where a batch reads several prompts, a prompt's part is rounded down.
+        assertEquals(all.readingFlops(), some.readingFlops(), 5 * count);
+        assertEquals(all.writingFlops(), some.writingFlops());
+      }
+    }
+    Written wide = new Decoder(model, device, 11, 9, 100).beam(prompts, 3);
+    Written narrow = new Decoder(model, device, 11, 9, 1).beam(prompts, 3);
+    assertEquals(5 * reading, wide.readingFlops());
+    assertEquals(
+        wide, new Written(wide.completions(), narrow.readingFlops(), narrow.writingFlops()));
+  }
+
+  @Test
+  void writingCostsEveryStepAndEveryProbabilityLookedAt() {
+    Bigrams model = usual();
+    Work before = device.meter().total();
+    try (Scope scope = device.openUnrecorded()) {
+      Tensor hidden = model.logits().gather(scope.indices(Shape.of(1), 0));
+      Softmax.softmax(hidden.matmul(model.output(), false, true));
+    }
+    final long step = device.meter().since(before).flops() + 4;
+    // 0: 1, 2, end. 1: 2, end. 2: end.
+    int[][] prompts = {{0}, {1}, {2}};
+    Written written = new Decoder(model, device, END, 9, 8).greedy(prompts);
+    assertEquals(6 * step, written.writingFlops());
+    Constraint dear = (prompt, tokens, count, p, from, classes) -> 100;
+    written = new Decoder(model, device, END, 9, 2, dear).greedy(prompts);
+    assertEquals(6 * (step + 100), written.writingFlops());
+    // A beam of 1 from 2: the end with 0.6 is out of reach for what goes on.
+    written = new Decoder(model, device, END, 9, 2, dear).beam(new int[][] {{2}}, 1);
+    assertEquals(step + 100, written.writingFlops());
+  }
+
+  @Test
+  void flopsPerPromptRiseInALineWithTheCompletions() {
+    Written written = new Written(List.of(List.of(), List.of()), 60, 800);
+    assertEquals(430, written.flopsPerPrompt());
+    assertEquals(430, written.flopsPerPrompt(8, 8));
+    assertEquals(80, written.flopsPerPrompt(1, 8));
+    for (int n = 0; n <= 8; n++) {
+      assertEquals(30 + 50 * n, written.flopsPerPrompt(n, 8));
+    }
+  }
+
+  @Test
+  void refusesWhatItCannotWrite() {
+    Bigrams model = usual();
+    Decoder decoder = new Decoder(model, device, END, 5, 4);
+    int[][] prompts = {{0}};
+    refused("must be at least 1", () -> new Decoder(model, device, END, 0, 4));
+    refused("must be at least 1", () -> new Decoder(model, device, END, 5, 0));
+    refused("temperature 0.0", () -> decoder.sample(prompts, 1, 0, Key.of(1)));
+    refused("temperature NaN", () -> decoder.sample(prompts, 1, Double.NaN, Key.of(1)));
+    refused("count 0", () -> decoder.sample(prompts, 0, Key.of(1)));
+    refused("width is 0", () -> decoder.beam(prompts, 0));
+    int[][] uneven = {{0, 1}, {0, 1, 2}};
+    refused("lengths 2 and 3", () -> decoder.greedy(uneven));
+    refused("lengths 2 and 3", () -> decoder.beam(uneven, 2));
+  }
+
+  private static void refused(String part, Runnable call) {
+    String message = assertThrows(IllegalArgumentException.class, call::run).getMessage();
+    assertTrue(message.contains(part), message);
   }
 
   @Test
   void carriesAMemoryThatEqualsReadingTheWhole() {
     Parameters p = Parameters.of(store, Key.of(9));
+    LoopedTransformer looped = LoopedTransformer.create(p.in("looped"), 12, 2, 16, 2, 1);
     for (SequenceModel model :
         List.of(
             Transformer.create(p.in("transformer"), 12, 2, 16, 2),
-            GruModel.create(p.in("gru"), 12, 2, 16))) {
+            GruModel.create(p.in("gru"), 12, 2, 16),
+            looped,
+            looped.withRounds(3),
+            looped.withRounds(8))) {
       int[][] prompts = {{1, 2}, {3, 4}, {5, 6}};
-      List<Completion> drawn = new Decoder(model, device, 11, 9, 4).sample(prompts, 3, Key.of(1));
-      for (int i = 0; i < drawn.size(); i++) {
-        assertEquals(
-            drawn.get(i).logLikelihood(), whole(model, prompts[i / 3], drawn.get(i)), 1e-4);
+      Decoder decoder = new Decoder(model, device, 11, 9, 4);
+      for (Written written :
+          List.of(decoder.sample(prompts, 3, Key.of(1)), decoder.beam(prompts, 3))) {
+        for (int i = 0; i < prompts.length; i++) {
+          for (Completion c : written.of(i)) {
+            assertEquals(c.logLikelihood(), whole(model, prompts[i], c), 1e-4);
+          }
+        }
       }
     }
   }
