@@ -179,7 +179,8 @@ public final class Frontier {
       return null;
     }
     Curve curve = curves.get(way.curve);
-    return "%s, %s, %s of the training".formatted(curve.model(), curve.method(), Curve.part(curve.fraction()));
+    return "%s, %s, %s of the training"
+        .formatted(curve.model(), curve.method(), Curve.part(curve.fraction()));
   }
 
   /** Returns X_q(C) at a level, for the dearest training of every training budget. */
