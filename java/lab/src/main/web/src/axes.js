@@ -3,7 +3,8 @@
 //
 // A plot is { x, y, curves }. An axis is { label, log, share }: log for a logarithmic one, share
 // for shares in percent. A curve is { label, hue, dash, mark, hollow, points }, a point
-// { x, y, low, high, text }, low and high null where there is no interval.
+// { x, y, low, high, text, quiet }: low and high null where there is no interval, quiet for a point of
+// the line without a mark.
 
 import { compact, share } from './format.js';
 import { linearTicks, logLabel, logTicks, range, shareRange } from './ticks.js';

@@ -52,22 +52,10 @@ export function chart({ cities, truth, answer, isEdge, near, title, width, colou
   if (!lands.has(cities)) {
     lands.set(cities, land(cities));
   }
-  const { area, borders } = lands.get(cities);
   const height = Math.round(width * ASPECT);
-  const margin = near ? Math.max(28, width * 0.08) : 8;
-  const corners = [...truth, ...answer].map((city) => [city.longitude, city.latitude]);
-  const shown = near && corners.length ? { type: 'MultiPoint', coordinates: corners } : area;
-  const projection = geoAlbersUsa().fitExtent(
-    [
-      [margin, margin],
-      [width - margin, height - margin],
-    ],
-    shown,
-  );
-  const path = geoPath(projection).digits(1);
+  const corners = near ? [...truth, ...answer].map((city) => [city.longitude, city.latitude]) : [];
+  const { ground, projection } = groundOf(cities, width, height, corners, colours);
   const at = (city) => projection([city.longitude, city.latitude]);
-  const spots = cities.map(at).filter((spot) => spot && inside(spot, width, height));
-  const size = near ? 3 : cities.length > 600 ? 1.7 : 2.4;
 
   return svg(
     'svg',
@@ -83,20 +71,53 @@ export function chart({ cities, truth, answer, isEdge, near, title, width, colou
     },
     svg('title', {}, title),
     svg('rect', { width, height, fill: colours.paper }),
-    svg('path', { d: path(area), fill: colours.land, stroke: colours.border }),
-    svg('path', { d: path(borders), fill: 'none', stroke: colours.border, 'stroke-width': 0.75 }),
-    svg('path', {
-      class: 'cities',
-      d: spots.map(([x, y]) => `M${x.toFixed(1)},${y.toFixed(1)}h0`).join(''),
-      stroke: colours.city,
-      'stroke-width': size,
-      'stroke-linecap': 'round',
-    }),
+    ground,
     line('truth', truth, at, { stroke: colours.truth, 'stroke-width': 7, opacity: 0.5 }),
     steps(answer, at, isEdge, colours),
     stops(truth, answer, at, colours),
     labels(truth, answer, at, width, height, colours),
   );
+}
+
+/** The last ground of each set of colours: only the paths change while somebody slides. */
+const grounds = new Map();
+
+/** Returns states and places, drawn, and the projection that puts them there. */
+function groundOf(cities, width, height, corners, colours) {
+  const wanted = JSON.stringify([width, corners]);
+  const known = grounds.get(colours);
+  if (known?.wanted === wanted && known.cities === cities) {
+    return known;
+  }
+  const { area, borders } = lands.get(cities);
+  const margin = corners.length ? Math.max(28, width * 0.08) : 8;
+  const projection = geoAlbersUsa().fitExtent(
+    [
+      [margin, margin],
+      [width - margin, height - margin],
+    ],
+    corners.length ? { type: 'MultiPoint', coordinates: corners } : area,
+  );
+  const path = geoPath(projection).digits(1);
+  const spots = cities
+    .map((city) => projection([city.longitude, city.latitude]))
+    .filter((spot) => spot && inside(spot, width, height));
+  const ground = svg(
+    'g',
+    { fill: 'none', stroke: colours.border },
+    svg('path', { d: path(area), fill: colours.land }),
+    svg('path', { d: path(borders), 'stroke-width': 0.75 }),
+    svg('path', {
+      class: 'cities',
+      d: spots.map(([x, y]) => `M${x.toFixed(1)},${y.toFixed(1)}h0`).join(''),
+      stroke: colours.city,
+      'stroke-width': corners.length ? 3 : cities.length > 600 ? 1.7 : 2.4,
+      'stroke-linecap': 'round',
+    }),
+  );
+  const made = { wanted, cities, ground, projection };
+  grounds.set(colours, made);
+  return made;
 }
 
 const inside = ([x, y], width, height) => x >= 0 && y >= 0 && x <= width && y <= height;

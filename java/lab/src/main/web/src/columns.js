@@ -59,7 +59,7 @@ const SHARES = new Set(
   (
     'legalSteps legal endpoint solved optimal exact firstMove stretch101 stretch105 stretch110 ' +
     'stretch150 predictedExact measuredExact worstSolved worstOptimal fraction contained ' +
-    'containedReversed'
+    'containedReversed fixed cycling'
   ).split(' '),
 );
 
@@ -67,6 +67,12 @@ const TITLES = {
   trainFlops: 'training FLOPs',
   trainMatrixFlops: 'of them in matrix products',
   validationFlops: 'validation FLOPs',
+  scoreFlops: 'FLOPs for the learned score',
+  spend: 'spent, ×',
+  trainedRounds: 'rounds in training',
+  rounds: 'rounds followed',
+  fixed: 'states at a fixed point, %',
+  cycling: 'states in a cycle, %',
   testFlops: 'test FLOPs per query',
   testFlopsPerQuery: 'test FLOPs per query',
   seconds: 'time, s',
@@ -92,14 +98,16 @@ const TITLES = {
   fraction: 'training budget, %',
 };
 
-const whole = (x) => (Number.isInteger(x) && Math.abs(x) < 1e7 ? decimal(x, 0) : compact(x));
+/** Returns how to set the numbers of a column: in full where all are whole and none is long. */
+const setting = (values) =>
+  values.every((x) => Number.isInteger(x) && Math.abs(x) < 1e7) ? (x) => decimal(x, 0) : compact;
 
 /** Returns the columns of flat objects, from their fields. */
 export function columnsOf(rows) {
   return distinct(rows.flatMap((row) => Object.keys(row))).map((name) => {
     const get = (row) => row[name];
     const values = rows.map(get).filter((value) => value !== null && value !== undefined);
-    const set = SHARES.has(name) ? share : name === 'seed' ? String : whole;
+    const set = SHARES.has(name) ? share : name === 'seed' ? String : setting(values);
     const title = TITLES[name] ?? (SHARES.has(name) ? `${words(name)}, %` : words(name));
     if (values.some(isEstimate)) {
       return estimates(name, title, get, set);

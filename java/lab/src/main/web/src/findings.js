@@ -6,8 +6,8 @@ import { h } from './dom.js';
 import { nothing, section } from './figure.js';
 import { decimal, percentSpread } from './format.js';
 
-const WORDS = { true: 'held', false: 'missed', null: 'open' };
-const SIGNS = { held: '✓', missed: '✗', open: '?' };
+const WORDS = { true: 'held', false: 'missed', null: 'undecided' };
+const SIGNS = { held: '✓', missed: '✗', undecided: '?' };
 
 export function header(data) {
   const cities = number(data.data?.cities);
@@ -29,9 +29,9 @@ export function header(data) {
       { class: 'lead' },
       'An answer is ',
       h('em', {}, 'legal'),
-      ' if every step is an edge of the graph and it ends at ' + 'the target, ',
+      ' if every step is an edge of the graph, ',
       h('em', {}, 'solved'),
-      ' if it is legal and at most 10\u00a0% longer than the ' + 'shortest path, and ',
+      ' if it also ends at the target and is at most 10\u00a0% longer than the shortest path, and ',
       h('em', {}, 'optimal'),
       ' if no path is shorter. Compute is counted, ' +
         'not estimated: a query pays for every sample, rejected or not, every iteration and every ' +
@@ -52,27 +52,46 @@ export function findings(data) {
     h(
       'ol',
       { class: 'verdicts' },
-      verdicts.map((one) => verdict(one.claim, one.held, one.text)),
+      verdicts.map((one) => verdict(one.claim, one.held, one.text, list(one.details))),
       catchUp && caught(catchUp),
     ),
   );
 }
 
-function verdict(claim, held, text) {
-  const word = WORDS[held] ?? 'open';
+function verdict(claim, held, text, details = []) {
+  const word = WORDS[held] ?? 'undecided';
   return h(
     'li',
     { class: word },
     h('span', { class: 'badge' }, h('span', { 'aria-hidden': 'true' }, SIGNS[word]), ` ${word}`),
-    h('div', {}, h('p', { class: 'claim' }, joined(claim)), text && h('p', {}, joined(text))),
+    h(
+      'div',
+      {},
+      h('p', { class: 'claim' }, joined(claim)),
+      text && h('p', {}, joined(text)),
+      details.length
+        ? h(
+            'details',
+            {},
+            h('summary', {}, 'in detail'),
+            h(
+              'ul',
+              {},
+              details.map((line) => h('li', {}, joined(line))),
+            ),
+          )
+        : null,
+    ),
   );
 }
 
+/** An interval that holds zero decides nothing, whatever its middle. */
 function caught({ small, large, difference, caughtUp, text }) {
   const known = estimate(difference);
   const claim = `With more test-time compute ${small} catches up with ${large}`;
-  const by = known === null ? '' : ` Difference: ${points(known)}.`;
-  return verdict(claim, caughtUp ?? null, `${text ?? ''}${by}`);
+  const isOpen = known === null || (known.low <= 0 && known.high >= 0);
+  const by = known === null || /point/.test(text) ? '' : ` Difference: ${points(known)}.`;
+  return verdict(claim, isOpen ? null : caughtUp, `${text ?? ''}${by}`);
 }
 
 /** A number stays with its percent sign. */

@@ -9,6 +9,7 @@ import { figure, nothing, section } from './figure.js';
 import { budget, flops, percent, percentSpread } from './format.js';
 import { picture } from './picture.js';
 import { Plot } from './plot.js';
+import { rounds } from './rounds.js';
 
 const FEW = 12;
 
@@ -142,26 +143,22 @@ export function frontier(data, keys) {
       },
       rows: () => rows(choose().sources),
     }),
+    rounds(data, keys),
   );
 }
 
-/** Returns the ways of answering to show first: all, or the one that gains and reaches most. */
+/** Returns the ways of answering to show first: all, or the one with most to gain from compute. */
 function firstMethods(curves) {
   const methods = distinct(curves.map((curve) => curve.method));
   if (curves.length <= FEW) {
     return new Set(methods);
   }
-  const reach = (method) =>
-    Math.max(
-      ...curves
-        .filter((curve) => curve.method === method)
-        .flatMap((curve) => list(curve.points).map((p) => estimate(p.solved)?.value ?? 0)),
-    );
-  const longest = (method) =>
-    Math.max(...curves.filter((c) => c.method === method).map((c) => list(c.points).length));
-  const many = methods.filter((method) => longest(method) > 1);
-  const best = [...(many.length ? many : methods)].sort((a, b) => reach(b) - reach(a));
-  return new Set(best.slice(0, 1));
+  const gain = (curve) => {
+    const known = list(curve.points).map((point) => estimate(point.solved)?.value ?? 0);
+    return known.at(-1) - known[0];
+  };
+  const most = (method) => Math.max(...curves.filter((curve) => curve.method === method).map(gain));
+  return new Set([methods.reduce((best, one) => (most(one) > most(best) ? one : best))]);
 }
 
 const nameOf = (curve) =>

@@ -2,7 +2,6 @@
 // Who has which colour, pattern and mark: the same in every figure of the page.
 
 import { distinct, list } from './data.js';
-import { budget } from './format.js';
 
 /** Returns the keys of a report: the model's hue, the budget's pattern, the method's mark. */
 export function keysOf(data) {
@@ -15,7 +14,6 @@ export function keysOf(data) {
   const fractions = distinct([...curves, ...answers].map((one) => one.fraction)).sort(
     (a, b) => b - a,
   );
-  const trainFlops = new Map(curves.map((curve) => [curve.fraction, curve.trainFlops]));
   return {
     models,
     methods,
@@ -23,7 +21,5 @@ export function keysOf(data) {
     hue: (model) => models.indexOf(model),
     dash: (fraction) => fractions.indexOf(fraction),
     mark: (method) => methods.indexOf(method),
-    trainFlops: (fraction) => trainFlops.get(fraction) ?? null,
-    budgetLabel: (fraction) => (fraction === 1 ? 'full budget' : `${budget(fraction)} of it`),
   };
 }

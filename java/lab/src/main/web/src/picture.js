@@ -91,7 +91,7 @@ function drawCurve(curve, across, down) {
       }),
     );
   }
-  for (const point of points) {
+  for (const point of points.filter((one) => !one.quiet)) {
     const left = across(point.x);
     if (point.low !== null && point.high !== null) {
       const [low, high] = [down(point.low), down(point.high)];

@@ -112,7 +112,7 @@ export class Plot {
       const colour = hue(colours, curve.hue);
       const radius = this.#width < NARROW ? MARK.narrow : MARK.wide;
       const outline = new Path2D(mark(curve.mark, radius * pixel));
-      for (const point of curve.points.filter(isDrawn)) {
+      for (const point of curve.points.filter((one) => isDrawn(one) && !one.quiet)) {
         const left = drawn.valToPos(point.x, 'x', true);
         const top = drawn.valToPos(point.y, 'y', true);
         ctx.strokeStyle = colour;

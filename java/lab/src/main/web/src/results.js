@@ -2,7 +2,7 @@
 // Everything that was measured, as tables.
 
 import { columnsOf, estimates, numbers, text } from './columns.js';
-import { list, number } from './data.js';
+import { isEstimate, list, number } from './data.js';
 import { h } from './dom.js';
 import { nothing, section } from './figure.js';
 import { compact, decimal, percent, share } from './format.js';
@@ -23,9 +23,24 @@ export function results(data) {
       estimates('solved', 'solved, %', (row) => row.solved, share),
       estimates('optimal', 'optimal, %', (row) => row.optimal, share),
     ]),
-    sheet('training', 'Training', list(data.training)),
-    sheet('rows', 'Each model, seed and way of answering', list(data.rows)),
+    sheet('training', 'Training', flat(list(data.training))),
+    sheet('rows', 'Each model, seed and way of answering', flat(list(data.rows))),
   );
+}
+
+/** Returns rows with the fields of their parts beside their own; lists are left to the figures. */
+function flat(rows) {
+  const isPart = (value) => value !== null && typeof value === 'object' && !isEstimate(value);
+  const parts = new Set(
+    rows.flatMap((row) => Object.keys(row).filter((name) => isPart(row[name]))),
+  );
+  const fields = ([name, value]) => {
+    if (!parts.has(name)) {
+      return [[name, value]];
+    }
+    return Object.entries(value ?? {}).filter(([, part]) => !Array.isArray(part));
+  };
+  return rows.map((row) => Object.fromEntries(Object.entries(row).flatMap(fields)));
 }
 
 const sheet = (name, title, rows, columns = columnsOf(rows)) =>

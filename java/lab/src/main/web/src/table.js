@@ -6,6 +6,7 @@ import { csv, save } from './download.js';
 import { decimal } from './format.js';
 
 const LONG = 20;
+const CHUNK = 300;
 const order = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
 
 /**
@@ -17,25 +18,34 @@ const order = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
  */
 export function table({ name, title, columns, rows }) {
   let sorted = { column: -1, sign: 1 };
+  let wanted = [];
+  const lines = rows.map((row) => ({ row, made: null }));
+  let shown = lines;
   const body = h('tbody');
-  const lines = rows.map((row) => ({
-    row,
-    element: h(
+
+  const element = (line) =>
+    (line.made ??= h(
       'tr',
       {},
-      columns.map((column, index) => cell(column, row, index)),
-    ),
-  }));
+      columns.map((column, index) => cell(column, line.row, index)),
+    ));
+
+  /** Long tables are made as they are scrolled. */
+  const more = (count) => {
+    const from = body.childElementCount;
+    body.append(...shown.slice(from, from + count).map(element));
+  };
 
   const arrange = () => {
     const { column, sign } = sorted;
-    const shown =
-      column < 0
-        ? lines
-        : [...lines].sort((a, b) =>
-            compare(columns[column].key(a.row), columns[column].key(b.row), sign),
-          );
-    body.replaceChildren(...shown.map((line) => line.element));
+    const fits = (line) => wanted.every((part) => words(element(line)).includes(part));
+    shown = wanted.length ? lines.filter(fits) : [...lines];
+    if (column >= 0) {
+      const key = new Map(shown.map((line) => [line, columns[column].key(line.row)]));
+      shown.sort((a, b) => compare(key.get(a), key.get(b), sign));
+    }
+    body.replaceChildren();
+    more(CHUNK);
   };
 
   const heads = columns.map((column, index) => {
@@ -63,6 +73,19 @@ export function table({ name, title, columns, rows }) {
   });
   arrange();
 
+  const look = (parts) => {
+    wanted = parts;
+    arrange();
+    return shown.length;
+  };
+  const scrolled = (event) => {
+    const { scrollTop, clientHeight, scrollHeight } = event.target;
+    if (scrollTop + 2 * clientHeight > scrollHeight) {
+      more(CHUNK);
+    }
+  };
+  addEventListener('beforeprint', () => more(Infinity));
+
   const saveRows = () => {
     const records = rows.map((row) => Object.assign({}, ...columns.map((c) => c.cells(row))));
     const names = [...new Set(records.flatMap((record) => Object.keys(record)))];
@@ -79,7 +102,7 @@ export function table({ name, title, columns, rows }) {
       h(
         'div',
         { class: 'tools' },
-        lines.length > LONG ? filter(lines) : null,
+        lines.length > LONG ? filter(lines.length, look) : null,
         h(
           'button',
           { type: 'button', class: 'save', 'data-save': `${name}.csv`, onclick: saveRows },
@@ -89,8 +112,19 @@ export function table({ name, title, columns, rows }) {
     ),
     h(
       'div',
-      { class: 'scroll', tabindex: 0, role: 'region', 'aria-labelledby': `table-${name}` },
-      h('table', { 'aria-labelledby': `table-${name}` }, h('thead', {}, h('tr', {}, heads)), body),
+      {
+        class: 'scroll',
+        tabindex: 0,
+        role: 'region',
+        'aria-labelledby': `table-${name}`,
+        onscroll: scrolled,
+      },
+      h(
+        'table',
+        { 'aria-labelledby': `table-${name}`, 'aria-rowcount': lines.length + 1 },
+        h('thead', {}, h('tr', {}, heads)),
+        body,
+      ),
     ),
   );
 }
@@ -109,25 +143,22 @@ function compare(a, b, sign) {
   return sign * (typeof a === 'number' && typeof b === 'number' ? a - b : order.compare(a, b));
 }
 
-/** Returns a field that hides the lines that lack one of its words. */
-function filter(lines) {
-  const count = h('output', { class: 'count' }, `${decimal(lines.length, 0)} rows`);
-  const texts = lines.map((line) => line.element.textContent.toLowerCase());
-  const look = (event) => {
+const words = (element) => element.textContent.toLowerCase();
+
+/** Returns a field for words that a line must have; look(words) returns how many have them. */
+function filter(length, look) {
+  const all = `${decimal(length, 0)} rows`;
+  const count = h('output', { class: 'count' }, all);
+  const changed = (event) => {
     const parts = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let left = 0;
-    lines.forEach((line, i) => {
-      const isShown = parts.every((part) => texts[i].includes(part));
-      line.element.hidden = !isShown;
-      left += isShown;
-    });
-    count.textContent = `${decimal(left, 0)} of ${decimal(lines.length, 0)} rows`;
+    const left = look(parts);
+    count.textContent = parts.length ? `${decimal(left, 0)} of ${all}` : all;
   };
   return h(
     'label',
     { class: 'filter' },
     'Filter ',
-    h('input', { type: 'search', autocomplete: 'off', oninput: look }),
+    h('input', { type: 'search', autocomplete: 'off', oninput: changed }),
     ' ',
     count,
   );

@@ -5,6 +5,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.math.BigDecimal;
+import java.math.MathContext;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -14,8 +16,8 @@ import java.util.Set;
 
 /**
  * JSON made small: a list of objects with the same fields becomes columns, a column whose values
- * repeat becomes the distinct values and their positions. Nothing is lost but numbers that JSON does
- * not know (NaN, infinities), which become null.
+ * repeat becomes the distinct values and their positions. What is no whole number keeps nine digits,
+ * and what JSON does not know (NaN, infinities) becomes null; nothing else is lost.
  *
  * <p>{@code [{"a":1,"b":"x"},{"a":2,"b":"x"},...]} becomes {@code {"@columns":{"a":[1,2,...],
  * "b":{"@of":["x"],"@at":[0,0,...]}},"@count":...}}. The page's {@code data.js} reads it.
@@ -24,6 +26,7 @@ final class Packed {
   /** Shorter lists stay as they are. */
   private static final int FEW = 8;
 
+  private static final MathContext DIGITS = new MathContext(9);
   private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
 
   private Packed() {}
@@ -37,11 +40,14 @@ final class Packed {
         object.properties().forEach(field -> packed.set(field.getKey(), of(field.getValue())));
         yield packed;
       }
-      default ->
-          node.isFloatingPointNumber() && !Double.isFinite(node.doubleValue())
-              ? JSON.nullNode()
-              : node;
+      default -> node.isFloatingPointNumber() ? number(node.doubleValue()) : node;
     };
+  }
+
+  private static JsonNode number(double x) {
+    return Double.isFinite(x)
+        ? JSON.numberNode(new BigDecimal(x).round(DIGITS).doubleValue())
+        : JSON.nullNode();
   }
 
   private static ArrayNode list(Iterable<JsonNode> values) {

@@ -26,7 +26,7 @@ class HtmlReportTest {
   @Test
   void staysUnderTwoMegabytesWithARealisticRun() throws Exception {
     Path file = work.resolve("report.html");
-    HtmlReport.write(file, SampleReport.full(1500, 24));
+    HtmlReport.write(file, SampleReport.full(1500, 24, 5));
     long size = Files.size(file);
     assertTrue(size > 200_000 && size < 2_000_000, size + " bytes");
     assertEquals(List.of(file), list(), "nothing else is left");
@@ -34,7 +34,7 @@ class HtmlReportTest {
 
   @Test
   void holdsNothingThatLoadsFromElsewhere() throws Exception {
-    String page = HtmlReport.page(SampleReport.full(300, 1));
+    String page = HtmlReport.page(SampleReport.full(300, 1, 1));
     String loading =
         "(?i)(src|href|action|poster|srcset|data)\\s*=\\s*[\"']?\\s*(https?:)?//"
             + "|url\\(\\s*[\"']?\\s*(https?:)?//|@import|\\bimport\\s*\\(|\\bfetch\\s*\\("

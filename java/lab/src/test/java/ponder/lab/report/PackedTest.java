@@ -10,8 +10,8 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.List;
+import java.util.Locale;
 import org.junit.jupiter.api.Test;
-import ponder.lab.statistics.Estimate;
 
 class PackedTest {
   private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
@@ -36,24 +36,30 @@ class PackedTest {
       mixed.addObject().put(i % 2 == 0 ? "a" : "b", i);
     }
     assertEquals(mixed, Packed.of(mixed));
-    JsonNode few = new ObjectMapper().valueToTree(List.of(new Estimate(1, 0, 2)));
+    ArrayNode few = JSON.arrayNode();
+    few.addObject().put("value", 1.5);
     assertEquals(few, Packed.of(few));
   }
 
   @Test
+  void keepsWholeNumbersAndNineDigitsOfOthers() {
+    JsonNode numbers = JSON.arrayNode().add(15_000_000_000_123L).add(2.0 / 3).add(1.5e-9).add(0.25);
+    assertEquals("[15000000000123,0.666666667,1.5E-9,0.25]", Packed.of(numbers).toString());
+  }
+
+  @Test
   void whatJsonDoesNotKnowBecomesNull() {
-    JsonNode estimate =
-        new ObjectMapper()
-            .valueToTree(
-                new Estimate(Double.NaN, Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY));
-    assertEquals("{\"value\":null,\"low\":null,\"high\":null}", Packed.of(estimate).toString());
+    List<Double> unknown =
+        List.of(Double.NaN, Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY, 0.0);
+    JsonNode tree = new ObjectMapper().valueToTree(unknown);
+    assertEquals("[null,null,null,0.0]", Packed.of(tree).toString());
   }
 
   @Test
   void losesNothingOfAWholeReport() throws Exception {
-    ObjectNode report = SampleReport.full(200, 3);
+    ObjectNode report = SampleReport.full(200, 3, 1);
     JsonNode packed = new ObjectMapper().readTree(Packed.of(report).toString());
-    JsonNode expected = withoutUnknown(report.deepCopy());
+    JsonNode expected = new ObjectMapper().readTree(rounded(report).toString());
     assertEquals(expected, unpacked(packed));
     assertTrue(packed.toString().length() < expected.toString().length() / 2);
   }
@@ -93,8 +99,24 @@ class PackedTest {
     return rows;
   }
 
-  private static JsonNode withoutUnknown(JsonNode node) throws Exception {
-    return new ObjectMapper()
-        .readTree(node.toString().replace("\"NaN\"", "null").replace("NaN", "null"));
+  /** The numbers as the page has them: nine digits, null for what JSON does not know. */
+  private static JsonNode rounded(JsonNode node) {
+    if (node instanceof ArrayNode list) {
+      ArrayNode values = JSON.arrayNode();
+      list.forEach(value -> values.add(rounded(value)));
+      return values;
+    }
+    if (node instanceof ObjectNode object) {
+      ObjectNode values = JSON.objectNode();
+      object.properties().forEach(e -> values.set(e.getKey(), rounded(e.getValue())));
+      return values;
+    }
+    if (!node.isFloatingPointNumber()) {
+      return node;
+    }
+    double x = node.doubleValue();
+    return Double.isFinite(x)
+        ? JSON.numberNode(Double.parseDouble(String.format(Locale.ROOT, "%.8e", x)))
+        : JSON.nullNode();
   }
 }

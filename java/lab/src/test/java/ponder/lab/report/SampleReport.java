@@ -18,6 +18,7 @@ final class SampleReport {
   static final List<String> METHODS =
       List.of("greedy", "most likely", "shortest legal", "beam", "learned score", "constrained");
   static final int[] SPENDS = {1, 2, 4, 8, 16, 32, 64};
+  private static final long QUERIES = 1000;
   private static final double RADIUS_KILOMETRES = 160;
 
   /** A wrong step goes this many times as far as an edge may. */
@@ -26,11 +27,13 @@ final class SampleReport {
   private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
 
   private final SplittableRandom random = new SplittableRandom(7);
+  private final int seeds;
   private final double[] latitude;
   private final double[] longitude;
   private final int[][] near;
 
-  private SampleReport(int cities) {
+  private SampleReport(int cities, int seeds) {
+    this.seeds = seeds;
     latitude = new double[cities];
     longitude = new double[cities];
     for (int i = 0; i < cities; i++) {
@@ -50,13 +53,13 @@ final class SampleReport {
   }
 
   /** Returns a report with everything in it, of at least 200 cities. */
-  static ObjectNode full(int cities, int queries) {
-    return new SampleReport(cities).report(queries);
+  static ObjectNode full(int cities, int queries, int seeds) {
+    return new SampleReport(cities, seeds).report(queries);
   }
 
   /** Returns a report of a run that measured nothing: every list is empty. */
   static ObjectNode empty() {
-    ObjectNode report = full(200, 0);
+    ObjectNode report = full(200, 0, 1);
     for (String name : List.copyOf(report.properties().stream().map(e -> e.getKey()).toList())) {
       if (report.get(name).isArray()) {
         report.putArray(name);
@@ -69,7 +72,7 @@ final class SampleReport {
 
   /** Returns a report whose every text is the given one. */
   static ObjectNode saying(String text) {
-    return (ObjectNode) replaced(full(300, 2), text);
+    return (ObjectNode) replaced(full(300, 2, 1), text);
   }
 
   private static JsonNode replaced(JsonNode node, String text) {
@@ -89,7 +92,7 @@ final class SampleReport {
 
   /** Writes a report to look at into the file named. */
   public static void main(String[] args) throws Exception {
-    HtmlReport.write(Path.of(args[0]), full(1500, 24));
+    HtmlReport.write(Path.of(args[0]), full(1500, 24, 5));
   }
 
   private ObjectNode report(int queries) {
@@ -99,7 +102,7 @@ final class SampleReport {
     report.put("version", "0.1.0");
     report.put("commit", "abc1234");
     report.put("split", "clean");
-    report.putArray("seeds").add(1).add(2).add(3);
+    IntStream.rangeClosed(1, seeds).forEach(report.putArray("seeds")::add);
     report
         .putObject("machine")
         .put("platform", "linux-x86_64")
@@ -146,8 +149,11 @@ final class SampleReport {
         .put("held", true)
         .put(
             "text",
-            "Clean split: 63.1 % against 41.0 %, 22.1 points (19.4 to 24.8), three seeds, all of"
-                + " them above 17.");
+            "Clean split: 63.1 % against 41.0 %, 22.1 points (19.4 to 24.8), five seeds, all of"
+                + " them above 17.")
+        .putArray("details")
+        .add("sample-small: 22.1 points (19.4 to 24.8)")
+        .add("sample-large: 12.0 points (9.1 to 15.2)");
     verdicts
         .addObject()
         .put("claim", "Iterations past the trained depth go on helping")
@@ -188,9 +194,9 @@ final class SampleReport {
                   .put("method", METHODS.get(method))
                   .put("fraction", fraction)
                   .put("trainFlops", 1.5e13 * fraction)
-                  .put("seeds", 3);
+                  .put("seeds", seeds);
           ArrayNode points = curve.putArray("points");
-          for (int spend : method == 0 ? new int[] {1} : SPENDS) {
+          for (int spend : spends(method)) {
             double solved = solved(model, fraction, method, spend);
             ObjectNode point =
                 points
@@ -205,6 +211,10 @@ final class SampleReport {
       }
     }
     return curves;
+  }
+
+  private static int[] spends(int method) {
+    return method == 0 ? new int[] {1} : SPENDS;
   }
 
   private static long parameters(int model) {
@@ -297,47 +307,79 @@ final class SampleReport {
   private ArrayNode training() {
     ArrayNode training = JSON.arrayNode();
     for (int model = 0; model < MODELS.size(); model++) {
-      for (int seed = 1; seed <= 3; seed++) {
-        ObjectNode row =
-            training
-                .addObject()
-                .put("model", MODELS.get(model))
-                .put("seed", seed)
-                .put("parameters", parameters(model))
-                .put("steps", 4200 + seed)
-                .put("trainFlops", 15_000_000_000_123L)
-                .put("seconds", 148.25 + seed)
-                .put("validationNats", 0.1834 + 0.01 * seed);
-        row.set("restNats", estimate(1.2, 1.1, 1.3));
-        row.set("predictedExact", rate(0.64));
+      for (double fraction : FRACTIONS) {
+        for (int seed = 1; seed <= seeds; seed++) {
+          ObjectNode row =
+              training
+                  .addObject()
+                  .put("model", MODELS.get(model))
+                  .put("seed", seed)
+                  .put("fraction", fraction)
+                  .put("parameters", parameters(model))
+                  .put("steps", 4200 + seed)
+                  .put("trainFlops", (long) (15_000_000_000_123L * fraction))
+                  .put("seconds", 148.25 * fraction + seed)
+                  .put("validationNats", 0.1834 / Math.sqrt(fraction) + 0.01 * seed);
+          row.set("restNats", estimate(1.2, 1.1, 1.3));
+          row.set("predictedExact", rate(0.64));
+          row.set("going", model == 2 ? going(fraction, seed) : JSON.nullNode());
+        }
       }
     }
     return training;
   }
 
+  private ObjectNode going(double fraction, int seed) {
+    ObjectNode going = JSON.objectNode().put("trainedRounds", 8).put("rounds", 64);
+    ArrayNode residuals = going.putArray("residuals");
+    for (int round = 1; round <= 64; round++) {
+      residuals.add(Math.pow(round, -1.2 - 0.1 * seed) + 0.01 / fraction / 64);
+    }
+    going.set("fixed", rate(0.4));
+    going.set("cycling", rate(0.02));
+    return going;
+  }
+
   private ArrayNode rows() {
     ArrayNode rows = JSON.arrayNode();
     for (int model = 0; model < MODELS.size(); model++) {
-      for (int seed = 1; seed <= 3; seed++) {
-        for (int method = 0; method < METHODS.size(); method++) {
-          double solved = solved(model, 1, method, 32) - 0.004 * seed;
-          ObjectNode row =
-              rows.addObject()
-                  .put("model", MODELS.get(model))
-                  .put("seed", seed)
-                  .put("parameters", parameters(model))
-                  .put("trainFlops", 15_000_000_000_123L)
-                  .put("method", METHODS.get(method))
-                  .put("testFlopsPerQuery", testFlops(model, method, 32))
-                  .put("queries", 4000);
-          row.set("legal", rate(Math.min(1, solved + 0.01)));
-          row.set("solved", rate(solved));
-          row.set("optimal", rate(solved * 0.9));
-          row.set("firstMove", model == 2 ? estimate(Double.NaN, 0, 1) : rate(solved * 0.97));
+      for (double fraction : FRACTIONS) {
+        for (int seed = 1; seed <= seeds; seed++) {
+          for (int method = 0; method < METHODS.size(); method++) {
+            for (int spend : spends(method)) {
+              rows.add(row(model, fraction, seed, method, spend));
+            }
+          }
         }
       }
     }
     return rows;
+  }
+
+  private ObjectNode row(int model, double fraction, int seed, int method, int spend) {
+    double solved = solved(model, fraction, method, spend) - 0.004 * seed;
+    ObjectNode row =
+        JSON.objectNode()
+            .put("model", MODELS.get(model))
+            .put("seed", seed)
+            .put("parameters", parameters(model))
+            .put("fraction", fraction)
+            .put("trainFlops", (long) (15_000_000_000_123L * fraction))
+            .put("method", METHODS.get(method))
+            .put("spend", spend)
+            .put("testFlopsPerQuery", testFlops(model, method, spend) * (1 + 1e-3 / seed))
+            .put("queries", QUERIES);
+    row.set("legalSteps", estimate(solved + 1e-2 / seed / spend, solved - 0.01 / spend, 1));
+    row.set("legal", rate(Math.min(1, solved + 0.01)));
+    row.set("endpoint", rate(Math.min(1, solved + 0.02)));
+    row.set("solved", rate(solved));
+    row.set("optimal", rate(solved * 0.9));
+    row.set("exact", rate(solved * 0.8));
+    row.set("firstMove", model == 2 ? estimate(Double.NaN, 0, 1) : rate(solved * 0.97));
+    for (int percent : new int[] {101, 105, 110, 150}) {
+      row.set("stretch" + percent, rate(solved * percent / 151));
+    }
+    return row;
   }
 
   private ObjectNode map(int count) {
@@ -374,7 +416,7 @@ final class SampleReport {
     for (int model = 0; model < MODELS.size(); model++) {
       for (double fraction : FRACTIONS) {
         for (int method = 0; method < METHODS.size(); method++) {
-          for (int spend : method == 0 ? new int[] {1} : SPENDS) {
+          for (int spend : spends(method)) {
             // The more is spent, the less the walk errs.
             double error = 0.5 * (1 - solved(model, fraction, method, spend));
             List<Integer> path = walk(truth.getFirst(), truth.getLast(), error);
@@ -450,10 +492,11 @@ final class SampleReport {
     return 2 * 6371.0088 * Math.asin(Math.min(1, Math.sqrt(haversine)));
   }
 
+  /** A share of the queries, with all its digits. */
   private static ObjectNode rate(double share) {
-    double p = Math.max(0, Math.min(1, share));
-    double half = 1.96 * Math.sqrt(p * (1 - p) / 1000) + 0.001;
-    return estimate(round(p, 4), round(Math.max(0, p - half), 4), round(Math.min(1, p + half), 4));
+    double p = Math.rint(Math.max(0, Math.min(1, share)) * QUERIES) / QUERIES;
+    double half = 1.96 * Math.sqrt(p * (1 - p) / QUERIES) + 1.96 / QUERIES;
+    return estimate(p, Math.max(0, p - half), Math.min(1, p + half));
   }
 
   private static ObjectNode estimate(double value, double low, double high) {
