@@ -251,6 +251,31 @@ final class DecoderTest {
   }
 
   @Test
+  void anEndStaysBeforeALongerOneThatIsEquallyLikely() {
+    double[] none = {1, 0, 0, 0};
+    Bigrams tied = bigrams(new double[] {0, 0.5, 0, 0.5}, new double[] {0, 0, 0, 1}, none, none);
+    List<Completion> ends = new Decoder(tied, device, END, 4, 9).beam(new int[][] {{0}}, 2).of(0);
+    assertEquals(2, ends.size());
+    assertEquals(ends.get(0).logLikelihood(), ends.get(1).logLikelihood());
+    assertEquals(0, ends.get(0).tokens().length);
+  }
+
+  @Test
+  void aModelThatAnswersNoNumbersWritesNothing() {
+    double[] row = {Double.NaN, Double.NaN, Double.NaN, Double.NaN};
+    Decoder decoder = new Decoder(bigrams(row, row, row, row), device, END, 4, 9);
+    int[][] prompts = {{0}};
+    for (Written written :
+        List.of(
+            decoder.greedy(prompts),
+            decoder.sample(prompts, 1, Key.of(1)),
+            decoder.beam(prompts, 2))) {
+      assertEquals(0, written.of(0).get(0).tokens().length);
+      assertFalse(written.of(0).get(0).ended());
+    }
+  }
+
+  @Test
   void aBeamOfWidthOneIsTheBestEndOnTheGreedyPath() {
     int[][] prompts = {{0}, {1}, {2}, {4}, {5}};
     for (long seed = 0; seed < 20; seed++) {
