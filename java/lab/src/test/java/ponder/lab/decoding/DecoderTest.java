@@ -7,9 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
@@ -32,24 +30,12 @@ import ponder.nn.SequenceModel;
 import ponder.nn.Transformer;
 import ponder.op.Softmax;
 
-final class DecoderTest {
+/** Writing token by token: greedy, drawn, constrained, and what it costs. */
+class DecoderTest {
   private static final int END = 3;
 
   private Device device;
   private Store store;
-  private int tables;
-
-  /** A model whose next token depends on the last one alone, by a table of log-probabilities. */
-  private record Bigrams(Tensor logits, Tensor output) implements SequenceModel {
-    @Override
-    public Reading read(Tensor tokens, Memory memory) {
-      long[] dims = tokens.shape().dims();
-      Tensor hidden = logits.gather(tokens.reshape(tokens.size()));
-      return new Reading(
-          hidden.reshape(dims[0], dims[1], hidden.shape().dim(1)),
-          new Memory(memory.steps() + dims[1], List.of()));
-    }
-  }
 
   @BeforeEach
   void open() {
@@ -62,34 +48,9 @@ final class DecoderTest {
     device.close();
   }
 
-  private Bigrams bigrams(double[]... probabilities) {
-    int n = probabilities.length;
-    float[] logits = new float[n * n];
-    float[] identity = new float[n * n];
-    for (int i = 0; i < n; i++) {
-      identity[i * n + i] = 1;
-      for (int j = 0; j < n; j++) {
-        logits[i * n + j] = (float) Math.max(-1e4, Math.log(probabilities[i][j]));
-      }
-    }
-    try (Scope scope = device.open()) {
-      return new Bigrams(
-          store.add("logits" + tables, scope.tensor(Shape.of(n, n), logits)),
-          store.add("output" + tables++, scope.tensor(Shape.of(n, n), identity)));
-    }
-  }
-
-  private Bigrams usual() {
-    return bigrams(
-        new double[] {0, 0.5, 0.2, 0.3},
-        new double[] {0.1, 0, 0.8, 0.1},
-        new double[] {0.2, 0.2, 0, 0.6},
-        new double[] {0.25, 0.25, 0.25, 0.25});
-  }
-
   @Test
   void greedyTakesTheMostProbableTokens() {
-    Decoder decoder = new Decoder(usual(), device, END, 10, 4);
+    Decoder decoder = new Decoder(Bigrams.usual(store), device, END, 10, 4);
     Completion c = decoder.greedy(new int[][] {{2, 0}}).of(0).get(0);
     assertArrayEquals(new int[] {1, 2}, c.tokens());
     assertTrue(c.ended());
@@ -99,7 +60,8 @@ final class DecoderTest {
   @Test
   void stopsAtTheLimit() {
     Bigrams forever =
-        bigrams(
+        Bigrams.of(
+            store,
             new double[] {0, 1, 0, 0},
             new double[] {1, 0, 0, 0},
             new double[] {1, 0, 0, 0},
@@ -113,7 +75,9 @@ final class DecoderTest {
   void samplesAsOftenAsTheModelSays() {
     int n = 20_000;
     List<Completion> drawn =
-        new Decoder(usual(), device, END, 10, 512).sample(new int[][] {{0}}, n, Key.of(5)).of(0);
+        new Decoder(Bigrams.usual(store), device, END, 10, 512)
+            .sample(new int[][] {{0}}, n, Key.of(5))
+            .of(0);
     // 0 -> end at once: 0.3; 0 -> 1 -> 2 -> end: 0.24. Five standard errors are 0.017.
     assertEquals(0.3, share(drawn, new int[] {}), 0.017);
     assertEquals(0.24, share(drawn, new int[] {1, 2}), 0.017);
@@ -127,21 +91,21 @@ final class DecoderTest {
   @Test
   void drawsDoNotDependOnTheBatch() {
     int[][] prompts = {{0}, {1}, {2}, {0}, {1}};
-    Bigrams model = usual();
+    Bigrams model = Bigrams.usual(store);
     Written one = new Decoder(model, device, END, 10, 1).sample(prompts, 7, Key.of(3));
     Written many = new Decoder(model, device, END, 10, 16).sample(prompts, 7, Key.of(3));
     assertEquals(5, one.completions().size());
     assertSame(one, many);
   }
 
-  private static void assertSame(Written a, Written b) {
+  static void assertSame(Written a, Written b) {
     assertEquals(a.completions().size(), b.completions().size());
     for (int i = 0; i < a.completions().size(); i++) {
       assertSame(a.of(i), b.of(i));
     }
   }
 
-  private static void assertSame(List<Completion> a, List<Completion> b) {
+  static void assertSame(List<Completion> a, List<Completion> b) {
     assertEquals(a.size(), b.size());
     for (int i = 0; i < a.size(); i++) {
       assertArrayEquals(a.get(i).tokens(), b.get(i).tokens());
@@ -154,7 +118,7 @@ final class DecoderTest {
   @ValueSource(doubles = {0.5, 1, 2, Double.POSITIVE_INFINITY})
   void aTemperatureRaisesTheProbabilitiesToItsInverse(double temperature) {
     int n = 20_000;
-    Decoder decoder = new Decoder(usual(), device, END, 10, 512);
+    Decoder decoder = new Decoder(Bigrams.usual(store), device, END, 10, 512);
     List<Completion> drawn = decoder.sample(new int[][] {{0}}, n, temperature, Key.of(6)).of(0);
     double[] weights = {0.5, 0.2, 0.3};
     Arrays.setAll(weights, i -> Math.pow(weights[i], 1 / temperature));
@@ -172,7 +136,7 @@ final class DecoderTest {
   @ValueSource(doubles = {1e-3, 1e-9, Double.MIN_VALUE})
   void nearTemperatureZeroDrawsAreGreedy(double temperature) {
     // Every probability is small: raised to a large power as it is, none would be left.
-    Decoder decoder = new Decoder(random(4, 12), device, END, 20, 8);
+    Decoder decoder = new Decoder(Bigrams.random(store, 4, 12), device, END, 20, 8);
     int[][] prompts = {{0}, {1}, {2}, {4}, {5}};
     Written greedy = decoder.greedy(prompts);
     Written drawn = decoder.sample(prompts, 3, temperature, Key.of(2));
@@ -183,87 +147,10 @@ final class DecoderTest {
     }
   }
 
-  /** Returns a table of random probabilities, none of them 0. */
-  private Bigrams random(long seed, int n) {
-    double[][] rows = new double[n][];
-    for (int i = 0; i < n; i++) {
-      double[] row = Key.of(seed).split(i).uniformDoubles(n);
-      double sum = Arrays.stream(row).sum();
-      rows[i] = Arrays.stream(row).map(v -> v / sum).toArray();
-    }
-    return bigrams(rows);
-  }
-
-  /** Returns all completions of a prompt that end within a limit, the most likely first. */
-  private List<Completion> all(Bigrams model, int prompt, int limit) {
-    float[] p;
-    try (Scope _ = device.openUnrecorded()) {
-      p = Softmax.softmax(model.logits()).toFloats();
-    }
-    List<Completion> all = new ArrayList<>();
-    grow(p, prompt, new int[0], 0, limit, all);
-    all.sort(
-        Comparator.comparingDouble(Completion::logLikelihood)
-            .reversed()
-            .thenComparing(c -> c.tokens().length)
-            .thenComparing(Completion::tokens, Arrays::compare));
-    return all;
-  }
-
-  private static void grow(
-      float[] p, int last, int[] tokens, double logLikelihood, int limit, List<Completion> all) {
-    int n = (int) Math.sqrt(p.length);
-    for (int token = 0; tokens.length < limit && token < n; token++) {
-      float share = p[last * n + token];
-      double longer = logLikelihood + Math.log(share);
-      if (share > 0 && token == END) {
-        all.add(new Completion(tokens, longer, true));
-      } else if (share > 0) {
-        int[] more = Arrays.copyOf(tokens, tokens.length + 1);
-        more[tokens.length] = token;
-        grow(p, token, more, longer, limit, all);
-      }
-    }
-  }
-
-  @ParameterizedTest
-  @ValueSource(ints = {1, 2, 3, 5})
-  void aBeamOfFullWidthFindsEveryCompletionTheMostLikelyFirst(int limit) {
-    Bigrams model = usual();
-    Decoder decoder = new Decoder(model, device, END, limit, 64);
-    int[][] prompts = {{0}, {1}, {2}, {3}};
-    Written written = decoder.beam(prompts, 1 + (int) Math.pow(3, limit));
-    for (int i = 0; i < prompts.length; i++) {
-      List<Completion> expected = all(model, i, limit);
-      assertEquals(limit == 1 ? 1 : expected.size(), written.of(i).size());
-      assertSame(expected, written.of(i));
-    }
-  }
-
-  @ParameterizedTest
-  @ValueSource(ints = {1, 2, 3, 4, 5, 6, 7, 20})
-  void ofEquallyLikelyCompletionsTheShorterOfLowerTokensStay(int width) {
-    double[] even = {0.25, 0.25, 0.25, 0.25};
-    Bigrams model = bigrams(even, even, even, even);
-    List<Completion> expected = all(model, 0, 4).subList(0, width);
-    assertSame(
-        expected, new Decoder(model, device, END, 4, 9).beam(new int[][] {{0}}, width).of(0));
-  }
-
-  @Test
-  void anEndStaysBeforeALongerOneThatIsEquallyLikely() {
-    double[] none = {1, 0, 0, 0};
-    Bigrams tied = bigrams(new double[] {0, 0.5, 0, 0.5}, new double[] {0, 0, 0, 1}, none, none);
-    List<Completion> ends = new Decoder(tied, device, END, 4, 9).beam(new int[][] {{0}}, 2).of(0);
-    assertEquals(2, ends.size());
-    assertEquals(ends.get(0).logLikelihood(), ends.get(1).logLikelihood());
-    assertEquals(0, ends.get(0).tokens().length);
-  }
-
   @Test
   void aModelThatAnswersNoNumbersWritesNothing() {
     double[] row = {Double.NaN, Double.NaN, Double.NaN, Double.NaN};
-    Decoder decoder = new Decoder(bigrams(row, row, row, row), device, END, 4, 9);
+    Decoder decoder = new Decoder(Bigrams.of(store, row, row, row, row), device, END, 4, 9);
     int[][] prompts = {{0}};
     for (Written written :
         List.of(
@@ -272,95 +159,6 @@ final class DecoderTest {
             decoder.beam(prompts, 2))) {
       assertEquals(0, written.of(0).get(0).tokens().length);
       assertFalse(written.of(0).get(0).ended());
-    }
-  }
-
-  @Test
-  void aBeamOfWidthOneIsTheBestEndOnTheGreedyPath() {
-    int[][] prompts = {{0}, {1}, {2}, {4}, {5}};
-    for (long seed = 0; seed < 20; seed++) {
-      Bigrams model = random(seed, 6);
-      Decoder decoder = new Decoder(model, device, END, 6, 8);
-      Written greedy = decoder.greedy(prompts);
-      Written beam = decoder.beam(prompts, 1);
-      for (int i = 0; i < prompts.length; i++) {
-        Completion path = greedy.of(i).get(0);
-        // At the limit, the greedy path is one token too long to end.
-        Completion best =
-            all(model, prompts[i][0], 6).stream()
-                .filter(c -> c.tokens().length <= Math.min(5, path.tokens().length))
-                .filter(
-                    c ->
-                        Arrays.mismatch(c.tokens(), path.tokens()) == c.tokens().length
-                            || Arrays.equals(c.tokens(), path.tokens()))
-                .findFirst()
-                .orElseThrow();
-        assertSame(List.of(best), beam.of(i));
-        assertTrue(!path.ended() || best.logLikelihood() >= path.logLikelihood());
-      }
-    }
-  }
-
-  @Test
-  void aBeamOfWidthOneIsGreedyWhereNoEarlierEndIsLikelier() {
-    Bigrams model =
-        bigrams(
-            new double[] {0, 0.9, 0.05, 0.05},
-            new double[] {0, 0, 0.9, 0.1},
-            new double[] {0.1, 0.1, 0, 0.8},
-            new double[] {1, 0, 0, 0});
-    Decoder decoder = new Decoder(model, device, END, 9, 4);
-    int[][] prompts = {{0}, {1}, {2}};
-    assertSame(decoder.greedy(prompts), decoder.beam(prompts, 1));
-  }
-
-  @Test
-  void aWiderBeamIsNeverLessLikelyThanGreedyIfItHoldsEverything() {
-    int[][] prompts = {{0}, {1}, {2}, {4}};
-    for (long seed = 0; seed < 10; seed++) {
-      Decoder decoder = new Decoder(random(seed, 5), device, END, 4, 300);
-      Written greedy = decoder.greedy(prompts);
-      Written beam = decoder.beam(prompts, 64);
-      for (int i = 0; i < prompts.length; i++) {
-        Completion path = greedy.of(i).get(0);
-        double best = beam.of(i).get(0).logLikelihood();
-        assertTrue(!path.ended() || best >= path.logLikelihood());
-      }
-    }
-  }
-
-  @Test
-  void aBeamInBetweenMayLoseTheGreedyPath() {
-    // Greedy: 0, 1, 2, end with 0.55 * 0.4 = 0.22. Two beginnings over 4 are likelier, 0.225 each,
-    // and end with a tenth of that.
-    Bigrams model =
-        bigrams(
-            new double[] {0, 0.55, 0, 0, 0.45, 0, 0},
-            new double[] {0, 0, 0.4, 0, 0, 0.3, 0.3},
-            new double[] {0, 0, 0, 1, 0, 0, 0},
-            new double[] {1, 0, 0, 0, 0, 0, 0},
-            new double[] {0.5, 0, 0, 0, 0, 0.5, 0},
-            new double[] {0.9, 0, 0, 0.1, 0, 0, 0},
-            new double[] {1, 0, 0, 0, 0, 0, 0});
-    Decoder decoder = new Decoder(model, device, END, 3, 4);
-    int[][] prompts = {{0}};
-    assertEquals(Math.log(0.22), decoder.greedy(prompts).of(0).get(0).logLikelihood(), 1e-6);
-    assertEquals(Math.log(0.0225), decoder.beam(prompts, 2).of(0).get(0).logLikelihood(), 1e-6);
-    assertEquals(Math.log(0.22), decoder.beam(prompts, 3).of(0).get(0).logLikelihood(), 1e-6);
-  }
-
-  @Test
-  void beamsDoNotDependOnTheBatch() {
-    LoopedTransformer looped =
-        LoopedTransformer.create(Parameters.of(store, Key.of(9)).in("looped"), 12, 1, 16, 2, 3);
-    int[][] prompts = {{0, 1}, {4, 2}, {5, 7}, {0, 0}, {6, 1}};
-    for (SequenceModel model : List.of(random(1, 12), looped)) {
-      for (int width : new int[] {1, 3, 8}) {
-        Written one = new Decoder(model, device, 11, 7, 1).beam(prompts, width);
-        assertEquals(5, one.completions().size());
-        assertSame(one, new Decoder(model, device, 11, 7, 17).beam(prompts, width));
-        assertSame(one, new Decoder(model, device, 11, 7, 100).beam(prompts, width));
-      }
     }
   }
 
@@ -376,7 +174,7 @@ final class DecoderTest {
           }
           return 1;
         };
-    Decoder decoder = new Decoder(usual(), device, END, 4, 3, same);
+    Decoder decoder = new Decoder(Bigrams.usual(store), device, END, 4, 3, same);
     int[][] prompts = {{0}, {1}, {2}};
     for (Written written :
         List.of(
@@ -407,7 +205,7 @@ final class DecoderTest {
           }
           return 1;
         };
-    Decoder decoder = new Decoder(usual(), device, END, 10, 4, narrow);
+    Decoder decoder = new Decoder(Bigrams.usual(store), device, END, 10, 4, narrow);
     int[][] prompts = {{0}, {0}};
     for (Written written :
         List.of(
@@ -452,7 +250,7 @@ final class DecoderTest {
 
   @Test
   void writingCostsEveryStepAndEveryProbabilityLookedAt() {
-    Bigrams model = usual();
+    Bigrams model = Bigrams.usual(store);
     Work before = device.meter().total();
     try (Scope scope = device.openUnrecorded()) {
       Tensor hidden = model.logits().gather(scope.indices(Shape.of(1), 0));
@@ -484,7 +282,7 @@ final class DecoderTest {
 
   @Test
   void refusesWhatItCannotWrite() {
-    Bigrams model = usual();
+    Bigrams model = Bigrams.usual(store);
     Decoder decoder = new Decoder(model, device, END, 5, 4);
     int[][] prompts = {{0}};
     refused("must be at least 1", () -> new Decoder(model, device, END, 0, 4));
