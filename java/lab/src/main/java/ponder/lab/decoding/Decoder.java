@@ -222,17 +222,18 @@ public record Decoder(
       return best;
     }
     double most = p[from + best];
+    double[] weights = new double[classes];
     double total = 0;
     for (int c = 0; c < classes; c++) {
-      total += heated(p[from + c], most, temperature);
+      weights[c] = heated(p[from + c], most, temperature);
+      total += weights[c];
     }
     double rest = uniform * total;
     int last = best;
     for (int c = 0; c < classes; c++) {
-      double weight = heated(p[from + c], most, temperature);
-      if (weight > 0) {
+      if (weights[c] > 0) {
         last = c;
-        rest -= weight;
+        rest -= weights[c];
         if (rest < 0) {
           return c;
         }
@@ -241,7 +242,7 @@ public record Decoder(
     return last;
   }
 
-  /** Returns p to the power of 1 / temperature, times a factor that keeps the largest from 0. */
+  /** Returns p at temperature 1, else (p / most)^(1 / temperature), of which the largest is 1. */
   private static double heated(float p, double most, double temperature) {
     if (temperature == 1) {
       return p;
