@@ -137,6 +137,8 @@ final class MainTest {
     // Eight methods of each model and budget, and the rounds of the looped one.
     assertEquals(16 * 8 + 4, results.get("frontier").get("curves").size());
     assertEquals(3, results.get("verdicts").size());
+    String report = Files.readString(out.resolve("report.html"));
+    assertTrue(report.contains("\"shortest legal\"") && report.length() < 2_000_000);
     try (var files = Files.list(out)) {
       assertEquals(
           16,

@@ -27,7 +27,6 @@ import ponder.lab.statistics.Estimate;
  * @param kappa the slopes of the contours
  * @param throughput queries per second at an accuracy
  * @param breakEven how many queries thinking longer pays for
- * @param catchUp the catch-up test by likelihood alone after the full training
  * @param training how each model was trained
  * @param rows every measured row
  * @param map the cities and some queries
@@ -48,7 +47,6 @@ public record PathsReport(
     List<Frontier.Kappa> kappa,
     List<Frontier.Throughput> throughput,
     List<BreakEven> breakEven,
-    CatchUp catchUp,
     List<PathsUnit.Training> training,
     List<PathsRow> rows,
     Atlas map) {
@@ -58,10 +56,6 @@ public record PathsReport(
   /** A break-even; the number is null where there is none, and the text says why. */
   public record BreakEven(
       double level, String small, String large, Estimate queries, String text) {}
-
-  /** The catch-up test in short. */
-  public record CatchUp(
-      String small, String large, Estimate difference, boolean caughtUp, String text) {}
 
   /** The cities, and the queries that are shown. */
   public record Atlas(List<Place> cities, List<Query> queries) {}
@@ -107,19 +101,6 @@ public record PathsReport(
             .filter(r -> r.trainFlops() == 0)
             .map(r -> new Baseline(r.method(), r.testFlopsPerQuery(), r.solved(), r.optimal()))
             .toList();
-    CatchUp catchUp =
-        frontier.catchUps().stream()
-            .filter(c -> c.method().equals("most likely") && c.fraction() == 1)
-            .map(
-                c ->
-                    new CatchUp(
-                        c.small(),
-                        c.large(),
-                        c.difference(),
-                        c.verdict().equals("caught up"),
-                        c.text()))
-            .findFirst()
-            .orElse(null);
     return new PathsReport(
         "Shortest paths between cities",
         result.command(),
@@ -136,7 +117,6 @@ public record PathsReport(
         frontier.kappa(),
         frontier.throughput(),
         frontier.breakEven().stream().map(PathsReport::breakEven).toList(),
-        catchUp,
         result.training(),
         result.rows(),
         new Atlas(
