@@ -207,7 +207,7 @@ function labels(truth, answer, at, width, height, colours) {
       return;
     }
     const [x, y] = spot;
-    const long = city.name.length * (isEnd ? 7.4 : 6.4);
+    const long = city.name.length * (isEnd ? 8.2 : 6.9);
     const places = [
       ['start', x + 10, y + 4],
       ['end', x - 10, y + 4],

@@ -29,7 +29,7 @@ function contours(all, keys) {
     list(contour.points).filter((point) => estimate(point.testFlops) !== null).length;
   const known = all.filter((contour) => reached(contour) > 0);
   if (!known.length) {
-    return nothing('No accuracy was reached at more than one training budget: no contours.');
+    return nothing('No accuracy was reached after more than one training budget: no contours.');
   }
   const levels = distinct(known.map((contour) => contour.level)).sort((a, b) => a - b);
   const count = (value) =>
@@ -140,21 +140,21 @@ function kappa(rows) {
 }
 
 function throughput(all) {
+  const rate = (point) => estimate(point.queriesPerSecond)?.value ?? 0;
   const known = all.filter((line) => list(line.points).length);
-  if (!known.length) {
-    return nothing('No throughput was measured.');
-  }
-  const rates = known.flatMap((line) =>
-    list(line.points).map((point) => estimate(point.queriesPerSecond)?.value ?? 0),
-  );
-  if (!rates.some((rate) => rate > 0)) {
-    return nothing('No training budget reaches any of the accuracies: the throughput is zero.');
+  const reached = known.filter((line) => line.points.some((point) => rate(point) > 0));
+  if (!reached.length) {
+    return nothing(
+      known.length
+        ? 'No training budget reaches any of the accuracies: the throughput is zero.'
+        : 'No throughput was measured.',
+    );
   }
   const plot = new Plot('Queries answered per second at a given accuracy');
   const shown = {
     x: { label: 'training FLOPs', log: true },
     y: { label: 'queries per second', log: true },
-    curves: known.map((line, index) => ({
+    curves: reached.map((line, index) => ({
       label: `${level(line.level)} solved`,
       hue: index,
       dash: index,

@@ -53,7 +53,7 @@ export function findings(data) {
       'ol',
       { class: 'verdicts' },
       verdicts.map((one) => verdict(one.claim, one.held, one.text, list(one.details))),
-      catchUp && caught(catchUp),
+      catchUp && !verdicts.some((one) => tells(one, catchUp)) ? caught(catchUp) : null,
     ),
   );
 }
@@ -68,7 +68,7 @@ function verdict(claim, held, text, details = []) {
       'div',
       {},
       h('p', { class: 'claim' }, joined(claim)),
-      text && h('p', {}, joined(text)),
+      text && h('p', {}, sentence(joined(text))),
       details.length
         ? h(
             'details',
@@ -85,6 +85,11 @@ function verdict(claim, held, text, details = []) {
   );
 }
 
+/** Whether a verdict says already what the catch-up test found. */
+const tells = (one, catchUp) =>
+  Boolean(catchUp.text) &&
+  [one.text, ...list(one.details)].some((line) => line?.includes(catchUp.text));
+
 /** An interval that holds zero decides nothing, whatever its middle. */
 function caught({ small, large, difference, caughtUp, text }) {
   const known = estimate(difference);
@@ -96,5 +101,7 @@ function caught({ small, large, difference, caughtUp, text }) {
 
 /** A number stays with its percent sign. */
 const joined = (text) => String(text).replace(/(\d) %/g, '$1\u00a0%');
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const points = (known) => percentSpread(known).replace(/%$/, 'points');

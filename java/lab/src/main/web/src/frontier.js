@@ -147,7 +147,10 @@ export function frontier(data, keys) {
   );
 }
 
-/** Returns the ways of answering to show first: all, or the one with most to gain from compute. */
+/**
+ * Returns the ways of answering to show first: all, or, of those that most models have and that do
+ * not look at the map while they write, the one that gains most from compute.
+ */
 function firstMethods(curves) {
   const methods = distinct(curves.map((curve) => curve.method));
   if (curves.length <= FEW) {
@@ -157,8 +160,17 @@ function firstMethods(curves) {
     const known = list(curve.points).map((point) => estimate(point.solved)?.value ?? 0);
     return known.at(-1) - known[0];
   };
-  const most = (method) => Math.max(...curves.filter((curve) => curve.method === method).map(gain));
-  return new Set([methods.reduce((best, one) => (most(one) > most(best) ? one : best))]);
+  const ranked = methods.map((method) => {
+    const own = curves.filter((curve) => curve.method === method);
+    const gained = own.reduce((sum, curve) => sum + gain(curve), 0);
+    return { method, rank: [method.includes('on the map') ? 0 : 1, own.length, gained] };
+  });
+  const above = (a, b) => {
+    const i = a.findIndex((value, index) => value !== b[index]);
+    return i >= 0 && a[i] > b[i];
+  };
+  const first = ranked.reduce((best, one) => (above(one.rank, best.rank) ? one : best));
+  return new Set([first.method]);
 }
 
 const nameOf = (curve) =>

@@ -63,6 +63,7 @@ export function map(data) {
   const strip = h('ol', { class: 'strip', 'aria-hidden': 'true' });
   const said = h('output', { class: 'spent', for: 'spend' });
   const facts = h('div', { class: 'facts', 'aria-live': 'polite' });
+  const both = h('div', { class: 'both' });
   const canvas = h('div', { class: 'chart' });
   let width = 0;
 
@@ -129,7 +130,8 @@ export function map(data) {
         ),
       ),
     );
-    facts.replaceChildren(...describe(queries[at.query], answer));
+    facts.replaceChildren(...describe(answer));
+    both.replaceChildren(...compare(queries[at.query], answer));
     draw();
   }
 
@@ -159,8 +161,7 @@ export function map(data) {
     }
   }
 
-  function describe(query, answer) {
-    const [truth, path] = [places(query.truth), places(answer.path)];
+  function describe(answer) {
     const fact = (term, value) => h('div', {}, h('dt', {}, term), h('dd', {}, value));
     const stretch = number(answer.stretch);
     const yes = (value) => (value ? 'yes' : 'no');
@@ -181,15 +182,21 @@ export function map(data) {
         fact('stretch', stretch === null ? NONE : decimal(stretch, 3)),
         fact('test FLOPs', compact(number(answer.testFlops))),
       ),
-      h('h4', {}, `True path, ${length(query.kilometres)}, ${stepCount(truth)}`),
-      h('p', { class: 'stations true-path' }, truth.map(nameOf).join(' → ')),
+    ];
+  }
+
+  function compare(query, answer) {
+    const [truth, path] = [places(query.truth), places(answer.path)];
+    const stretch = number(answer.stretch);
+    const long = stretch === null ? '' : `${length(stretch * query.kilometres)}, `;
+    return [
       h(
-        'h4',
+        'div',
         {},
-        `Predicted path, ${stretch === null ? '' : `${length(stretch * query.kilometres)}, `}` +
-          stepCount(path),
+        h('h4', {}, `True path, ${length(query.kilometres)}, ${stepCount(truth)}`),
+        h('p', { class: 'stations true-path' }, truth.map(nameOf).join(' → ')),
       ),
-      stations(path, truth),
+      h('div', {}, h('h4', {}, `Predicted path, ${long}${stepCount(path)}`), stations(path, truth)),
     ];
   }
 
@@ -251,6 +258,7 @@ export function map(data) {
             ),
           ),
           facts,
+          both,
         ),
       ],
       caption:

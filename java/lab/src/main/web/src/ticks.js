@@ -3,6 +3,8 @@
 
 import { compact, power } from './format.js';
 
+const EDGE = 0.015;
+
 /** Returns the ticks of a logarithmic axis: powers of ten, or also 2 and 5 where it is short. */
 export function logTicks(low, high, atMost = 8) {
   const first = Math.floor(Math.log10(low));
@@ -55,9 +57,9 @@ export function range(values, log, margin = 0.06) {
   return [low - room, high + room];
 }
 
-/** Returns the range of an axis of shares: to 100 %, from a tenth below the least. */
+/** Returns the range of an axis of shares: to 100 %, from a tenth below the least; marks fit in. */
 export function shareRange(values) {
   const known = values.filter((value) => value !== null);
   const least = known.length ? Math.min(...known) : 0;
-  return [Math.max(0, Math.min(0.9, Math.floor(least * 10 - 0.05) / 10)), 1];
+  return [Math.max(0, Math.min(0.9, Math.floor(least * 10 - 0.05) / 10)) - EDGE, 1 + EDGE];
 }
