@@ -59,6 +59,23 @@ const polygon = (corners, turn, inner) => (r) => {
   return `M${points.join('L')}Z`;
 };
 
+const plus = (turn) => (r) => {
+  const [arm, half] = [1.35 * r, 0.42 * r];
+  const corner = [
+    [-half, -arm],
+    [half, -arm],
+    [half, -half],
+  ];
+  const points = [0, 1, 2, 3].flatMap((quarter) =>
+    corner.map(([x, y]) => {
+      const angle = turn + (quarter * Math.PI) / 2;
+      const [sin, cos] = [Math.sin(angle), Math.cos(angle)];
+      return `${(x * cos - y * sin).toFixed(2)},${(x * sin + y * cos).toFixed(2)}`;
+    }),
+  );
+  return `M${points.join('L')}Z`;
+};
+
 /** Marks, one for each method: outlines around the origin as SVG paths, for a radius. */
 const MARKS = [
   (r) => `M${-r},0A${r},${r} 0 1 1 ${r},0A${r},${r} 0 1 1 ${-r},0Z`,
@@ -68,7 +85,9 @@ const MARKS = [
   (r) => polygon(3, Math.PI)(r * 1.3),
   (r) => polygon(5, 0, 0.45)(r * 1.5),
   (r) => polygon(4, 0, 0.35)(r * 1.6),
-  (r) => polygon(6, 0)(r * 1.1),
+  plus(0),
+  plus(Math.PI / 4),
+  (r) => polygon(3, Math.PI / 2)(r * 1.3),
 ];
 
 /** Returns the outline of a number's mark. */
