@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.lab.report;
 
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -27,6 +25,9 @@ final class Browser implements AutoCloseable {
   private static final Path CHROMIUM = Path.of("/usr/bin/chromium");
   private static final Path DRIVER = Path.of("/usr/bin/chromedriver");
 
+  /** What a machine without a browser lacks. */
+  static final String NEEDED = "needs " + CHROMIUM + " and " + DRIVER;
+
   private final ChromeDriver driver;
   private final Path downloads;
 
@@ -35,11 +36,13 @@ final class Browser implements AutoCloseable {
     this.downloads = downloads;
   }
 
-  /** Starts it; the test that asks is skipped where it is not installed. */
+  /** Returns whether Chromium and its driver are installed. */
+  static boolean isThere() {
+    return Files.isExecutable(CHROMIUM) && Files.isExecutable(DRIVER);
+  }
+
+  /** Starts it, with its profile and what it saves in a folder. */
   static Browser start(Path work) throws IOException {
-    assumeTrue(
-        Files.isExecutable(CHROMIUM) && Files.isExecutable(DRIVER),
-        "skipped: " + CHROMIUM + " and " + DRIVER + " are not both there");
     Path downloads = Files.createDirectory(work.resolve("downloads"));
     ChromeOptions options = new ChromeOptions();
     options.setBinary(CHROMIUM.toFile());

@@ -4,6 +4,7 @@ package ponder.lab.report;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -20,6 +21,7 @@ import java.util.TreeSet;
 import java.util.stream.StreamSupport;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.openqa.selenium.Keys;
@@ -35,8 +37,18 @@ class ReportPageTest {
 
   @BeforeAll
   static void openTheBrowser() throws IOException {
+    if (!Browser.isThere()) {
+      System.out.println("The report's page is not tested: " + Browser.NEEDED);
+      return;
+    }
     browser = Browser.start(work);
     sample = write("sample", SAMPLE);
+  }
+
+  /** Test by test, so that each is counted as skipped. */
+  @BeforeEach
+  void skipWithoutABrowser() {
+    assumeTrue(browser != null, "skipped: " + Browser.NEEDED);
   }
 
   @AfterAll
