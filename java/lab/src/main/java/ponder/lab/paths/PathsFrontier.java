@@ -59,11 +59,14 @@ public record PathsFrontier(
 
   /**
    * The catch-up test: does the smaller model with the most test-time compute of a method solve as
-   * many queries as the larger one in a single pass, both trained with equal FLOPs? Stated
-   * beforehand: it has caught up if the whole 95 % interval of the difference is above 0, it has
-   * not if the whole interval is below, and else the test is undecided.
+   * many queries as the larger one in a single pass, or as the larger one by the same method with
+   * no more test FLOPs, both trained with equal FLOPs? Stated beforehand: it has caught up if the
+   * whole 95 % interval of the difference is above 0, it has not if the whole interval is below,
+   * and else the test is undecided.
    *
    * @param fraction the training budget of both
+   * @param rival how the larger model answers
+   * @param rivalSpend how much it spends
    * @param difference the smaller model's share of solved queries less the larger one's
    * @param dearer how many times the larger model's test FLOPs the smaller one spends
    * @param verdict caught up, not caught up, or undecided
@@ -73,6 +76,8 @@ public record PathsFrontier(
       String method,
       int spend,
       String large,
+      String rival,
+      int rivalSpend,
       double fraction,
       Estimate difference,
       double dearer,
@@ -81,13 +86,15 @@ public record PathsFrontier(
     public String text() {
       return String.format(
           Locale.ROOT,
-          "%s of the training: %s, %s of %d, against %s: %+.1f points (%+.1f to %+.1f) at %.2g"
-              + " times its test FLOPs, %s",
+          "%s of the training: %s, %s of %d, against %s, %s of %d: %+.1f points (%+.1f to %+.1f) at"
+              + " %.2g times its test FLOPs, %s",
           Curve.part(fraction),
           small,
           method,
           spend,
           large,
+          rival,
+          rivalSpend,
           100 * difference.value(),
           100 * difference.low(),
           100 * difference.high(),
@@ -126,13 +133,15 @@ public record PathsFrontier(
           frontier.breakEven(level, c -> !c.model().equals(large) && !usesMap(c), single));
     }
     List<CatchUp> catchUps = new ArrayList<>();
-    for (Curve rival : solved) {
-      if (single.test(rival)) {
-        for (Curve thinker : solved) {
-          boolean isSmall = thinker.model().equals(small) && thinker.points() > 1;
-          if (isSmall && thinker.fraction() == rival.fraction()) {
-            catchUps.add(catchUp(frontier, thinker, rival));
-          }
+    for (Curve thinker : solved) {
+      for (Curve rival : solved) {
+        boolean isPair =
+            thinker.model().equals(small)
+                && thinker.points() > 1
+                && rival.model().equals(large)
+                && rival.fraction() == thinker.fraction();
+        if (isPair && (single.test(rival) || rival.method().equals(thinker.method()))) {
+          catchUps.add(catchUp(frontier, thinker, rival));
         }
       }
     }
@@ -146,7 +155,12 @@ public record PathsFrontier(
 
   private static CatchUp catchUp(Frontier frontier, Curve thinker, Curve rival) {
     int last = thinker.points() - 1;
-    Estimate difference = frontier.difference(thinker, last, rival, 0);
+    int point = 0;
+    while (point + 1 < rival.points()
+        && rival.testFlops()[point + 1] <= thinker.testFlops()[last]) {
+      point++;
+    }
+    Estimate difference = frontier.difference(thinker, last, rival, point);
     String verdict =
         difference.low() > 0 ? "caught up" : difference.high() < 0 ? "not caught up" : "undecided";
     return new CatchUp(
@@ -154,9 +168,11 @@ public record PathsFrontier(
         thinker.method(),
         thinker.spend()[last],
         rival.model(),
+        rival.method(),
+        rival.spend()[point],
         thinker.fraction(),
         difference,
-        thinker.testFlops()[last] / rival.testFlops()[0],
+        thinker.testFlops()[last] / rival.testFlops()[point],
         verdict);
   }
 
