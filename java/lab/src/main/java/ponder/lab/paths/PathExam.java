@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.lab.paths;
 
-import java.nio.IntBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.function.IntToDoubleFunction;
 import java.util.function.ToDoubleFunction;
 import java.util.stream.IntStream;
@@ -81,6 +78,11 @@ final class PathExam {
   /** Returns the shortest paths that the queries ask for, both ends included. */
   int[][] paths() {
     return paths;
+  }
+
+  /** Returns source and target of each query. */
+  int[][] prompts() {
+    return prompts;
   }
 
   /** Returns the answers of what learns nothing: the greedy walk on the map, and Dijkstra. */
@@ -164,7 +166,8 @@ final class PathExam {
     Written written = decoder.sample(prompts, samples, spending.temperature, key);
     double seconds = secondsPerQuery(began) / samples;
     List<List<Candidate>> candidates = judge(written);
-    Scoring scoring = new Scoring(decoder.device(), scorer, written);
+    LearnedScores scoring =
+        new LearnedScores(scorer, decoder.device(), prompts, written, DECODED_AT_ONCE);
     List<Answers> all = new ArrayList<>();
     for (int n = 1; n <= samples; n *= 2) {
       double flops = written.flopsPerPrompt(n, samples);
@@ -174,7 +177,7 @@ final class PathExam {
       long checks = 0;
       for (int i = 0; i < paths.length; i++) {
         List<Candidate> some = candidates.get(i).subList(0, n);
-        double[] scores = scoring.scores[i];
+        double[] scores = scoring.of(i);
         likely.add(best(some, j -> some.get(j).logLikelihood()));
         scored.add(best(some, j -> scores[j]));
         legal.add(shortest(some));
@@ -192,12 +195,13 @@ final class PathExam {
     Written written = decoder.beam(prompts, width);
     double seconds = secondsPerQuery(began);
     List<List<Candidate>> candidates = judge(written);
-    Scoring scoring = new Scoring(decoder.device(), scorer, written);
+    LearnedScores scoring =
+        new LearnedScores(scorer, decoder.device(), prompts, written, DECODED_AT_ONCE);
     Gathering likely = new Gathering("beam", width);
     Gathering scored = new Gathering("beam, best scored", width);
     for (int i = 0; i < paths.length; i++) {
       List<Candidate> some = candidates.get(i);
-      double[] scores = scoring.scores[i];
+      double[] scores = scoring.of(i);
       likely.add(some.get(0));
       scored.add(best(some, j -> scores[j]));
     }
@@ -222,63 +226,6 @@ final class PathExam {
       all.add(shortest.answers(written.flopsPerPrompt(n, samples), seconds * n));
     }
     return all;
-  }
-
-  /** The learned scores of what was written; of equal paths of a query one is read. */
-  private final class Scoring {
-    final double[][] scores = new double[paths.length][];
-    private final int[][] first = new int[paths.length][];
-    private final double flopsEach;
-    private final double secondsEach;
-
-    Scoring(Device device, PathScorer scorer, Written written) {
-      long began = System.nanoTime();
-      var before = device.meter().total();
-      List<int[]> of = new ArrayList<>();
-      List<Completion> all = new ArrayList<>();
-      int[][] place = new int[paths.length][];
-      for (int i = 0; i < paths.length; i++) {
-        List<Completion> some = written.of(i);
-        Map<IntBuffer, Integer> seen = new HashMap<>();
-        first[i] = new int[some.size()];
-        place[i] = new int[some.size()];
-        for (int j = 0; j < some.size(); j++) {
-          Integer same = seen.putIfAbsent(IntBuffer.wrap(some.get(j).tokens()), j);
-          first[i][j] = same == null ? j : same;
-          place[i][j] = same == null ? all.size() : place[i][same];
-          if (same == null) {
-            of.add(prompts[i]);
-            all.add(some.get(j));
-          }
-        }
-      }
-      double[] values = scorer.scores(device, of, all, DECODED_AT_ONCE);
-      for (int i = 0; i < paths.length; i++) {
-        int[] places = place[i];
-        scores[i] = IntStream.of(places).mapToDouble(p -> values[p]).toArray();
-      }
-      flopsEach = device.meter().since(before).flops() / (double) all.size();
-      secondsEach = (System.nanoTime() - began) * 1e-9 / all.size();
-    }
-
-    /** Returns how many paths per query are read where the first n are to be scored. */
-    private double read(int n) {
-      long read = 0;
-      for (int[] of : first) {
-        for (int j = 0; j < Math.min(n, of.length); j++) {
-          read += of[j] == j ? 1 : 0;
-        }
-      }
-      return read / (double) paths.length;
-    }
-
-    double flops(int n) {
-      return flopsEach * read(n);
-    }
-
-    double seconds(int n) {
-      return secondsEach * read(n);
-    }
   }
 
   /** Returns the candidate with the greatest value, the first of equal ones. */

@@ -6,15 +6,12 @@ import java.io.PrintStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.function.BooleanSupplier;
 import ponder.Device;
 import ponder.Key;
-import ponder.Scope;
-import ponder.Shape;
 import ponder.Store;
 import ponder.Tensor;
 import ponder.Work;
@@ -25,9 +22,7 @@ import ponder.lab.cities.Split;
 import ponder.lab.decoding.Constraint;
 import ponder.lab.decoding.Decoder;
 import ponder.lab.frontier.Curve;
-import ponder.lab.loop.Orbit;
 import ponder.lab.report.TrainingBar;
-import ponder.lab.statistics.Estimate;
 import ponder.nn.LoopedTransformer;
 import ponder.nn.Parameters;
 import ponder.nn.SequenceModel;
@@ -47,9 +42,6 @@ public final class PathsTrial {
   // Of the training budget: what the learned score may draw, and then train, on top of it.
   private static final int DRAWING_PART = 32;
   private static final int SCORING_PART = 8;
-
-  private static final int FOLLOWED = 64;
-  private static final double SAME_STATE = 1e-3;
 
   private final Device device;
   private final Setting setting;
@@ -268,58 +260,15 @@ public final class PathsTrial {
             likelihood.predictedExact(),
             likelihood.measuredExact(),
             likelihood.surprise(),
-            model instanceof LoopedTransformer looped ? going(looped) : null);
+            model instanceof LoopedTransformer looped
+                ? Going.of(looped, device, exam.prompts(), setting.rounds)
+                : null);
     List<PathsUnit.Answered> answers = new ArrayList<>();
     for (Answers a : all) {
       long flops = training.trainFlops() + (a.method().contains("scored") ? scoreFlops : 0);
       answers.add(answered(recipe.title(), seed, store.size(), fraction, flops, a));
     }
     return new PathsUnit(keeping.program, keeping.arguments, training, answers);
-  }
-
-  /** Follows the states that predict the first move, beyond the rounds of training. */
-  private PathsUnit.Going going(LoopedTransformer model) {
-    int rounds = setting.rounds;
-    int[][] paths = Arrays.copyOf(exam.paths(), Math.min(FOLLOWED, exam.paths().length));
-    int[] prompts = new int[2 * paths.length];
-    for (int i = 0; i < paths.length; i++) {
-      prompts[2 * i] = paths[i][0];
-      prompts[2 * i + 1] = paths[i][paths[i].length - 1];
-    }
-    int width = (int) model.output().shape().dim(1);
-    List<float[]> states = new ArrayList<>();
-    try (Scope scope = device.openUnrecorded()) {
-      Tensor tokens = scope.indices(Shape.of(paths.length, 2), prompts);
-      for (Tensor state : model.withRounds(rounds).states(tokens)) {
-        states.add(state.toFloats());
-      }
-    }
-    double[][] residuals = new double[rounds - 1][paths.length];
-    int fixed = 0;
-    int cycling = 0;
-    for (int i = 0; i < paths.length; i++) {
-      int from = (2 * i + 1) * width;
-      Orbit orbit =
-          Orbit.of(
-              states.stream().map(s -> Arrays.copyOfRange(s, from, from + width)).toList(),
-              SAME_STATE);
-      for (int r = 0; r < residuals.length; r++) {
-        residuals[r][i] = orbit.residuals()[r];
-      }
-      fixed += orbit.period() == 1 ? 1 : 0;
-      cycling += orbit.period() > 1 ? 1 : 0;
-    }
-    List<Double> medians = new ArrayList<>();
-    for (double[] of : residuals) {
-      Arrays.sort(of);
-      medians.add(of[of.length / 2]);
-    }
-    return new PathsUnit.Going(
-        model.rounds(),
-        rounds,
-        medians,
-        Estimate.rate(fixed, paths.length),
-        Estimate.rate(cycling, paths.length));
   }
 
   private PathsUnit.Answered answered(

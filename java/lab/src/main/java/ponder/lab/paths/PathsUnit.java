@@ -77,18 +77,6 @@ public record PathsUnit(
   }
 
   /**
-   * Where the states of a looped model go when it is applied more often than it was trained to.
-   *
-   * @param trainedRounds the most rounds in training
-   * @param rounds the rounds followed
-   * @param residuals the median over states of |h_{r+1} - h_r| / |h_{r+1}|, after each round
-   * @param fixed the share of states that came to a fixed point
-   * @param cycling the share that went into a cycle
-   */
-  public record Going(
-      int trainedRounds, int rounds, List<Double> residuals, Estimate fixed, Estimate cycling) {}
-
-  /**
    * What a method gave.
    *
    * @param row its rates

@@ -8,6 +8,7 @@ import ponder.Key;
 import ponder.Scope;
 import ponder.Shape;
 import ponder.Tensor;
+import ponder.Work;
 import ponder.lab.cities.PathStream;
 import ponder.lab.cities.PathTable;
 import ponder.lab.cities.Split;
@@ -51,7 +52,7 @@ final class RankingObjective implements Objective {
    */
   void draw(Decoder decoder, Split split, long flops) {
     Device device = decoder.device();
-    var before = device.meter().total();
+    Work before = device.meter().total();
     PathStream of = new PathStream(table, split, Split.Part.TRAIN, key.split("queries"));
     PathStream held = new PathStream(table, split, Split.Part.VALIDATION, key.split("queries"));
     for (long round = 0; round == 0 || device.meter().since(before).flops() < flops; round++) {
