@@ -17,6 +17,9 @@ import ponder.lab.statistics.Estimate;
  * arXiv:2104.03113; of Villalobos, Atkinson 2023.
  */
 public final class Frontier {
+  /** The last step of a training goes beyond its budget: up to this ratio, budgets are equal. */
+  private static final double SAME_BUDGET = 1.05;
+
   private final List<Curve> curves;
   private final Resamples resamples;
   private final List<double[]> measured;
@@ -35,8 +38,9 @@ public final class Frontier {
    * The number of queries at which two ways to a level cost the same in all; with fewer queries the
    * thinker is cheaper.
    *
-   * @param thinker the way with the cheapest training that reaches the level
-   * @param rival the single pass with the cheapest training that reaches it
+   * @param thinker the way with the cheapest training that reaches the level, of equal ones that
+   *     with the cheapest query
+   * @param rival the same of the single passes
    * @param queries 0 where thinking never pays, infinite where it always does; null where a way is
    *     missing, or where the thinker is dearer to train and cheaper to ask, so that it pays from
    *     some number of queries on instead
@@ -144,7 +148,10 @@ public final class Frontier {
     if (thinker == null || rival == null) {
       return Double.NaN;
     }
-    double saved = rival.trainFlops - thinker.trainFlops;
+    boolean equal =
+        rival.trainFlops <= SAME_BUDGET * thinker.trainFlops
+            && thinker.trainFlops <= SAME_BUDGET * rival.trainFlops;
+    double saved = equal ? 0 : rival.trainFlops - thinker.trainFlops;
     double dearer = thinker.testFlops - rival.testFlops;
     if (saved < 0) {
       return dearer < 0 ? Double.NaN : 0;
@@ -157,22 +164,24 @@ public final class Frontier {
 
   /** Returns the way with the cheapest training, among these the one with the cheapest query. */
   private Way cheapest(double level, Predicate<Curve> which, int resample) {
-    Way best = null;
+    List<Way> ways = new ArrayList<>();
+    double least = Double.POSITIVE_INFINITY;
     for (int c = 0; c < curves.size(); c++) {
       Curve curve = curves.get(c);
       if (which.test(curve)) {
         double flops = curve.flopsAt(level, accuracy(c, resample));
-        Way way = new Way(c, curve.trainFlops(), flops);
-        if (!Double.isNaN(flops) && (best == null || CHEAPER.compare(way, best) < 0)) {
-          best = way;
+        if (!Double.isNaN(flops)) {
+          ways.add(new Way(c, curve.trainFlops(), flops));
+          least = Math.min(least, curve.trainFlops());
         }
       }
     }
-    return best;
+    double most = SAME_BUDGET * least;
+    return ways.stream()
+        .filter(way -> way.trainFlops <= most)
+        .min(Comparator.comparingDouble(Way::testFlops))
+        .orElse(null);
   }
-
-  private static final Comparator<Way> CHEAPER =
-      Comparator.comparingDouble(Way::trainFlops).thenComparingDouble(Way::testFlops);
 
   private String name(Way way) {
     if (way == null) {

@@ -61,6 +61,9 @@ public final class PathsPage {
   /** The probability below which chance does not explain what was predicted otherwise. */
   private static final double SIGNIFICANCE = 0.05;
 
+  /** The fewest exact draws that must be expected for z to be nearly normal (Cochran 1954). */
+  private static final int LEAST_EXPECTED = 5;
+
   /** By how much the shortest legal path must beat the greedy one, stated beforehand. */
   private static final double GAIN = 0.10;
 
@@ -290,12 +293,16 @@ public final class PathsPage {
     return isMost && (isFull || row.trainFlops() == 0);
   }
 
-  private static PathsResult.Verdict likelihoodVerdict(List<PathsUnit> units) {
+  private PathsResult.Verdict likelihoodVerdict(List<PathsUnit> units) {
     List<String> details = new ArrayList<>();
     double squares = 0;
+    int tested = 0;
     for (PathsUnit unit : units) {
       PathsUnit.Training t = unit.training();
-      squares += t.surprise() * t.surprise();
+      if (t.predictedExact().value() * options.queries >= LEAST_EXPECTED) {
+        squares += t.surprise() * t.surprise();
+        tested++;
+      }
       details.add(
           String.format(
               Locale.ROOT,
@@ -308,14 +315,21 @@ public final class PathsPage {
               100 * t.measuredExact().value(),
               t.surprise()));
     }
-    double chance = ChiSquaredDistribution.of(units.size()).survivalProbability(squares);
+    String claim = "Exact draws are as frequent as exp(-NLL) predicts";
+    if (tested == 0) {
+      String text = "no model is expected to draw " + LEAST_EXPECTED + " exact paths";
+      return new PathsResult.Verdict(claim, null, text, details);
+    }
+    double chance = ChiSquaredDistribution.of(tested).survivalProbability(squares);
     return new PathsResult.Verdict(
-        "Exact draws are as frequent as exp(-NLL) predicts",
+        claim,
         chance >= SIGNIFICANCE,
         String.format(
             Locale.ROOT,
-            "the sum of z^2 over %d models is %.1f, as large by chance with probability %.2g",
-            units.size(),
+            "the sum of z^2 over the %d models that are expected to draw %d exact paths or more is"
+                + " %.1f, as large by chance with probability %.2g",
+            tested,
+            LEAST_EXPECTED,
             squares,
             chance),
         details);
