@@ -145,7 +145,10 @@ public record PathsReport(
       queries = null;
     } else {
       text = "thinking longer is cheaper up to so many queries";
-      queries = Double.isInfinite(queries.high()) ? null : queries;
+      if (Double.isInfinite(queries.high())) {
+        text += "; the interval has no upper end";
+        queries = new Estimate(queries.value(), queries.low(), Double.NaN);
+      }
     }
     return new BreakEven(b.level(), b.thinker(), b.rival(), queries, text);
   }
