@@ -16,7 +16,8 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /**
- * The command line of the lab. Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
+ * The command line of the lab. Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage,
+ * 130 or 143 stopped by a signal (one sentence says how to go on).
  */
 @Command(
     name = "ponder",

@@ -28,7 +28,7 @@ import ponder.lab.paths.PathsTrial;
 import ponder.lab.report.HtmlReport;
 import ponder.train.StoppedException;
 
-/** {@code ponder paths}: trains on shortest paths between cities and prints one table. */
+/** {@code ponder paths}: trains on shortest paths between cities and writes a table and a report. */
 @Command(
     name = "paths",
     description = {
@@ -190,8 +190,8 @@ final class PathsCommand implements Callable<Integer> {
   @Option(
       names = "--resume",
       description =
-          "go on with the run in DIR, which was stopped or killed; the other options must be as"
-              + " they were, but for --threads")
+          "go on with the run in DIR, which was stopped or killed; options that decide a result"
+              + " must be as they were, but there may be other --models, --fractions and --seeds")
   private boolean resume;
 
   @Option(
