@@ -62,7 +62,7 @@ final class Interruption implements AutoCloseable {
       try {
         Runtime.getRuntime().removeShutdownHook(hook);
       } catch (IllegalStateException e) {
-        asked.set(true); // the process is ending already
+        // The process is ending already: the hook runs, and is told below.
       }
     }
     ended.countDown();
