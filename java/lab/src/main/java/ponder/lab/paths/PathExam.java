@@ -123,7 +123,7 @@ final class PathExam {
   List<Answers> ask(
       SequenceModel model, PathScorer scorer, Device device, Spending spending, Key key) {
     List<Answers> all = new ArrayList<>();
-    Decoder decoder = decoder(model, device, DECODED_AT_ONCE, Constraint.NONE);
+    Decoder decoder = decoder(model, device);
     all.add(single("greedy", 1, decoder));
     all.addAll(drawn(decoder, scorer, spending, key));
     for (int width = 2; width <= spending.width; width *= 2) {
@@ -141,6 +141,11 @@ final class PathExam {
       }
     }
     return all;
+  }
+
+  /** Returns what lets a model write paths, up to twice as long as the longest there is. */
+  Decoder decoder(SequenceModel model, Device device) {
+    return decoder(model, device, DECODED_AT_ONCE, Constraint.NONE);
   }
 
   private Decoder decoder(SequenceModel model, Device device, int batch, Constraint constraint) {

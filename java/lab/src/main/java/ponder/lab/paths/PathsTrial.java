@@ -19,8 +19,6 @@ import ponder.lab.cities.PathLikelihood;
 import ponder.lab.cities.PathTable;
 import ponder.lab.cities.PathTokens;
 import ponder.lab.cities.Split;
-import ponder.lab.decoding.Constraint;
-import ponder.lab.decoding.Decoder;
 import ponder.lab.frontier.Curve;
 import ponder.lab.report.TrainingBar;
 import ponder.nn.LoopedTransformer;
@@ -212,9 +210,7 @@ public final class PathsTrial {
     Tensor head = parameters.full("head", 0, model.output().shape().dim(1), 1);
     PathScorer scorer = new PathScorer(body, head, setting.tokens);
     RankingObjective objective = new RankingObjective(scorer, setting.table, key.split("draws"));
-    int limit = 2 * setting.table.longest() + 2;
-    Decoder decoder = new Decoder(model, device, setting.tokens.end(), limit, 128, Constraint.NONE);
-    objective.draw(decoder, setting.split, budget / DRAWING_PART);
+    objective.draw(exam.decoder(model, device), setting.split, budget / DRAWING_PART);
     if (objective.hasPairs()) {
       new Trainer(AdamW.usual(), new Schedule(3e-4, 0.1, 0.02), CLIP, VALIDATIONS)
           .run(scores, objective, Math.max(1, budget / SCORING_PART), step -> {});
