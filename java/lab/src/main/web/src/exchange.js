@@ -6,7 +6,7 @@ import { estimates, numbers, text } from './columns.js';
 import { distinct, estimate, list, number } from './data.js';
 import { h } from './dom.js';
 import { figure, nothing, section } from './figure.js';
-import { compact, flops, share, spread } from './format.js';
+import { compact, decimal, flops, share, spread } from './format.js';
 import { picture } from './picture.js';
 import { Plot } from './plot.js';
 import { table } from './table.js';
@@ -19,6 +19,7 @@ export function exchange(data, keys) {
     kappa(list(data.kappa)),
     throughput(list(data.throughput)),
     breakEven(list(data.breakEven)),
+    equalTotals(list(data.equalTotals)),
   );
 }
 
@@ -230,6 +231,48 @@ function breakEven(rows) {
       ' + Q · C',
       h('sub', {}, 'test'),
       ' FLOPs for Q queries.',
+    ),
+  );
+}
+
+function equalTotals(rows) {
+  if (!rows.length) {
+    return nothing('No two models were compared at equal compute in all.');
+  }
+  const whole = (x) => decimal(x, 0);
+  return h(
+    'div',
+    {},
+    table({
+      name: 'equal-total',
+      title: 'Equal compute in all: thinking longer against the larger model',
+      columns: [
+        numbers('queries', 'queries Q', (row) => row.queries, whole),
+        text('method', 'way of answering', (row) => row.method),
+        numbers('fraction', 'training budget, %', (row) => row.fraction, share),
+        numbers('spend', 'spent, ×', (row) => row.spend, whole),
+        numbers('used', 'compute used, %', (row) => row.used, share),
+        estimates('difference', 'solved, difference in points', (row) => row.difference, share),
+        text('verdict', 'verdict', (row) => row.verdict),
+        text('small', 'smaller model', (row) => row.small),
+        text('large', 'larger model', (row) => row.large),
+        text('rival', 'its way', (row) => row.rival),
+      ],
+      rows,
+    }),
+    h(
+      'p',
+      { class: 'note' },
+      `Over Q queries the larger model, ${rows[0].large}, trained in full and answering at once, `,
+      'takes C',
+      h('sub', {}, 'train'),
+      ' + Q · C',
+      h('sub', {}, 'test'),
+      ` FLOPs; each way of ${rows[0].small} is given the most thinking that was measured and takes ` +
+        'no more in all (training budgets within 5\u00a0% count as equal), and the difference is ' +
+        'its solved share less the larger model’s. “Caught up”: the whole 95\u00a0% interval is ' +
+        'above 0; “not caught up”: below. Every way is listed, none is chosen; of so many ' +
+        'intervals about one in twenty misses by chance.',
     ),
   );
 }

@@ -2,6 +2,7 @@
 package ponder.lab;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -136,6 +137,15 @@ final class MainTest {
     }
     // Eight methods of each model and budget, and the rounds of the looped one.
     assertEquals(16 * 8 + 4, results.get("frontier").get("curves").size());
+    // Three choices among 1, 2 and 4 draws, after each training, for five numbers of queries.
+    JsonNode totals = results.get("frontier").get("equalTotals");
+    assertEquals(5 * 4 * 3, totals.size());
+    for (JsonNode total : totals) {
+      assertFalse(total.get("method").asText().contains("on the map"));
+      assertEquals("transformer-small", total.get("small").asText());
+      assertEquals("transformer", total.get("large").asText());
+      assertEquals("greedy", total.get("rival").asText());
+    }
     assertEquals(3, results.get("verdicts").size());
     String report = Files.readString(out.resolve("report.html"));
     assertTrue(report.contains("\"shortest legal\"") && report.length() < 2_000_000);

@@ -61,6 +61,15 @@ public record Curve(
     return spend.length;
   }
 
+  /** Returns the number of the last point that costs no more test FLOPs; -1 where all cost more. */
+  int within(double flops) {
+    int point = -1;
+    while (point + 1 < points() && testFlops[point + 1] <= flops) {
+      point++;
+    }
+    return point;
+  }
+
   /** Returns the number of seeds. */
   public int seeds() {
     return right.length;

@@ -148,10 +148,7 @@ public final class Frontier {
     if (thinker == null || rival == null) {
       return Double.NaN;
     }
-    boolean equal =
-        rival.trainFlops <= SAME_BUDGET * thinker.trainFlops
-            && thinker.trainFlops <= SAME_BUDGET * rival.trainFlops;
-    double saved = equal ? 0 : rival.trainFlops - thinker.trainFlops;
+    double saved = saved(thinker.trainFlops, rival.trainFlops);
     double dearer = thinker.testFlops - rival.testFlops;
     if (saved < 0) {
       return dearer < 0 ? Double.NaN : 0;
@@ -160,6 +157,12 @@ public final class Frontier {
       return dearer < 0 ? Double.POSITIVE_INFINITY : 0;
     }
     return dearer <= 0 ? Double.POSITIVE_INFINITY : saved / dearer;
+  }
+
+  /** Returns the training FLOPs that a thinker needs less than its rival, 0 of equal budgets. */
+  static double saved(double thinker, double rival) {
+    boolean equal = rival <= SAME_BUDGET * thinker && thinker <= SAME_BUDGET * rival;
+    return equal ? 0 : rival - thinker;
   }
 
   /** Returns the way with the cheapest training, among these the one with the cheapest query. */

@@ -5,11 +5,12 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.function.Predicate;
 import ponder.Key;
+import ponder.lab.frontier.CatchUp;
 import ponder.lab.frontier.Curve;
+import ponder.lab.frontier.EqualTotal;
 import ponder.lab.frontier.Frontier;
 import ponder.lab.frontier.Resamples;
 import ponder.lab.statistics.Estimate;
@@ -23,7 +24,9 @@ import ponder.lab.statistics.Estimate;
  * @param kappa the slopes of these contours
  * @param throughput queries per second at an accuracy, for each training budget
  * @param breakEven how many queries thinking longer pays for, against the larger single pass
- * @param catchUps the smaller model thinking longer against the larger one answering at once
+ * @param catchUps the smaller model thinking longest against the larger one, after equal training
+ * @param equalTotals the smaller model, after every training, against the larger one answering at
+ *     once after the full one, at equal compute in all
  */
 public record PathsFrontier(
     List<Line> curves,
@@ -31,11 +34,15 @@ public record PathsFrontier(
     List<Frontier.Kappa> kappa,
     List<Frontier.Throughput> throughput,
     List<Frontier.BreakEven> breakEven,
-    List<CatchUp> catchUps) {
+    List<CatchUp> catchUps,
+    List<EqualTotal> equalTotals) {
   /** The accuracies at which everything is read off. */
   private static final double[] LEVELS = {
     0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99
   };
+
+  /** The lifetime numbers of queries at which compute in all is made equal. */
+  private static final long[] LIFETIMES = {1_000, 10_000, 100_000, 1_000_000, 10_000_000};
 
   private static final int RESAMPLES = 1000;
 
@@ -56,52 +63,6 @@ public record PathsFrontier(
    */
   public record Point(
       int spend, double testFlops, Estimate solved, Estimate optimal, double worstSolved) {}
-
-  /**
-   * The catch-up test: does the smaller model with the most test-time compute of a method solve as
-   * many queries as the larger one in a single pass, or as the larger one by the same method with
-   * no more test FLOPs, both trained with equal FLOPs? Stated beforehand: it has caught up if the
-   * whole 95 % interval of the difference is above 0, it has not if the whole interval is below,
-   * and else the test is undecided.
-   *
-   * @param fraction the training budget of both
-   * @param rival how the larger model answers
-   * @param rivalSpend how much it spends
-   * @param difference the smaller model's share of solved queries less the larger one's
-   * @param dearer how many times the larger model's test FLOPs the smaller one spends
-   * @param verdict caught up, not caught up, or undecided
-   */
-  public record CatchUp(
-      String small,
-      String method,
-      int spend,
-      String large,
-      String rival,
-      int rivalSpend,
-      double fraction,
-      Estimate difference,
-      double dearer,
-      String verdict) {
-    /** Returns the test in words. */
-    public String text() {
-      return String.format(
-          Locale.ROOT,
-          "%s of the training: %s, %s of %d, against %s, %s of %d: %+.1f points (%+.1f to %+.1f) at"
-              + " %.2g times its test FLOPs, %s",
-          Curve.part(fraction),
-          small,
-          method,
-          spend,
-          large,
-          rival,
-          rivalSpend,
-          100 * difference.value(),
-          100 * difference.low(),
-          100 * difference.high(),
-          dearer,
-          verdict);
-    }
-  }
 
   /**
    * Computes the frontier.
@@ -132,48 +93,31 @@ public record PathsFrontier(
       breakEven.add(
           frontier.breakEven(level, c -> !c.model().equals(large) && !usesMap(c), single));
     }
+    List<Curve> thinkers =
+        solved.stream().filter(c -> c.model().equals(small) && c.points() > 1).toList();
     List<CatchUp> catchUps = new ArrayList<>();
-    for (Curve thinker : solved) {
+    for (Curve thinker : thinkers) {
       for (Curve rival : solved) {
-        boolean isPair =
-            thinker.model().equals(small)
-                && thinker.points() > 1
-                && rival.model().equals(large)
-                && rival.fraction() == thinker.fraction();
+        boolean isPair = rival.model().equals(large) && rival.fraction() == thinker.fraction();
         if (isPair && (single.test(rival) || rival.method().equals(thinker.method()))) {
-          catchUps.add(catchUp(frontier, thinker, rival));
+          catchUps.add(CatchUp.of(frontier, thinker, rival));
         }
       }
     }
-    return new PathsFrontier(lines, contours, kappas, throughput, breakEven, catchUps);
+    List<EqualTotal> equalTotals = new ArrayList<>();
+    for (Curve rival : solved.stream().filter(single).filter(c -> c.fraction() == 1).toList()) {
+      for (long queries : LIFETIMES) {
+        for (Curve thinker : thinkers.stream().filter(c -> !usesMap(c)).toList()) {
+          equalTotals.add(EqualTotal.of(frontier, thinker, rival, queries));
+        }
+      }
+    }
+    return new PathsFrontier(lines, contours, kappas, throughput, breakEven, catchUps, equalTotals);
   }
 
   /** Returns whether a method looks at the graph while it writes. */
   private static boolean usesMap(Curve curve) {
     return curve.method().contains("on the map");
-  }
-
-  private static CatchUp catchUp(Frontier frontier, Curve thinker, Curve rival) {
-    int last = thinker.points() - 1;
-    int point = 0;
-    while (point + 1 < rival.points()
-        && rival.testFlops()[point + 1] <= thinker.testFlops()[last]) {
-      point++;
-    }
-    Estimate difference = frontier.difference(thinker, last, rival, point);
-    String verdict =
-        difference.low() > 0 ? "caught up" : difference.high() < 0 ? "not caught up" : "undecided";
-    return new CatchUp(
-        thinker.model(),
-        thinker.method(),
-        thinker.spend()[last],
-        rival.model(),
-        rival.method(),
-        rival.spend()[point],
-        thinker.fraction(),
-        difference,
-        thinker.testFlops()[last] / rival.testFlops()[point],
-        verdict);
   }
 
   private static Line line(

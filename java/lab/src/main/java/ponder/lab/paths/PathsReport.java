@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import ponder.lab.cities.City;
 import ponder.lab.cities.CityGraph;
+import ponder.lab.frontier.EqualTotal;
 import ponder.lab.frontier.Frontier;
 import ponder.lab.statistics.Estimate;
 
@@ -27,6 +28,7 @@ import ponder.lab.statistics.Estimate;
  * @param kappa the slopes of the contours
  * @param throughput queries per second at an accuracy
  * @param breakEven how many queries thinking longer pays for
+ * @param equalTotals the smaller model against the larger one at equal compute in all
  * @param training how each model was trained
  * @param rows every measured row
  * @param map the cities and some queries
@@ -47,6 +49,7 @@ public record PathsReport(
     List<Frontier.Kappa> kappa,
     List<Frontier.Throughput> throughput,
     List<BreakEven> breakEven,
+    List<EqualTotal> equalTotals,
     List<PathsUnit.Training> training,
     List<PathsRow> rows,
     Atlas map) {
@@ -117,6 +120,7 @@ public record PathsReport(
         frontier.kappa(),
         frontier.throughput(),
         frontier.breakEven().stream().map(PathsReport::breakEven).toList(),
+        frontier.equalTotals(),
         result.training(),
         result.rows(),
         new Atlas(

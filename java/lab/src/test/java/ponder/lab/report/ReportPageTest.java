@@ -133,7 +133,7 @@ class ReportPageTest {
   @Test
   void tablesSortByAClickAndFromTheKeyboard() {
     browser.open(sample, 1440, "light");
-    for (String table : List.of("points", "training", "break-even")) {
+    for (String table : List.of("points", "training", "break-even", "equal-total")) {
       int columns = browser.texts("#" + table + " thead th").size();
       for (int column = 1; column <= columns; column++) {
         String head = "#" + table + " thead th:nth-child(" + column + ")";
@@ -238,6 +238,22 @@ class ReportPageTest {
         SAMPLE.get("kappa").get(4).get("kappa").get("low").asDouble(),
         field(kappa.get(4), "kappaLow"),
         1e-9);
+
+    List<NamedCsvRecord> totals = csv("equal-total.csv");
+    assertEquals(SAMPLE.get("equalTotals").size(), totals.size());
+    for (int i = 0; i < totals.size(); i++) {
+      JsonNode total = SAMPLE.get("equalTotals").get(i);
+      NamedCsvRecord row = totals.get(i);
+      assertEquals(total.get("queries").asDouble(), field(row, "queries"));
+      assertEquals(total.get("verdict").textValue(), row.getField("verdict"));
+      if (total.get("spend").isNull()) {
+        assertEquals("", row.getField("spend") + row.getField("difference"));
+      } else {
+        assertEquals(total.get("spend").asDouble(), field(row, "spend"));
+        assertEquals(
+            total.get("difference").get("high").asDouble(), field(row, "differenceHigh"), 1e-9);
+      }
+    }
 
     List<NamedCsvRecord> path = csv("path-map.csv");
     List<String> truth = new ArrayList<>();

@@ -115,6 +115,7 @@ final class SampleReport {
     report.set("baselines", baselines());
     report.set("curves", curves());
     contours(report);
+    report.set("equalTotals", equalTotals());
     report.set("catchUp", catchUp());
     report.set("training", training());
     report.set("rows", rows());
@@ -291,6 +292,40 @@ final class SampleReport {
         row.put("text", "Up to 310 000 queries the smaller model is cheaper in all.");
       }
     }
+  }
+
+  private ArrayNode equalTotals() {
+    ArrayNode totals = JSON.arrayNode();
+    for (long queries : new long[] {1_000, 100_000, 10_000_000}) {
+      for (double fraction : FRACTIONS) {
+        for (int method = 1; method < 5; method++) {
+          ObjectNode row =
+              totals
+                  .addObject()
+                  .put("queries", queries)
+                  .put("small", MODELS.get(0))
+                  .put("method", METHODS.get(method))
+                  .put("fraction", fraction)
+                  .put("large", MODELS.get(1))
+                  .put("rival", METHODS.get(0));
+          // The score costs a training of its own, which few queries do not pay for.
+          if (method == 4 && fraction == 1 && queries == 1_000) {
+            row.putNull("spend").putNull("used").putNull("difference");
+            row.put("verdict", "does not fit");
+          } else {
+            double difference = round(0.05 * Math.log(10 * fraction) - 0.01 * method, 4);
+            row.put("spend", SPENDS[6 - method]).put("used", round(0.9 - 0.1 * method, 4));
+            row.set("difference", estimate(difference, difference - 0.02, difference + 0.03));
+            row.put(
+                "verdict",
+                difference > 0.02
+                    ? "caught up"
+                    : difference < -0.03 ? "not caught up" : "undecided");
+          }
+        }
+      }
+    }
+    return totals;
   }
 
   private ObjectNode catchUp() {

@@ -6,7 +6,10 @@ import java.io.PrintStream;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.apache.commons.statistics.distribution.ChiSquaredDistribution;
 import ponder.Device;
@@ -16,6 +19,8 @@ import ponder.lab.cities.CityGraph;
 import ponder.lab.cities.PathTable;
 import ponder.lab.cities.PathTokens;
 import ponder.lab.cities.Split;
+import ponder.lab.frontier.CatchUp;
+import ponder.lab.frontier.EqualTotal;
 import ponder.lab.paths.PathsData;
 import ponder.lab.paths.PathsFrontier;
 import ponder.lab.paths.PathsReport;
@@ -369,7 +374,7 @@ public final class PathsPage {
   }
 
   private static PathsResult.Verdict catchUpVerdict(PathsFrontier frontier) {
-    List<PathsFrontier.CatchUp> tests =
+    List<CatchUp> tests =
         frontier.catchUps().stream()
             .filter(c -> c.fraction() == 1 && c.rival().equals("greedy"))
             .toList();
@@ -387,9 +392,30 @@ public final class PathsPage {
                 "; ",
                 tests.stream()
                     .filter(c -> CATCH_UP_METHODS.contains(c.method()))
-                    .map(PathsFrontier.CatchUp::text)
-                    .toList()),
-        frontier.catchUps().stream().map(PathsFrontier.CatchUp::text).toList());
+                    .map(CatchUp::text)
+                    .toList())
+            + equalTotals(frontier),
+        frontier.catchUps().stream().map(CatchUp::text).toList());
+  }
+
+  /** Returns how many ways catch up at equal compute in all, for each lifetime. */
+  private static String equalTotals(PathsFrontier frontier) {
+    Map<Long, Long> caughtUp = new TreeMap<>();
+    for (EqualTotal e : frontier.equalTotals()) {
+      caughtUp.merge(e.queries(), e.verdict().equals("caught up") ? 1L : 0, Long::sum);
+    }
+    return caughtUp.isEmpty()
+        ? ""
+        : String.format(
+            Locale.ROOT,
+            "; at equal compute in all, over %s queries, so for %s of %d ways without the map",
+            join(caughtUp.keySet().stream().map(q -> String.format(Locale.ROOT, "%,d", q))),
+            join(caughtUp.values().stream().map(String::valueOf)),
+            frontier.equalTotals().size() / caughtUp.size());
+  }
+
+  private static String join(Stream<String> numbers) {
+    return numbers.collect(Collectors.joining(" / "));
   }
 
   private static double solved(PathsUnit unit, String method, int spend) {
