@@ -230,7 +230,15 @@ final class PathsCommand implements Callable<Integer> {
     boolean narrowed = top > 0 || minPopulation > 0 || !states.isEmpty();
     require(cities != null || !narrowed, "--top, --min-population, --states", "", "with --cities");
 
-    prepareFolder();
+    Files.createDirectories(folder);
+    try (FolderLock own = FolderLock.take(folder).orElse(null)) {
+      require(own != null, "--out", folder, "a folder that no other run is using");
+      requireSpace();
+      return run((long) flops);
+    }
+  }
+
+  private int run(long flops) throws IOException {
     CityGraph graph = graph();
     Connectivity.requireOneMap(graph);
     PathsPage.Options options =
@@ -240,7 +248,7 @@ final class PathsCommand implements Callable<Integer> {
             reversed,
             models.stream().distinct().toList(),
             fractions.stream().distinct().toList(),
-            (long) flops,
+            flops,
             batch != null ? batch : quick ? 16 : 64,
             seeds,
             seed,
@@ -311,8 +319,7 @@ final class PathsCommand implements Callable<Integer> {
   }
 
   /** Finds out before hours of training whether results can be written. */
-  private void prepareFolder() throws IOException {
-    Files.createDirectories(folder);
+  private void requireSpace() throws IOException {
     Path probe = Files.createTempFile(folder, "probe", ".part");
     try {
       Files.write(probe, new byte[1 << 16]);

@@ -104,6 +104,27 @@ class ResumeTest {
     assertSame(whole, stopped);
   }
 
+  @Test
+  void aFolderBelongsToOneRunUntilItEndsHowever() throws Exception {
+    Path out = folder.resolve("out");
+    Process first = start(out);
+    Path log = out.resolve("transformer-small-all-1.jsonl");
+    while (first.isAlive() && !Files.exists(log)) {
+      Thread.sleep(1);
+    }
+    // By another name, too.
+    Path again = Files.createSymbolicLink(folder.resolve("again"), out);
+    for (String[] more : new String[][] {{}, {"--resume"}}) {
+      assertEquals(2, start(again, more).waitFor(), printed(again));
+      assertEquals(
+          "ponder: --out " + again + " must be a folder that no other run is using.",
+          printed(again).lines().findFirst().orElseThrow());
+      assertTrue(first.isAlive(), "the first run was over too soon");
+    }
+    first.destroyForcibly().waitFor();
+    assertEquals(0, start(again, "--resume").waitFor(), printed(again));
+  }
+
   /** Checks that two folders hold the same files with the same content, times and paths aside. */
   private static void assertSame(Path a, Path b) throws IOException {
     TreeMap<String, byte[]> left = contents(a);
