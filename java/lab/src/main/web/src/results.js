@@ -16,6 +16,7 @@ export function results(data) {
     'results',
     'All measurements',
     about(data.data),
+    split(data.split, list(data.splits)),
     sheet('points', 'Every point of the frontier', points, pointColumns()),
     sheet('baselines', 'Methods that learn nothing', list(data.baselines), [
       text('method', 'method', (row) => row.method),
@@ -92,5 +93,30 @@ function about(data) {
     fact('test paths', count(data.testPaths)),
     fact('a piece of a training path', part(data.contained)),
     fact('of one read backwards', part(data.containedReversed)),
+  );
+}
+
+/** What the run's split holds out, and what others would. */
+function split(name, all) {
+  const own = all.find((one) => one.name === name);
+  if (!own) {
+    return null;
+  }
+  return h(
+    'div',
+    { class: 'split' },
+    h('p', {}, h('b', {}, `The ${own.name} split. `), own.text),
+    h(
+      'details',
+      {},
+      h('summary', {}, 'the other splits'),
+      h(
+        'dl',
+        { class: 'about wide' },
+        all
+          .filter((one) => one !== own)
+          .map((one) => h('div', {}, h('dt', {}, one.name), h('dd', {}, one.text))),
+      ),
+    ),
   );
 }

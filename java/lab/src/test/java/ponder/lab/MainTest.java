@@ -195,6 +195,8 @@ final class MainTest {
         long pairs = data.get("pairs").asLong();
         assertTrue(dag ? pairs > 20_000 && pairs <= 40_237 : pairs == 80_474, data.toString());
         assertEquals(1.0, results.get("rows").get(1).get("optimal").get("value").asDouble());
+        String report = Files.readString(out.resolve("report.html"));
+        assertTrue(report.contains(Split.meaning(split)), "what " + split + " holds out");
       }
     }
   }

@@ -185,10 +185,40 @@ public sealed interface Split {
       case "unseen-region" ->
           new UnseenRegion(own, shares, region(table.graph(), Set.of("IN", "MI", "OH")));
       case "longer-path" -> new LongerPath(own, shares, table.hopsBelow(1 - shares.test));
-      default ->
-          throw new IllegalArgumentException(
-              "there is no split \"" + name + "\"; the splits are " + String.join(", ", NAMES));
+      default -> throw unknown(name);
     };
+  }
+
+  /**
+   * Returns in a sentence what the split that {@link #named} gives holds out.
+   *
+   * @throws IllegalArgumentException if there is no such name
+   */
+  static String meaning(String name) {
+    return switch (name) {
+      case "ordered" ->
+          "Pairs of places are held out at random, each direction by itself: of a path that is"
+              + " asked for, the way back was mostly learnt from.";
+      case "clean" ->
+          "Pairs of places are held out at random in both directions: of a path that is asked for,"
+              + " neither the way there nor the way back was learnt from, but longer paths through"
+              + " both places may have been.";
+      case "unseen-target" ->
+          "Targets are held out: no path that was learnt from ends at one that is asked for, though"
+              + " it may start there or pass through.";
+      case "unseen-region" ->
+          "A region is held out, Indiana, Michigan and Ohio: every path that is asked for starts or"
+              + " ends there, and none that was learnt from does, though it may pass through.";
+      case "longer-path" ->
+          "Long paths are held out: every path that is asked for has more steps than any that was"
+              + " learnt from.";
+      default -> throw unknown(name);
+    };
+  }
+
+  private static IllegalArgumentException unknown(String name) {
+    return new IllegalArgumentException(
+        "there is no split \"" + name + "\"; the splits are " + String.join(", ", NAMES));
   }
 
   /**

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import ponder.lab.cities.City;
 import ponder.lab.cities.CityGraph;
+import ponder.lab.cities.Split;
 import ponder.lab.frontier.EqualTotal;
 import ponder.lab.frontier.Frontier;
 import ponder.lab.statistics.Estimate;
@@ -18,6 +19,7 @@ import ponder.lab.statistics.Estimate;
  * @param version the program's version
  * @param commit the commit it was built from, or null
  * @param split which paths were held out
+ * @param splits what each kind of split holds out, the run's and the others
  * @param seeds the seeds
  * @param machine what it ran on
  * @param data what the paths are made of
@@ -39,6 +41,7 @@ public record PathsReport(
     String version,
     String commit,
     String split,
+    List<Meaning> splits,
     List<Long> seeds,
     PathsResult.Machine machine,
     PathsData data,
@@ -53,6 +56,9 @@ public record PathsReport(
     List<PathsUnit.Training> training,
     List<PathsRow> rows,
     Atlas map) {
+  /** A name and what it stands for. */
+  public record Meaning(String name, String text) {}
+
   /** A method that learns nothing. */
   public record Baseline(String method, double testFlops, Estimate solved, Estimate optimal) {}
 
@@ -110,6 +116,7 @@ public record PathsReport(
         version,
         commit,
         result.data().split(),
+        Split.NAMES.stream().map(name -> new Meaning(name, Split.meaning(name))).toList(),
         result.training().stream().map(PathsUnit.Training::seed).distinct().toList(),
         result.machine(),
         result.data(),

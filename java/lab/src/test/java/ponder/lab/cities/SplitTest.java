@@ -45,6 +45,16 @@ class SplitTest {
     return sizes;
   }
 
+  @Test
+  void eachSplitIsExplainedInASentenceOfItsOwn() {
+    List<String> meanings = Split.NAMES.stream().map(Split::meaning).toList();
+    assertEquals(Split.NAMES.size(), Set.copyOf(meanings).size());
+    for (String meaning : meanings) {
+      assertTrue(meaning.matches("[A-Z][^.]*\\."), meaning);
+    }
+    assertThrows(IllegalArgumentException.class, () -> Split.meaning("tidy"));
+  }
+
   @ParameterizedTest
   @FieldSource("ponder.lab.cities.Split#NAMES")
   void everyPairIsInOnePartAndNoneIsEmpty(String name) {

@@ -2,6 +2,7 @@
 package ponder.lab.report;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
@@ -150,6 +151,19 @@ class ReportPageTest {
         assertEquals(1, browser.texts("#" + table + " [aria-sort]").size());
       }
     }
+  }
+
+  @Test
+  void theSplitIsExplainedFirstAndTheOthersOnRequest() {
+    browser.open(sample, 1440, "light");
+    assertEquals(
+        List.of("The clean split. What clean holds out, in words."), browser.texts(".split > p"));
+    WebElement others = browser.find(".split dl");
+    assertFalse(others.isDisplayed());
+    browser.find(".split summary").sendKeys(Keys.ENTER);
+    assertTrue(others.isDisplayed());
+    assertEquals(List.of("ordered", "longer-path"), browser.texts(".split dt"));
+    assertEquals("What longer-path holds out, in words.", browser.texts(".split dd").get(1));
   }
 
   @Test

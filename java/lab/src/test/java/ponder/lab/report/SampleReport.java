@@ -102,6 +102,10 @@ final class SampleReport {
     report.put("version", "0.1.0");
     report.put("commit", "abc1234");
     report.put("split", "clean");
+    ArrayNode splits = report.putArray("splits");
+    for (String name : new String[] {"ordered", "clean", "longer-path"}) {
+      splits.addObject().put("name", name).put("text", "What " + name + " holds out, in words.");
+    }
     IntStream.rangeClosed(1, seeds).forEach(report.putArray("seeds")::add);
     report
         .putObject("machine")
