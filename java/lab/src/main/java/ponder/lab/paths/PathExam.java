@@ -245,7 +245,7 @@ final class PathExam {
   }
 
   /** Returns the shortest path that arrives; the most likely one where none does. */
-  private static Candidate shortest(List<Candidate> of) {
+  static Candidate shortest(List<Candidate> of) {
     ToDoubleFunction<Candidate> kilometres = c -> c.score().kilometres();
     return of.stream()
         .filter(Candidate::arrives)

@@ -24,6 +24,7 @@ import ponder.lab.cities.PathTable;
 import ponder.lab.cities.PathTokens;
 import ponder.lab.cities.Split;
 import ponder.lab.decoding.Completion;
+import ponder.lab.decoding.Written;
 import ponder.nn.LoopedTransformer;
 import ponder.nn.Memory;
 import ponder.nn.Parameters;
@@ -120,6 +121,22 @@ class PathExamTest {
   }
 
   @Test
+  void everyQueryIsAShortestPathOfTheTestPart() {
+    PathExam exam = new PathExam(TABLE, TOKENS, SPLIT, QUERIES);
+    assertEquals(QUERIES, exam.paths().length);
+    for (int q = 0; q < QUERIES; q++) {
+      int[] path = exam.paths()[q];
+      int source = path[0];
+      int target = path[path.length - 1];
+      assertArrayEquals(new int[] {source, target}, exam.prompts()[q]);
+      assertEquals(Split.Part.TEST, SPLIT.part(source, target, path.length - 1));
+      for (int i = 1; i < path.length; i++) {
+        assertEquals(TABLE.firstMove(path[i - 1], target), path[i]);
+      }
+    }
+  }
+
+  @Test
   void aModelThatKnowsTheMapIsRightAtOnce() {
     List<Answers> all = ask(knowing(40), 4);
     for (Answers answers : all) {
@@ -147,6 +164,92 @@ class PathExamTest {
     assertTrue(single > 0.02 && single < 0.9, "one draw solves " + single);
     double most = solved(of(all, "shortest legal", samples));
     assertTrue(most > single + 0.1, "the check of 64 draws solves " + most);
+  }
+
+  /**
+   * Of n draws, c of them solved, k chosen at random hold a solved one with probability 1 - C(n - c,
+   * k) / C(n, k). Source: Chen and others 2021, arXiv:2107.03374, section 2.1.
+   */
+  private static double passAt(int k, int solved, int n) {
+    double none = 1;
+    for (int i = 0; i < k; i++) {
+      none *= Math.max(0, n - solved - i) / (double) (n - i);
+    }
+    return 1 - none;
+  }
+
+  /** Returns the judged draws of each query, those that {@link #ask} chooses from. */
+  private List<List<Candidate>> draws(SequenceModel model, int samples) {
+    PathExam exam = new PathExam(TABLE, TOKENS, SPLIT, QUERIES);
+    int[][] prompts = exam.prompts();
+    Written written = exam.decoder(model, device).sample(prompts, samples, 1, Key.of(4));
+    List<List<Candidate>> draws = new ArrayList<>();
+    for (int q = 0; q < QUERIES; q++) {
+      int[] prompt = prompts[q];
+      draws.add(
+          written.of(q).stream()
+              .map(c -> Candidate.of(TABLE, TOKENS, prompt[0], prompt[1], c))
+              .toList());
+    }
+    return draws;
+  }
+
+  private static int solved(List<Candidate> draws) {
+    return (int) draws.stream().filter(c -> c.score().isSolved()).count();
+  }
+
+  @Test
+  void theCheckOfKDrawsSolvesWhatPassAtKCounts() {
+    int n = 7;
+    int mixed = 0;
+    for (List<Candidate> all : draws(knowing(6), n)) {
+      int solved = solved(all);
+      mixed += solved > 0 && solved < n ? 1 : 0;
+      int[] held = new int[n + 1];
+      int[] choices = new int[n + 1];
+      for (int subset = 1; subset < 1 << n; subset++) {
+        List<Candidate> chosen = new ArrayList<>();
+        for (int i = 0; i < n; i++) {
+          if ((subset >> i & 1) == 1) {
+            chosen.add(all.get(i));
+          }
+        }
+        choices[chosen.size()]++;
+        held[chosen.size()] += PathExam.shortest(chosen).score().isSolved() ? 1 : 0;
+      }
+      for (int k = 1; k <= n; k++) {
+        assertEquals(passAt(k, solved, n), held[k] / (double) choices[k], 1e-12);
+      }
+    }
+    assertTrue(mixed > QUERIES / 4, mixed + " queries of which some draws are solved, not all");
+  }
+
+  @Test
+  void theCurveOverTheFirstDrawsAgreesWithPassAtK() {
+    int samples = 64;
+    Knowing model = knowing(5);
+    List<List<Candidate>> draws = draws(model, samples);
+    List<Answers> all = ask(model, samples);
+    int tested = 0;
+    for (int k = 1; k < samples; k *= 2) {
+      List<PathScore> scores = of(all, "shortest legal", k).scores();
+      double sum = 0;
+      double variance = 0;
+      for (int q = 0; q < QUERIES; q++) {
+        List<Candidate> of = draws.get(q);
+        boolean isSolved = solved(of.subList(0, k)) > 0;
+        assertEquals(isSolved, scores.get(q).isSolved());
+        double expected = passAt(k, solved(of), samples);
+        sum += (isSolved ? 1 : 0) - expected;
+        variance += expected * (1 - expected);
+      }
+      // With less the sum is far from normal.
+      if (variance > 5) {
+        tested++;
+        assertTrue(Math.abs(sum) <= 3 * Math.sqrt(variance), k + " draws: " + sum);
+      }
+    }
+    assertTrue(tested >= 3, "only at " + tested + " numbers of draws chance has a say");
   }
 
   @Test
