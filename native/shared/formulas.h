@@ -22,6 +22,17 @@
 #define PND_SHARED inline __attribute__((always_inline))
 #endif
 
+// The coefficients of a polynomial. A function returns them: a device has no address for an array
+// that a class holds.
+template <class T, int n>
+struct Terms {
+  T c[n];
+};
+template <class T, class... C>
+PND_SHARED constexpr Terms<T, sizeof...(C)> terms(C... c) {
+  return {{static_cast<T>(c)...}};
+}
+
 // What differs between the two formats. `shift` turns a float within 2^21 (2^50) into one whose low
 // bits are its nearest integer.
 template <class T>
@@ -36,11 +47,16 @@ struct Format<float> {
   static constexpr float kLn2High = 0x1.62e4p-1f, kLn2Low = 0x1.7f7d1cp-20f;
   static constexpr float kExpLow = -110.0f, kExpHigh = 90.0f, kTanhOne = 10.0f;
   static constexpr float kLeastNormal = 0x1p-126f;
-  static constexpr float kExp[] = {0x1p-1f, 0x1.5554dcp-3f, 0x1.5554e8p-5f, 0x1.120c44p-7f,
-                                   0x1.6d4e7ep-10f};
-  static constexpr float kTanh[] = {-0x1.555556p-2f, 0x1.111136p-3f, -0x1.ba193ep-5f,
-                                    0x1.65608p-6f,   -0x1.14df3p-7f, 0x1.389e68p-9f};
-  static constexpr float kLog[] = {0x1.555556p-1f, 0x1.99987p-2f, 0x1.24c012p-2f, 0x1.ceccecp-3f};
+  PND_SHARED static constexpr auto exp_terms() {
+    return terms<float>(0x1p-1f, 0x1.5554dcp-3f, 0x1.5554e8p-5f, 0x1.120c44p-7f, 0x1.6d4e7ep-10f);
+  }
+  PND_SHARED static constexpr auto tanh_terms() {
+    return terms<float>(-0x1.555556p-2f, 0x1.111136p-3f, -0x1.ba193ep-5f, 0x1.65608p-6f,
+                        -0x1.14df3p-7f, 0x1.389e68p-9f);
+  }
+  PND_SHARED static constexpr auto log_terms() {
+    return terms<float>(0x1.555556p-1f, 0x1.99987p-2f, 0x1.24c012p-2f, 0x1.ceccecp-3f);
+  }
 };
 template <>
 struct Format<double> {
@@ -52,25 +68,24 @@ struct Format<double> {
   static constexpr double kLn2High = 0x1.62e42fefa4p-1, kLn2Low = -0x1.8432a1b0e2634p-43;
   static constexpr double kExpLow = -750.0, kExpHigh = 710.0, kTanhOne = 20.0;
   static constexpr double kLeastNormal = 0x1p-1022;
-  static constexpr double kExp[] = {0x1p-1,
-                                    0x1.5555555555557p-3,
-                                    0x1.5555555555557p-5,
-                                    0x1.1111111110042p-7,
-                                    0x1.6c16c16c1569bp-10,
-                                    0x1.a01a01ac299dcp-13,
-                                    0x1.a01a01ab9eda6p-16,
-                                    0x1.71de0181a768fp-19,
-                                    0x1.27e4cf9b08ab5p-22,
-                                    0x1.af4f2d00b43aep-26,
-                                    0x1.1f8718ba82ecp-29};
-  static constexpr double kTanh[] = {
-      -0x1.5555555555555p-2,  0x1.111111111106p-3,  -0x1.ba1ba1ba0df7cp-5,  0x1.664f487ed24a9p-6,
-      -0x1.226e34bb1954ap-7,  0x1.d6d3afd7044e8p-9, -0x1.7da12ec1868c5p-10, 0x1.353e4a78f3f98p-11,
-      -0x1.f3d9193d3100cp-13, 0x1.8d3276a36e8cp-14, -0x1.2544c38370be7p-15, 0x1.58a1696bb6ee4p-17,
-      -0x1.bd38f012a0027p-20};
-  static constexpr double kLog[] = {
-      0x1.5555555555555p-1, 0x1.9999999999d58p-2, 0x1.249249242f0bep-2, 0x1.c71c725c14fa2p-3,
-      0x1.745cdb92de4ecp-3, 0x1.3b215328f3038p-3, 0x1.0f4aafc658f84p-3, 0x1.101db0835cd63p-3};
+  PND_SHARED static constexpr auto exp_terms() {
+    return terms<double>(0x1p-1, 0x1.5555555555557p-3, 0x1.5555555555557p-5, 0x1.1111111110042p-7,
+                         0x1.6c16c16c1569bp-10, 0x1.a01a01ac299dcp-13, 0x1.a01a01ab9eda6p-16,
+                         0x1.71de0181a768fp-19, 0x1.27e4cf9b08ab5p-22, 0x1.af4f2d00b43aep-26,
+                         0x1.1f8718ba82ecp-29);
+  }
+  PND_SHARED static constexpr auto tanh_terms() {
+    return terms<double>(-0x1.5555555555555p-2, 0x1.111111111106p-3, -0x1.ba1ba1ba0df7cp-5,
+                         0x1.664f487ed24a9p-6, -0x1.226e34bb1954ap-7, 0x1.d6d3afd7044e8p-9,
+                         -0x1.7da12ec1868c5p-10, 0x1.353e4a78f3f98p-11, -0x1.f3d9193d3100cp-13,
+                         0x1.8d3276a36e8cp-14, -0x1.2544c38370be7p-15, 0x1.58a1696bb6ee4p-17,
+                         -0x1.bd38f012a0027p-20);
+  }
+  PND_SHARED static constexpr auto log_terms() {
+    return terms<double>(0x1.5555555555555p-1, 0x1.9999999999d58p-2, 0x1.249249242f0bep-2,
+                         0x1.c71c725c14fa2p-3, 0x1.745cdb92de4ecp-3, 0x1.3b215328f3038p-3,
+                         0x1.0f4aafc658f84p-3, 0x1.101db0835cd63p-3);
+  }
 };
 
 // A constant as V.
@@ -85,10 +100,10 @@ PND_SHARED V constant(Element<V> x) {
 
 // c[0] + c[1] x + c[2] x^2 + ...
 template <class V, int kTerms>
-PND_SHARED V polynomial(V x, const Element<V> (&c)[kTerms]) {
-  V sum = constant<V>(c[kTerms - 1]);
-#pragma GCC unroll 16
-  for (int i = kTerms - 2; i >= 0; --i) sum = fma(sum, x, constant<V>(c[i]));
+PND_SHARED V polynomial(V x, Terms<Element<V>, kTerms> of) {
+  V sum = constant<V>(of.c[kTerms - 1]);
+  PND_UNROLL
+  for (int i = kTerms - 2; i >= 0; --i) sum = fma(sum, x, constant<V>(of.c[i]));
   return sum;
 }
 
@@ -107,7 +122,7 @@ PND_SHARED V exp_reduced(V x, V &n) {
   n = fma(x, constant<V>(static_cast<Element<V>>(0x1.71547652b82fep0)), shift) - shift;
   V r = fma(n, constant<V>(-F::kLn2High), x);
   r = fma(n, constant<V>(-F::kLn2Low), r);
-  return fma(polynomial(r, F::kExp), r * r, r);
+  return fma(polynomial(r, F::exp_terms()), r * r, r);
 }
 
 // 2^n as a product of two: one alone could not reach subnormal and the largest results.
@@ -162,7 +177,7 @@ PND_SHARED V log_of(V x) {
   const V s = f / (f + constant<V>(2));
   const V z = s * s;
   const V square = f * f * half;
-  const V tail = fma(s, fma(polynomial(z, F::kLog), z, square), e * constant<V>(F::kLn2Low));
+  const V tail = fma(s, fma(polynomial(z, F::log_terms()), z, square), e * constant<V>(F::kLn2Low));
   V result = fma(e, constant<V>(F::kLn2High), f - (square - tail));
   const V infinity = constant<V>(__builtin_huge_val());
   result = choose(x == zero, -infinity, result);
@@ -190,7 +205,7 @@ PND_SHARED V tanh_of(V x) {
   const V scale = power_of_two(n);
   const V large = one - two / (fma(p, scale, scale) + one);
   const V square = x * x;
-  const V small = fma(polynomial(square, F::kTanh) * square, x, x);
+  const V small = fma(polynomial(square, F::tanh_terms()) * square, x, x);
   return choose(size < constant<V>(static_cast<T>(0.625)), small, signed_as(large, x));
 }
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// context: life cycle, memory, argument checks and the thread pool of a CPU context.
+// context: life cycle, memory and the thread pool of a CPU context.
 #include "context.h"
 
 #include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -20,9 +19,6 @@
 #endif
 
 namespace {
-
-// The last failure of a call that had no context.
-thread_local char orphan_message[512] = "";
 
 void pause_briefly() {
 #ifdef __SSE2__
@@ -151,124 +147,6 @@ void run_chunks(pnd_context *context, int64_t chunks, ChunkFunction run, void *b
   context->workers->run(chunks, run, body);
 }
 
-// ---- argument checks ----------------------------------------------------------------------------
-
-Call::Call(pnd_context *context, const char *name) : context_(context), name_(name) {
-  if (context == nullptr) {
-    refuse(PND_BAD_ARGUMENT, "context is null");
-  } else if (context->busy.exchange(true, std::memory_order_acquire)) {
-    // The message belongs to the call that is running: leave it alone.
-    context_ = nullptr;
-    refuse(PND_BAD_ARGUMENT, "the context is in use by another thread");
-  } else {
-    holds_ = true;
-  }
-}
-
-Call::~Call() {
-  if (holds_) context_->busy.store(false, std::memory_order_release);
-}
-
-static void write_message(char (&text)[512], const char *name, const char *format, va_list values) {
-  const int n = std::snprintf(text, sizeof text, "%s: ", name);
-  std::vsnprintf(text + n, sizeof text - n, format, values);
-}
-
-Call &Call::refuse(int32_t status, const char *format, ...) {
-  if (status_ != PND_OK) return *this;
-  status_ = status;
-  va_list values;
-  va_start(values, format);
-  write_message(context_ == nullptr ? orphan_message : context_->message, name_, format, values);
-  va_end(values);
-  return *this;
-}
-
-Call &Call::require(bool holds, const char *format, ...) {
-  if (holds || status_ != PND_OK) return *this;
-  status_ = PND_BAD_ARGUMENT;
-  va_list values;
-  va_start(values, format);
-  write_message(context_->message, name_, format, values);
-  va_end(values);
-  return *this;
-}
-
-Call &Call::dtype(int32_t dtype) {
-  if (dtype == PND_I32) return refuse(PND_UNSUPPORTED, "dtype i32 holds indices only");
-  return any_dtype(dtype);
-}
-
-Call &Call::any_dtype(int32_t dtype) {
-  if (dtype != PND_F32 && dtype != PND_F64 && dtype != PND_I32) {
-    return refuse(PND_BAD_ARGUMENT, "dtype = %d is none of f32 (0), f64 (1), i32 (2)", dtype);
-  }
-  element_bytes_ = dtype == PND_F64 ? 8 : 4;
-  return *this;
-}
-
-Call &Call::size(const char *name, int64_t value) {
-  return require(value >= 1, "%s = %lld must be at least 1", name, static_cast<long long>(value));
-}
-
-Call &Call::range(const char *name, int64_t value, int64_t low, int64_t high) {
-  return require(value >= low && value <= high, "%s = %lld must lie in [%lld, %lld]", name,
-                 static_cast<long long>(value), static_cast<long long>(low),
-                 static_cast<long long>(high));
-}
-
-Call &Call::output(const char *name, const void *array, std::initializer_list<int64_t> sizes,
-                   int64_t element_bytes) {
-  return require(array != nullptr, "%s is null", name)
-      .array(name, array, sizes, element_bytes, true);
-}
-
-Call &Call::input(const char *name, const void *array, std::initializer_list<int64_t> sizes,
-                  int64_t element_bytes) {
-  return require(array != nullptr, "%s is null", name)
-      .array(name, array, sizes, element_bytes, false);
-}
-
-Call &Call::nullable_output(const char *name, const void *array,
-                            std::initializer_list<int64_t> sizes, int64_t element_bytes) {
-  return array == nullptr ? *this : this->array(name, array, sizes, element_bytes, true);
-}
-
-Call &Call::nullable_input(const char *name, const void *array,
-                           std::initializer_list<int64_t> sizes, int64_t element_bytes) {
-  return array == nullptr ? *this : this->array(name, array, sizes, element_bytes, false);
-}
-
-Call &Call::array(const char *name, const void *array, std::initializer_list<int64_t> sizes,
-                  int64_t element_bytes, bool writes) {
-  if (refused()) return *this;
-  if (element_bytes == 0) element_bytes = element_bytes_;
-  int64_t bytes = element_bytes;
-  for (int64_t size : sizes) {
-    if (size < 1) return require(false, "a size of %s is %lld", name, static_cast<long long>(size));
-    if (__builtin_mul_overflow(bytes, size, &bytes)) {
-      return require(false, "the size of %s overflows", name);
-    }
-  }
-  const auto first = reinterpret_cast<uintptr_t>(array);
-  if (first % static_cast<uintptr_t>(element_bytes) != 0) {
-    return require(false, "%s is not aligned to %lld bytes", name,
-                   static_cast<long long>(element_bytes));
-  }
-  uintptr_t last;
-  if (__builtin_add_overflow(first, static_cast<uintptr_t>(bytes), &last)) {
-    return require(false, "the size of %s overflows", name);
-  }
-  for (int i = 0; i < ranges_; ++i) {
-    const Range &other = range_[i];
-    if ((writes || other.writes) && first < other.last && other.first < last) {
-      return require(false, "%s overlaps %s", name, other.name);
-    }
-  }
-  range_[ranges_++] = {name, first, last, writes};
-  return *this;
-}
-
 Call &Call::indices(const char *name, const int32_t *index, int64_t count, int64_t low,
                     int64_t high) {
   if (refused()) return *this;
@@ -284,28 +162,29 @@ Call &Call::indices(const char *name, const int32_t *index, int64_t count, int64
 
 Call &Call::reserve(int64_t bytes_per_thread, int64_t shared_bytes) {
   if (refused()) return *this;
+  auto *context = static_cast<pnd_context *>(context_);
   const int64_t page = 4096;
   const int64_t size = (std::max(bytes_per_thread, shared_bytes) + page - 1) / page * page;
-  if (size <= context_->scratch_size) return *this;
-  const int64_t areas = context_->threads + 1;
-  const int64_t others = context_->used - areas * context_->scratch_size;
-  if (size > (context_->limit - others) / areas) {
+  if (size <= context->scratch_size) return *this;
+  const int64_t areas = context->threads + 1;
+  const int64_t others = context->used - areas * context->scratch_size;
+  if (size > (context->limit - others) / areas) {
     return refuse(PND_OUT_OF_MEMORY,
                   "scratch memory of %lld bytes for each of %lld areas passes the limit of %lld",
                   static_cast<long long>(size), static_cast<long long>(areas),
-                  static_cast<long long>(context_->limit));
+                  static_cast<long long>(context->limit));
   }
-  std::free(context_->scratch);
-  context_->used = others;
-  context_->scratch_size = 0;
-  context_->scratch = static_cast<char *>(std::aligned_alloc(page, areas * size));
-  if (context_->scratch == nullptr) {
+  std::free(context->scratch);
+  context->used = others;
+  context->scratch_size = 0;
+  context->scratch = static_cast<char *>(std::aligned_alloc(page, areas * size));
+  if (context->scratch == nullptr) {
     return refuse(PND_OUT_OF_MEMORY, "the system has no %lld bytes of scratch memory",
                   static_cast<long long>(areas * size));
   }
-  context_->scratch_size = size;
-  context_->used += areas * size;
-  context_->peak = std::max(context_->peak, context_->used);
+  context->scratch_size = size;
+  context->used += areas * size;
+  context->peak = std::max(context->peak, context->used);
   return *this;
 }
 
@@ -357,27 +236,17 @@ int32_t pnd_close(pnd_context *context) {
 }
 
 int32_t pnd_message(pnd_context *context, char *text, int64_t capacity) {
-  if (text == nullptr || capacity < 1) return PND_BAD_ARGUMENT;
-  const bool other = context == nullptr || context->busy.load(std::memory_order_acquire);
-  const char *message = other ? orphan_message : context->message;
-  const auto n = std::min(static_cast<size_t>(capacity - 1), std::strlen(message));
-  std::memcpy(text, message, n);
-  text[n] = '\0';
-  return PND_OK;
+  return read_message(context, text, capacity);
 }
 
-int32_t pnd_abi_version(pnd_context *, int32_t *version) {
-  if (version == nullptr || reinterpret_cast<uintptr_t>(version) % sizeof *version != 0) {
-    return PND_BAD_ARGUMENT;
-  }
-  *version = PND_ABI_VERSION;
-  return PND_OK;
-}
+int32_t pnd_abi_version(pnd_context *, int32_t *version) { return read_abi_version(version); }
 
 int32_t pnd_build(pnd_context *, char *text, int64_t capacity) {
-  if (text == nullptr || capacity < 1) return PND_BAD_ARGUMENT;
-  std::snprintf(text, static_cast<size_t>(capacity), "%s", PND_BUILD_NAME);
-  return PND_OK;
+  return read_build(text, capacity);
+}
+
+int32_t pnd_memory(pnd_context *context, int64_t *used, int64_t *peak, int64_t *limit) {
+  return read_memory(context, used, peak, limit);
 }
 
 int32_t pnd_threads(pnd_context *context, int32_t *threads) {
@@ -385,18 +254,6 @@ int32_t pnd_threads(pnd_context *context, int32_t *threads) {
   call.output("threads", threads, {1}, sizeof *threads);
   if (call.refused()) return call.status();
   *threads = context->threads;
-  return PND_OK;
-}
-
-int32_t pnd_memory(pnd_context *context, int64_t *used, int64_t *peak, int64_t *limit) {
-  Call call(context, "memory");
-  call.output("used", used, {1}, sizeof *used)
-      .output("peak", peak, {1}, sizeof *peak)
-      .output("limit", limit, {1}, sizeof *limit);
-  if (call.refused()) return call.status();
-  *used = context->used;
-  *peak = context->peak;
-  *limit = context->limit;
   return PND_OK;
 }
 
