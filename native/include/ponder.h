@@ -22,7 +22,12 @@
  *             Its own workers are parallel over independent rows or fixed chunks.
  *   Bits      For PND_F32 and PND_F64 the same arguments give the same bits on every CPU build
  *             and for any number of threads. Sums run in 32 virtual lanes (element i belongs to
- *             lane i mod 32) folded 16, 8, 4, 2, 1, unless a function states another order.
+ *             lane i mod 32) folded 16, 8, 4, 2, 1, unless a function states another order. A CUDA
+ *             library gives the same bits from run to run, with orders of its own; elements, moves
+ *             and random numbers agree with the CPU's in every bit.
+ *   Order     A CUDA library's calls may return before their work is done; it is done in the order
+ *             of the calls. A failure of the device may be reported by a later call; after it
+ *             every call but pnd_close is refused with PND_DEVICE_FAILED.
  *   Memory    A context keeps scratch memory per thread that grows to the largest call so far;
  *             after that no call allocates. It counts towards the context's limit.
  */
@@ -42,7 +47,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a declaration below; a library and a caller must agree on it. */
-#define PND_ABI_VERSION 1
+#define PND_ABI_VERSION 2
 
 typedef struct pnd_context pnd_context;
 
@@ -59,10 +64,13 @@ typedef enum pnd_dtype { PND_F32 = 0, PND_F64 = 1, PND_I32 = 2 } pnd_dtype;
 
 /* ---- life cycle ------------------------------------------------------------------------- */
 
-/* Opens a context with that many threads, the caller included (0: one per processor this process
- * may run on), that may hold at most memory_limit bytes (0: 80 % of the cgroup's or, where there
- * is none, the machine's memory). */
-PND_API int32_t pnd_open(pnd_context **context, int32_t threads, int64_t memory_limit);
+/* Opens a context on the library's device of that number (from 0; a CPU library has one) that may
+ * hold at most memory_limit bytes (0: 80 % of the cgroup's or, where there is none, the machine's
+ * memory; of what is free on a CUDA device). A CPU library works with that many threads, the caller
+ * included (0: one per processor this process may run on); a CUDA library ignores them.
+ * Where there is no such device: PND_UNSUPPORTED. */
+PND_API int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads,
+                         int64_t memory_limit);
 
 /* Closes the context: its workers end, and all memory it still holds is released. */
 PND_API int32_t pnd_close(pnd_context *context);
@@ -79,7 +87,7 @@ PND_API int32_t pnd_abi_version(pnd_context *context, int32_t *version);
 /* The library's name and build, such as "cpu v4". The context may be null. */
 PND_API int32_t pnd_build(pnd_context *context, char *text, int64_t capacity);
 
-/* threads[0] = the number of threads in use. */
+/* threads[0] = the number of threads in use, of the host. */
 PND_API int32_t pnd_threads(pnd_context *context, int32_t *threads);
 
 /* used, peak, limit [1], in bytes: held now (scratch included), the most ever held, the limit. */
@@ -99,6 +107,29 @@ PND_API int32_t pnd_copy(pnd_context *context, void *to, const void *from, int64
 
 /* Waits until every earlier call has finished and reports a failure of one of them. */
 PND_API int32_t pnd_synchronize(pnd_context *context);
+
+/* stream[0] = the cudaStream_t of the context's calls, so that other work can be put in order with
+ * them; null on a CPU library. */
+PND_API int32_t pnd_stream(pnd_context *context, void **stream);
+
+/* ---- recorded calls ---------------------------------------------------------------------
+ * A CUDA library can record the calls of a step as one graph and launch them together, with the
+ * same bits. What is read through pointers is read anew by each launch. A CPU library has nothing
+ * to save, a call costs it less than a microsecond: PND_UNSUPPORTED. */
+
+/* From here on calls are recorded and not run. Allocating, releasing, uploading, downloading,
+ * synchronising and launching are refused until the recording ends, and so is a call that needs
+ * more scratch memory than any before it: run the step once first. */
+PND_API int32_t pnd_record(pnd_context *context);
+
+/* Ends the recording: graph[0] is what was recorded, null if the recording had failed. */
+PND_API int32_t pnd_recorded(pnd_context *context, void **graph);
+
+/* Runs what was recorded. The graph must be of this context. */
+PND_API int32_t pnd_launch(pnd_context *context, void *graph);
+
+/* Releases a graph; null and foreign pointers are refused. Closing the context releases all. */
+PND_API int32_t pnd_release_graph(pnd_context *context, void *graph);
 
 /* ---- element by element ----------------------------------------------------------------- */
 
@@ -183,7 +214,9 @@ PND_API int32_t pnd_concat(pnd_context *context, int32_t dtype, void *y, const v
                            int64_t inner);
 
 /* ---- by index ---------------------------------------------------------------------------
- * index holds int32_t. A value outside its range is refused with its place and value. */
+ * index holds int32_t. A value outside its range is refused with its place and value. A CUDA
+ * library finds it on the device: the next pnd_synchronize or pnd_download refuses. The same holds
+ * for target, lengths and step below. */
 
 /* y[n,:] = table[index[n],:].  y [count, cols]; table [rows, cols]; index [count] in [0, rows). */
 PND_API int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *table,

@@ -18,6 +18,9 @@ Call::Call(Caller *context, const char *name) : context_(context), name_(name) {
     refuse(PND_BAD_ARGUMENT, "the context is in use by another thread");
   } else {
     holds_ = true;
+    if (context->failed && std::strcmp(name, "close") != 0) {
+      refuse(PND_DEVICE_FAILED, "an earlier call failed on the device: open another context");
+    }
   }
 }
 

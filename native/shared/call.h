@@ -13,9 +13,11 @@
 
 constexpr int64_t kAlignment = 64;
 
-// What a context of any library has: who uses it, its memory, the last refusal.
+// What a context of any library has: who uses it, whether its device has failed (then only close is
+// served), its memory, the last refusal.
 struct Caller {
   std::atomic<bool> busy;
+  bool failed;
   int64_t limit;
   int64_t used;
   int64_t peak;
@@ -54,6 +56,9 @@ class Call {
   // Any other rule, printf-style.
   Call &require(bool holds, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+  // Another failure, printf-style. The first refusal stands.
+  Call &refuse(int32_t status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
   // Scratch of at least that many bytes per thread and that many shared ones (CPU libraries).
   Call &reserve(int64_t bytes_per_thread, int64_t shared_bytes = 0);
 
@@ -63,7 +68,6 @@ class Call {
  private:
   Call &array(const char *name, const void *array, std::initializer_list<int64_t> sizes,
               int64_t element_bytes, bool writes);
-  Call &refuse(int32_t status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
   struct Range {
     const char *name;

@@ -190,13 +190,14 @@ Call &Call::reserve(int64_t bytes_per_thread, int64_t shared_bytes) {
 
 // ---- life cycle ---------------------------------------------------------------------------------
 
-int32_t pnd_open(pnd_context **context, int32_t threads, int64_t memory_limit) {
+int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads, int64_t memory_limit) {
   const auto fail = [](int32_t status, const char *sentence) {
     std::snprintf(orphan_message, sizeof orphan_message, "open: %s", sentence);
     return status;
   };
   if (context == nullptr) return fail(PND_BAD_ARGUMENT, "context is null");
   *context = nullptr;
+  if (device != 0) return fail(PND_UNSUPPORTED, "a CPU library has one device, 0");
   if (threads < 0 || threads > 1024) {
     return fail(PND_BAD_ARGUMENT, "threads must lie in [0, 1024]; 0 means all processors");
   }
@@ -322,4 +323,39 @@ int32_t pnd_copy(pnd_context *context, void *to, const void *from, int64_t bytes
 int32_t pnd_synchronize(pnd_context *context) {
   Call call(context, "synchronize");
   return call.status();
+}
+
+int32_t pnd_stream(pnd_context *context, void **stream) {
+  Call call(context, "stream");
+  call.output("stream", stream, {1}, sizeof *stream);
+  if (call.refused()) return call.status();
+  *stream = nullptr;
+  return PND_OK;
+}
+
+// ---- recorded calls -----------------------------------------------------------------------------
+
+static int32_t refuse_recording(Call &call) {
+  return call.refuse(PND_UNSUPPORTED, "a CPU library records no calls").status();
+}
+
+int32_t pnd_record(pnd_context *context) {
+  Call call(context, "record");
+  return refuse_recording(call);
+}
+
+int32_t pnd_recorded(pnd_context *context, void **graph) {
+  Call call(context, "recorded");
+  call.output("graph", graph, {1}, sizeof *graph);
+  return refuse_recording(call);
+}
+
+int32_t pnd_launch(pnd_context *context, void *) {
+  Call call(context, "launch");
+  return refuse_recording(call);
+}
+
+int32_t pnd_release_graph(pnd_context *context, void *) {
+  Call call(context, "release_graph");
+  return refuse_recording(call);
 }

@@ -46,7 +46,7 @@ inline const std::vector<Machine> &machines() {
     std::vector<Machine> made;
     for (int threads = 1; threads <= 3; ++threads) {
       made.push_back({"this build, " + std::to_string(threads) + " threads", nullptr});
-      EXPECT_EQ(PND_OK, pnd_open(&made.back().context, threads, 0));
+      EXPECT_EQ(PND_OK, pnd_open(&made.back().context, 0, threads, 0));
     }
     Dl_info here;
     if (dladdr(reinterpret_cast<void *>(&pnd_open), &here) != 0) {
@@ -56,7 +56,7 @@ inline const std::vector<Machine> &machines() {
       if (library != nullptr) {
         made.push_back({"base build", library});
         Machine &m = made.back();
-        EXPECT_EQ(PND_OK, m.function("pnd_open", &pnd_open)(&m.context, 2, 0));
+        EXPECT_EQ(PND_OK, m.function("pnd_open", &pnd_open)(&m.context, 0, 2, 0));
       }
     }
     return made;

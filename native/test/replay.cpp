@@ -289,7 +289,7 @@ int main(int count, char **words) {
   }
   const TestLibrary library(words[first]);
   pnd_context *context = nullptr;
-  if (library.as<decltype(&pnd_open)>("pnd_open")(&context, threads, 0) != PND_OK) {
+  if (library.as<decltype(&pnd_open)>("pnd_open")(&context, 0, threads, 0) != PND_OK) {
     std::fprintf(stderr, "%s: pnd_open failed\n", words[first]);
     return 2;
   }

@@ -87,7 +87,7 @@ struct Valid {
 
 class WrongCalls : public testing::Test {
  protected:
-  void SetUp() override { ASSERT_EQ(pnd_open(&context_, 1, 64 << 20), PND_OK); }
+  void SetUp() override { ASSERT_EQ(pnd_open(&context_, 0, 1, 64 << 20), PND_OK); }
   void TearDown() override { ASSERT_EQ(pnd_close(context_), PND_OK); }
 
   int32_t call(const Valid &valid, pnd_context *context) {
@@ -345,14 +345,14 @@ TEST_F(WrongCalls, OtherRulesAreKept) {
 
 TEST_F(WrongCalls, OpeningIsRefusedWithASentence) {
   pnd_context *context = nullptr;
-  EXPECT_EQ(pnd_open(nullptr, 1, 0), PND_BAD_ARGUMENT);
+  EXPECT_EQ(pnd_open(nullptr, 0, 1, 0), PND_BAD_ARGUMENT);
   EXPECT_NE(message(nullptr).find("context"), std::string::npos);
   for (int32_t threads : {-1, std::numeric_limits<int32_t>::min()}) {
-    EXPECT_EQ(pnd_open(&context, threads, 0), PND_BAD_ARGUMENT);
+    EXPECT_EQ(pnd_open(&context, 0, threads, 0), PND_BAD_ARGUMENT);
     EXPECT_NE(message(nullptr).find("threads"), std::string::npos);
   }
   for (int64_t limit : {int64_t{-1}, kLeast}) {
-    EXPECT_EQ(pnd_open(&context, 1, limit), PND_BAD_ARGUMENT);
+    EXPECT_EQ(pnd_open(&context, 0, 1, limit), PND_BAD_ARGUMENT);
     EXPECT_NE(message(nullptr).find("memory_limit"), std::string::npos);
   }
 }
@@ -395,7 +395,7 @@ TEST_F(WrongCalls, MemoryBeyondTheLimitIsRefused) {
 
 TEST_F(WrongCalls, ScratchBeyondTheLimitIsRefused) {
   pnd_context *small = nullptr;
-  ASSERT_EQ(pnd_open(&small, 1, 256), PND_OK);
+  ASSERT_EQ(pnd_open(&small, 0, 1, 256), PND_OK);
   std::vector<float> a(64 * 64), b(64 * 64), y(64 * 64);
   EXPECT_EQ(pnd_matmul(small, PND_F32, y.data(), a.data(), b.data(), 1, 64, 64, 64, 0, 0),
             PND_OUT_OF_MEMORY);
@@ -416,7 +416,7 @@ TEST_F(WrongCalls, OnlyHeldMemoryIsReleased) {
     EXPECT_EQ(message(context_).rfind("release: ", 0), 0u);
   }
   pnd_context *other = nullptr;
-  ASSERT_EQ(pnd_open(&other, 1, 0), PND_OK);
+  ASSERT_EQ(pnd_open(&other, 0, 1, 0), PND_OK);
   EXPECT_EQ(pnd_release(other, memory), PND_BAD_ARGUMENT);
   EXPECT_EQ(pnd_close(other), PND_OK);
   EXPECT_EQ(pnd_release(context_, memory), PND_OK);

@@ -16,7 +16,7 @@ int main(void) {
     return failed(NULL, "pnd_abi_version");
 
   pnd_context *context = NULL;
-  if (pnd_open(&context, 1, 0) != PND_OK) return failed(NULL, "pnd_open");
+  if (pnd_open(&context, 0, 1, 0) != PND_OK) return failed(NULL, "pnd_open");
 
   const float a[] = {1, 2, 3, 4, 5, 6};    /* [2, 3] */
   const float b[] = {7, 8, 9, 10, 11, 12}; /* [3, 2] */

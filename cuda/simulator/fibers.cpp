@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: Apache-2.0
+// fibers: the schedule, barriers and collectives of a simulated grid.
+#include "fibers.h"
+
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+#ifdef PND_SIMULATOR_TSAN
+#include <sanitizer/tsan_interface.h>
+constexpr bool kWatchesRaces = true;
+#else
+constexpr bool kWatchesRaces = false;
+#endif
+
+namespace simulator {
+namespace {
+
+constexpr size_t kStack = 256 << 10;
+constexpr size_t kPage = 4096;
+constexpr size_t kSharedAlignment = 1024;
+constexpr int kMostIdleTurns = 100000;  // passes in which threads only gave way to others
+
+enum class State { Ready, AtBarrier, InCollective, GaveWay, Ended };
+
+struct Copy {
+  void *to;
+  const void *from;
+  size_t bytes;
+  void (*copy)(void *, const void *, size_t);
+  unsigned group;
+};
+
+// A stack, and where its registers rest while another one runs.
+struct Stack {
+  void *pointer = nullptr;
+  ucontext_t registers;
+  char *memory = nullptr;
+  void *tsan = nullptr;
+};
+
+struct Fiber : Self {
+  Stack *stack = nullptr;
+  State state = State::Ended;
+  Place place{};
+  std::vector<Copy> copies;
+  unsigned groups = 0;
+};
+
+struct Warp {
+  uint32_t arrived = 0, ended = 0;
+  unsigned turn = 0;
+  char order[2];  // what __syncwarp publishes to, in turns
+  void *slot[kWarp];
+  Exchange exchange[kWarp];
+  uint32_t mask[kWarp];
+  Place place[kWarp];
+};
+
+// The grid that is running. Stacks are kept from launch to launch.
+struct Grid {
+  std::vector<Fiber> fibers;  // of one block
+  std::vector<Warp> warps;
+  std::vector<std::unique_ptr<Stack>> stacks;
+  std::vector<Stack *> free_stacks;
+  Stack scheduler;
+  Fiber *current = nullptr;
+  const std::function<void()> *body = nullptr;
+  unsigned threads = 0, ended = 0, at_barrier = 0, turn = 0;
+  char order[2], start, end;  // what barriers, the launch and its end publish to
+  Place barrier_place{};
+  std::string error;
+  unsigned seed = 0;
+};
+
+Grid grid;
+std::mutex one_launch;
+
+std::string say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+std::string say(const char *format, ...) {
+  char text[400];
+  va_list values;
+  va_start(values, format);
+  std::vsnprintf(text, sizeof text, format, values);
+  va_end(values);
+  return text;
+}
+
+std::string text_of(Place place) {
+  const char *slash = place.file == nullptr ? nullptr : std::strrchr(place.file, '/');
+  return say("%s:%d", slash != nullptr ? slash + 1 : place.file, place.line);
+}
+
+std::string name_of(const Fiber &f) {
+  return say("block (%u, %u, %u), thread (%u, %u, %u)", f.block.x, f.block.y, f.block.z, f.thread.x,
+             f.thread.y, f.thread.z);
+}
+
+// ThreadSanitizer is told of the order that barriers make, and of no other.
+void publish([[maybe_unused]] void *at) {
+#ifdef PND_SIMULATOR_TSAN
+  __tsan_release(at);
+#endif
+}
+void observe([[maybe_unused]] void *at) {
+#ifdef PND_SIMULATOR_TSAN
+  __tsan_acquire(at);
+#endif
+}
+
+// ---- from one stack to another ------------------------------------------------------------------
+
+#if defined(__x86_64__)
+extern "C" void pnd_simulator_switch(void **save, void *load);
+asm(R"(
+.text
+.globl pnd_simulator_switch
+.hidden pnd_simulator_switch
+.type pnd_simulator_switch, @function
+pnd_simulator_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size pnd_simulator_switch, .-pnd_simulator_switch
+)");
+#endif
+
+void switch_stack(Stack *from, Stack *to, [[maybe_unused]] bool ends) {
+#ifdef PND_SIMULATOR_TSAN
+  __tsan_switch_to_fiber(to->tsan, 1);  // 1: a switch orders nothing
+#endif
+#ifdef __SANITIZE_ADDRESS__
+  void *fake = nullptr;
+  __sanitizer_start_switch_fiber(ends ? nullptr : &fake, to->memory, kStack);
+#endif
+#if defined(__x86_64__)
+  pnd_simulator_switch(&from->pointer, to->pointer);
+#else
+  swapcontext(&from->registers, &to->registers);
+#endif
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#endif
+}
+
+// Lets others run until it is this fiber's turn again.
+void rest(State state, Place place) {
+  Fiber *me = grid.current;
+  me->state = state;
+  me->place = place;
+  switch_stack(me->stack, &grid.scheduler, false);
+}
+
+[[noreturn]] void end_fiber() {
+  Fiber *me = grid.current;
+  me->state = State::Ended;
+  switch_stack(me->stack, &grid.scheduler, true);
+  std::abort();
+}
+
+[[noreturn]] void fiber_main() {
+#ifdef __SANITIZE_ADDRESS__
+  const void *bottom = nullptr;
+  size_t size = 0;
+  __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
+  grid.scheduler.memory = static_cast<char *>(const_cast<void *>(bottom));
+#endif
+  observe(&grid.start);
+  (*grid.body)();
+  publish(&grid.end);
+  Fiber *me = grid.current;
+  ++grid.ended;
+  grid.warps[me->warp].ended |= 1u << me->lane;
+  if (grid.at_barrier > 0) {
+    grid.error =
+        name_of(*me) + " ended while others wait at the barrier in " + text_of(grid.barrier_place);
+  }
+  end_fiber();
+}
+
+Stack *new_stack() {
+  grid.stacks.push_back(std::make_unique<Stack>());
+  Stack *stack = grid.stacks.back().get();
+  stack->memory = static_cast<char *>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  if (stack->memory == MAP_FAILED) std::abort();
+  mprotect(stack->memory, kPage, PROT_NONE);
+#ifdef PND_SIMULATOR_TSAN
+  stack->tsan = __tsan_create_fiber(0);
+#endif
+  return stack;
+}
+
+// Makes a stack one on which fiber_main begins.
+void prepare(Stack *stack) {
+#ifdef __SANITIZE_ADDRESS__
+  __asan_unpoison_memory_region(stack->memory + kPage, kStack - kPage);
+#endif
+#if defined(__x86_64__)
+  // As if fiber_main had been called: the stack is 8 beyond a multiple of 16, and six registers
+  // wait to be taken off.
+  void **top = reinterpret_cast<void **>(stack->memory + kStack) - 3;
+  *--top = reinterpret_cast<void *>(&fiber_main);
+  for (int i = 0; i < 6; ++i) *--top = nullptr;
+  stack->pointer = top;
+#else
+  getcontext(&stack->registers);
+  stack->registers.uc_stack.ss_sp = stack->memory + kPage;
+  stack->registers.uc_stack.ss_size = kStack - kPage;
+  stack->registers.uc_link = nullptr;
+  makecontext(&stack->registers, reinterpret_cast<void (*)()>(&fiber_main), 0);
+#endif
+}
+
+// ---- the schedule -------------------------------------------------------------------------------
+
+void turn_to(Fiber &f) {
+  if (f.stack == nullptr) {
+    if (grid.free_stacks.empty()) grid.free_stacks.push_back(new_stack());
+    f.stack = grid.free_stacks.back();
+    grid.free_stacks.pop_back();
+    prepare(f.stack);
+  }
+  grid.current = &f;
+  switch_stack(&grid.scheduler, f.stack, false);
+  // A stack serves the next thread, but not where races are watched: two threads that share one
+  // would seem to be one.
+  if (f.state == State::Ended && !kWatchesRaces) {
+    grid.free_stacks.push_back(f.stack);
+    f.stack = nullptr;
+  }
+}
+
+// A permutation of 0 .. n - 1 by the seed.
+std::vector<unsigned> order_of(unsigned n, unsigned seed) {
+  std::vector<unsigned> order(n);
+  std::iota(order.begin(), order.end(), 0u);
+  if (seed == 1) std::reverse(order.begin(), order.end());
+  uint32_t state = seed * 2654435761u;
+  for (unsigned i = n; seed > 1 && i > 1; --i) {
+    state = state * 1664525u + 1013904223u;
+    std::swap(order[i - 1], order[(state >> 8) % i]);
+  }
+  return order;
+}
+
+void describe_deadlock() {
+  const Fiber *first = nullptr, *other = nullptr;
+  for (const Fiber &f : grid.fibers) {
+    if (f.state == State::Ended) continue;
+    if (first == nullptr) first = &f;
+    if (f.state != first->state || f.place.line != first->place.line) other = &f;
+  }
+  grid.error = "deadlock: " + name_of(*first) + " waits in " + text_of(first->place);
+  if (other != nullptr) {
+    grid.error += ", " + name_of(*other) + " in " + text_of(other->place);
+  } else {
+    grid.error += " for lanes that do not come";
+  }
+}
+
+// One warp runs until it is stuck, then the next: what a missing barrier leaves to chance goes
+// wrong in one order of warps and lanes or another.
+void run_block() {
+  const auto warps = static_cast<unsigned>(grid.warps.size());
+  const auto warp_order = order_of(warps, grid.seed);
+  const auto lane_order = order_of(kWarp, grid.seed);
+  int idle_turns = 0;
+  while (grid.ended < grid.threads) {
+    bool ran = false;
+    for (unsigned w : warp_order) {
+      for (bool again = true; again;) {
+        again = false;
+        for (unsigned lane : lane_order) {
+          const unsigned i = w * kWarp + lane;
+          if (i >= grid.threads || grid.fibers[i].state != State::Ready) continue;
+          turn_to(grid.fibers[i]);
+          if (!grid.error.empty()) return;
+          ran = again = true;
+        }
+      }
+    }
+    bool gave_way = false;
+    for (Fiber &f : grid.fibers) {
+      if (f.state != State::GaveWay) continue;
+      f.state = State::Ready;
+      gave_way = true;
+    }
+    idle_turns = gave_way && grid.at_barrier == 0 ? idle_turns + 1 : 0;
+    if ((!ran && !gave_way) || idle_turns > kMostIdleTurns) return describe_deadlock();
+  }
+}
+
+void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, char *shared) {
+  grid.threads = block.x * block.y * block.z;
+  grid.ended = grid.at_barrier = 0;
+  grid.fibers.resize(grid.threads);
+  grid.warps.assign((grid.threads + kWarp - 1) / kWarp, Warp{});
+  if (kWatchesRaces) {
+    // Every thread has a stack and an identity of its own, another one in the next block.
+    while (grid.stacks.size() < grid.threads) new_stack();
+  }
+  const uint3 place{static_cast<unsigned>(number % size.x),
+                    static_cast<unsigned>(number / size.x % size.y),
+                    static_cast<unsigned>(number / size.x / size.y)};
+  for (unsigned i = 0; i < grid.threads; ++i) {
+    Fiber &f = grid.fibers[i];
+    f.thread = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+    f.block = place;
+    f.block_size = block;
+    f.grid_size = size;
+    f.number = i;
+    f.lane = i % kWarp;
+    f.warp = i / kWarp;
+    f.shared = shared;
+    f.shared_bytes = shared_bytes;
+    f.state = State::Ready;
+    f.copies.clear();
+    f.groups = 0;
+    f.stack = nullptr;
+    if (kWatchesRaces) {
+      f.stack = grid.stacks[(i + 37 * number) % grid.stacks.size()].get();
+      prepare(f.stack);
+    }
+  }
+  // Lanes that a last, partial warp lacks count as ended.
+  if (const unsigned last = grid.threads % kWarp; last != 0) {
+    grid.warps.back().ended = kAllLanes << last;
+  }
+}
+
+// Which block comes k-th.
+uint64_t block_in_turn(uint64_t k, uint64_t count, unsigned seed) {
+  if (seed == 0) return k;
+  if (seed == 1) return count - 1 - k;
+  uint64_t step = 2654435761u % count;
+  while (std::gcd(step, count) != 1) ++step;
+  return (k % count * (step % count) + seed) % count;
+}
+
+}  // namespace
+
+const Self &self() { return *grid.current; }
+
+void set_seed(unsigned seed) { grid.seed = seed; }
+unsigned seed() { return grid.seed; }
+
+void fail(const char *sentence, Place place) {
+  grid.error = name_of(*grid.current) + " in " + text_of(place) + ": " + sentence;
+  end_fiber();
+}
+
+void yield(Place place) { rest(State::GaveWay, place); }
+
+void barrier(Place place) {
+  if (grid.ended > 0) fail("a barrier after another thread of the block has ended", place);
+  if (grid.at_barrier == 0) {
+    grid.barrier_place = place;
+  } else if (place.line != grid.barrier_place.line) {
+    fail(("a barrier, while others wait at that in " + text_of(grid.barrier_place)).c_str(), place);
+  }
+  char *order = &grid.order[grid.turn % 2];
+  publish(order);
+  if (++grid.at_barrier == grid.threads) {
+    grid.at_barrier = 0;
+    ++grid.turn;
+    for (Fiber &f : grid.fibers) {
+      if (f.state == State::AtBarrier) f.state = State::Ready;
+    }
+  } else {
+    rest(State::AtBarrier, place);
+  }
+  observe(order);
+}
+
+void collective(uint32_t mask, void *slot, Exchange exchange, bool orders, Place place) {
+  Fiber *me = grid.current;
+  Warp &warp = grid.warps[me->warp];
+  if ((mask >> me->lane & 1) == 0) fail("a collective whose mask leaves out its caller", place);
+  if ((mask & warp.ended) != 0) fail("a collective with lanes that have ended", place);
+  warp.slot[me->lane] = slot;
+  warp.exchange[me->lane] = exchange;
+  warp.mask[me->lane] = mask;
+  warp.place[me->lane] = place;
+  warp.arrived |= 1u << me->lane;
+  char *order = &warp.order[warp.turn % 2];
+  if (orders) publish(order);
+  if ((warp.arrived & mask) != mask) {
+    rest(State::InCollective, place);
+  } else {
+    for (unsigned lane = 0; lane < kWarp; ++lane) {
+      if ((mask >> lane & 1) == 0) continue;
+      if (warp.exchange[lane] != exchange || warp.mask[lane] != mask ||
+          warp.place[lane].line != place.line) {
+        fail(
+            ("a collective, while other lanes are in that in " + text_of(warp.place[lane])).c_str(),
+            place);
+      }
+    }
+    exchange(warp.slot, mask);
+    warp.arrived &= ~mask;
+    ++warp.turn;
+    for (unsigned lane = 0; lane < kWarp; ++lane) {
+      if ((mask >> lane & 1) != 0 && lane != me->lane) {
+        grid.fibers[me->warp * kWarp + lane].state = State::Ready;
+      }
+    }
+  }
+  if (orders) observe(order);
+}
+
+uint64_t shuffle(uint32_t mask, uint64_t value, unsigned source, Place place) {
+  struct Slot {
+    uint64_t given, taken;
+    unsigned source;
+    bool found;
+  } slot{value, 0, source, true};
+  collective(
+      mask, &slot,
+      [](void **slots, uint32_t lanes) {
+        for (unsigned lane = 0; lane < kWarp; ++lane) {
+          if ((lanes >> lane & 1) == 0) continue;
+          auto *to = static_cast<Slot *>(slots[lane]);
+          to->found = (lanes >> to->source & 1) != 0;
+          if (to->found) to->taken = static_cast<Slot *>(slots[to->source])->given;
+        }
+      },
+      false, place);
+  if (!slot.found) fail("a shuffle that reads a lane outside of its mask", place);
+  return slot.taken;
+}
+
+uint32_t ballot(uint32_t mask, bool yes, Place place) {
+  struct Slot {
+    bool yes;
+    uint32_t all;
+  } slot{yes, 0};
+  collective(
+      mask, &slot,
+      [](void **slots, uint32_t lanes) {
+        uint32_t all = 0;
+        for (unsigned lane = 0; lane < kWarp; ++lane) {
+          if ((lanes >> lane & 1) != 0 && static_cast<Slot *>(slots[lane])->yes) all |= 1u << lane;
+        }
+        for (unsigned lane = 0; lane < kWarp; ++lane) {
+          if ((lanes >> lane & 1) != 0) static_cast<Slot *>(slots[lane])->all = all;
+        }
+      },
+      false, place);
+  return slot.all;
+}
+
+void copy_later(void *to, const void *from, size_t bytes,
+                void (*copy)(void *, const void *, size_t)) {
+  grid.current->copies.push_back({to, from, bytes, copy, grid.current->groups});
+}
+
+void commit_copies() { ++grid.current->groups; }
+
+void wait_for_copies(unsigned groups_left) {
+  auto &copies = grid.current->copies;
+  size_t done = 0;
+  while (done < copies.size() && copies[done].group + groups_left < grid.current->groups) {
+    const Copy &c = copies[done++];
+    c.copy(c.to, c.from, c.bytes);
+  }
+  copies.erase(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
+std::string run(dim3 size, dim3 block, size_t shared_bytes, const std::function<void()> &body) {
+  const std::lock_guard<std::mutex> one(one_launch);
+  grid.error.clear();
+  grid.body = &body;
+#ifdef PND_SIMULATOR_TSAN
+  grid.scheduler.tsan = __tsan_get_current_fiber();
+#endif
+  grid.free_stacks.clear();
+  for (const auto &stack : grid.stacks) grid.free_stacks.push_back(stack.get());
+  const uint64_t count = static_cast<uint64_t>(size.x) * size.y * size.z;
+  for (uint64_t k = 0; k < count && grid.error.empty(); ++k) {
+    // Shared memory of its own for every block: a sanitizer sees its bounds, and no block the
+    // other's content.
+    void *shared = nullptr;
+    if (posix_memalign(&shared, kSharedAlignment, std::max<size_t>(1, shared_bytes)) != 0) {
+      return "no memory for a block's shared memory";
+    }
+    std::memset(shared, 0xFF, shared_bytes);
+    start_block(size, block, block_in_turn(k, count, grid.seed), shared_bytes,
+                static_cast<char *>(shared));
+    publish(&grid.start);
+    run_block();
+    std::free(shared);
+  }
+  observe(&grid.end);
+  grid.current = nullptr;
+  return grid.error;
+}
+
+}  // namespace simulator

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// runtime: CUDA's runtime library for one simulated device. Memory is the host's and starts as NaN;
+// streams run their work at once; a capture keeps it for replays.
+#include <sys/sysinfo.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "cuda_runtime.h"
+
+namespace simulator {
+
+struct Recording {
+  std::vector<std::function<cudaError_t()>> steps;
+};
+
+struct Stream {
+  bool captures = false;
+  Recording recording;
+
+  // Now, or at every replay.
+  cudaError_t take(std::function<cudaError_t()> step) {
+    if (!captures) return step();
+    recording.steps.push_back(std::move(step));
+    return cudaSuccess;
+  }
+};
+
+namespace {
+
+constexpr int kMultiprocessors = 4;
+constexpr unsigned kMostThreads = 1024;
+constexpr size_t kUsualShared = 48 << 10;
+constexpr size_t kMemoryAlignment = 256;  // as cudaMalloc's
+
+std::mutex guard;
+std::unordered_map<const void *, size_t> allowed_shared;
+thread_local std::string failure;
+
+}  // namespace
+
+void allow_shared(const void *kernel, size_t bytes) {
+  const std::lock_guard<std::mutex> held(guard);
+  allowed_shared[kernel] = bytes;
+}
+
+cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, Stream *stream,
+                   std::function<void()> body) {
+  constexpr unsigned kMostX = 0x7fffffff, kMostYZ = 0xffff;
+  const uint64_t threads = static_cast<uint64_t>(block.x) * block.y * block.z;
+  if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.x > kMostX || grid.y > kMostYZ ||
+      grid.z > kMostYZ || threads < 1 || threads > kMostThreads || block.z > 64) {
+    return cudaErrorInvalidConfiguration;
+  }
+  {
+    const std::lock_guard<std::mutex> held(guard);
+    const auto allowed = allowed_shared.find(kernel);
+    const size_t most = allowed == allowed_shared.end() ? kUsualShared : allowed->second;
+    if (shared_bytes > most || shared_bytes > kMostShared) return cudaErrorInvalidValue;
+  }
+  return stream->take([=, body = std::move(body)] {
+    const std::string error = run(grid, block, shared_bytes, body);
+    if (error.empty()) return cudaSuccess;
+    failure = error;
+    return cudaErrorLaunchFailure;
+  });
+}
+
+}  // namespace simulator
+
+using simulator::Recording;
+
+cudaError_t cudaGetDeviceCount(int *count) {
+  *count = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrMultiProcessorCount ? simulator::kMultiprocessors
+                                                       : static_cast<int>(simulator::kMostShared);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
+  struct sysinfo info;
+  sysinfo(&info);
+  *total = info.totalram * static_cast<size_t>(info.mem_unit);
+  *free = info.freeram * static_cast<size_t>(info.mem_unit);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void **memory, size_t bytes) {
+  if (posix_memalign(memory, simulator::kMemoryAlignment, bytes) != 0) {
+    return cudaErrorMemoryAllocation;
+  }
+  std::memset(*memory, 0xFF, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *memory) {
+  std::free(memory);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **memory, size_t bytes) { return cudaMalloc(memory, bytes); }
+
+cudaError_t cudaFreeHost(void *memory) { return cudaFree(memory); }
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+  *stream = new simulator::Stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return stream->captures ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t stream) {
+  return stream->take([=] {
+    std::memcpy(to, from, bytes);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
+  return stream->take([=] {
+    std::memset(to, value, bytes);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  stream->captures = true;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+  stream->captures = false;
+  *graph = new Recording(std::move(stream->recording));
+  stream->recording = {};
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *program, cudaGraph_t graph, unsigned long long) {
+  *program = new Recording(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t) {
+  for (const auto &step : program->steps) {
+    if (const cudaError_t error = step(); error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t program) {
+  delete program;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+const char *cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorLaunchFailure:
+      return simulator::failure.c_str();
+    default:
+      return "error of the simulated device";
+  }
+}

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+// context: life cycle, memory, recorded calls and failures of a CUDA context.
+#include "context.cuh"
+
+#include <algorithm>
+#include <cstdio>
+#include <new>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+struct Holdings {
+  std::unordered_map<void *, int64_t> blocks;  // what pnd_allocate gave out, in bytes
+  std::set<void *> graphs;
+  std::vector<void *> old_scratch;  // what graphs may still read
+};
+
+namespace {
+
+// What the arrays of Checked are called, and whose they are.
+struct Named {
+  const char *call, *array;
+  int low;
+};
+constexpr Named kNames[kCheckedArrays] = {{"gather", "index", 0},
+                                          {"scatter_add", "index", 0},
+                                          {"one_hot", "index", -1},
+                                          {"cross_entropy", "target", -1},
+                                          {"cross_entropy_backward", "target", -1},
+                                          {"attention", "lengths", 0},
+                                          {"attention_backward", "lengths", 0},
+                                          {"adamw", "step", 1}};
+
+// After a wait: refuses what kernels noted, and clears it.
+int32_t report(Call &call, pnd_context *context) {
+  const Faults &found = *context->found;
+  for (int i = 0; i < kCheckedArrays; ++i) {
+    if (found.first[i] == ~0ull) continue;
+    call.require(false, "%s: %s[%llu] = %d must lie in [%d, %u)", kNames[i].call, kNames[i].array,
+                 found.first[i] >> 32, static_cast<int>(found.first[i]), kNames[i].low,
+                 found.end[i]);
+  }
+  if (!call.refused()) return PND_OK;
+  const int32_t status =
+      check(call, context, cudaMemsetAsync(context->faults, 0xFF, sizeof(Faults), context->stream));
+  return status == PND_OK ? call.status() : status;
+}
+
+// Waits for all earlier work, and for the faults it noted.
+int32_t wait(Call &call, pnd_context *context) {
+  int32_t status = check(call, context,
+                         cudaMemcpyAsync(context->found, context->faults, sizeof(Faults),
+                                         cudaMemcpyDeviceToHost, context->stream));
+  if (status == PND_OK) status = check(call, context, cudaStreamSynchronize(context->stream));
+  return status == PND_OK ? report(call, context) : status;
+}
+
+// Refuses what a recording cannot hold.
+Call &not_recorded(Call &call, const pnd_context *context) {
+  return call.require(!context->records, "not while calls are recorded");
+}
+
+}  // namespace
+
+int32_t check(Call &call, pnd_context *context, cudaError_t error) {
+  if (error == cudaSuccess) return PND_OK;
+  cudaGetLastError();
+  context->failed = true;
+  return call.refuse(PND_DEVICE_FAILED, "the device failed: %s", cudaGetErrorString(error))
+      .status();
+}
+
+Call &Call::reserve(int64_t, int64_t shared_bytes) {
+  if (refused()) return *this;
+  auto *context = static_cast<pnd_context *>(context_);
+  if (shared_bytes <= context->scratch_size) return *this;
+  require(!context->records,
+          "needs more scratch memory than any call before it: run the step once "
+          "before it is recorded");
+  if (refused()) return *this;
+  const int64_t others = context->used - context->scratch_size;
+  if (shared_bytes > context->limit - others) {
+    return refuse(PND_OUT_OF_MEMORY, "scratch memory of %lld bytes passes the limit of %lld",
+                  static_cast<long long>(shared_bytes), static_cast<long long>(context->limit));
+  }
+  void *scratch = nullptr;
+  cudaSetDevice(context->device);
+  if (cudaMalloc(&scratch, static_cast<size_t>(shared_bytes)) != cudaSuccess) {
+    cudaGetLastError();
+    return refuse(PND_OUT_OF_MEMORY, "the device has no %lld bytes of scratch memory",
+                  static_cast<long long>(shared_bytes));
+  }
+  if (context->holdings->graphs.empty()) {
+    cudaFree(context->scratch);  // waits for the work that uses it
+    context->used = others;
+  } else if (context->scratch != nullptr) {
+    context->holdings->old_scratch.push_back(context->scratch);
+  }
+  context->scratch = scratch;
+  context->scratch_size = shared_bytes;
+  context->used += shared_bytes;
+  context->peak = std::max(context->peak, context->used);
+  return *this;
+}
+
+int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads, int64_t memory_limit) {
+  const auto fail = [](int32_t status, const char *format, const char *why) {
+    const int n = std::snprintf(orphan_message, sizeof orphan_message, "open: ");
+    std::snprintf(orphan_message + n, sizeof orphan_message - n, format, why);
+    return status;
+  };
+  if (context == nullptr) return fail(PND_BAD_ARGUMENT, "context is %s", "null");
+  *context = nullptr;
+  if (threads < 0 || threads > 1024) {
+    return fail(PND_BAD_ARGUMENT, "threads must lie in [0, 1024]; %s ignored here", "they are");
+  }
+  if (memory_limit < 0) return fail(PND_BAD_ARGUMENT, "memory_limit must not be %s", "negative");
+  int count = 0;
+  const cudaError_t counted = cudaGetDeviceCount(&count);
+  if (counted != cudaSuccess) {
+    cudaGetLastError();
+    return fail(PND_UNSUPPORTED, "this machine has no CUDA device: %s",
+                cudaGetErrorString(counted));
+  }
+  if (device < 0 || device >= count) {
+    char range[64];
+    std::snprintf(range, sizeof range, "%d; this machine has %d", device, count);
+    return fail(PND_UNSUPPORTED, "there is no CUDA device %s", range);
+  }
+  auto *made = new (std::nothrow) pnd_context{};
+  auto *holdings = new (std::nothrow) Holdings;
+  if (made == nullptr || holdings == nullptr) {
+    delete made;
+    delete holdings;
+    return fail(PND_OUT_OF_MEMORY, "no memory for %s", "a context");
+  }
+  made->holdings = holdings;
+  made->device = device;
+  size_t free = 0, total = 0;
+  cudaError_t error = cudaSetDevice(device);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&made->multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  }
+  if (error == cudaSuccess) {
+    error = cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking);
+  }
+  if (error == cudaSuccess) {
+    error = cudaMalloc(reinterpret_cast<void **>(&made->faults), sizeof(Faults));
+  }
+  if (error == cudaSuccess) {
+    error = cudaMallocHost(reinterpret_cast<void **>(&made->found), sizeof(Faults));
+  }
+  if (error == cudaSuccess) {
+    error = cudaMemsetAsync(made->faults, 0xFF, sizeof(Faults), made->stream);
+  }
+  if (error == cudaSuccess) error = cudaMemGetInfo(&free, &total);
+  if (error != cudaSuccess) {
+    cudaGetLastError();
+    pnd_close(made);
+    return fail(PND_DEVICE_FAILED, "the device failed: %s", cudaGetErrorString(error));
+  }
+  made->limit = memory_limit == 0 ? static_cast<int64_t>(free / 5 * 4) : memory_limit;
+  *context = made;
+  return PND_OK;
+}
+
+int32_t pnd_close(pnd_context *context) {
+  {
+    Call call(context, "close");
+    if (call.refused()) return call.status();
+  }
+  // A failed device refuses these, too; there is nothing more to be done about it.
+  cudaSetDevice(context->device);
+  if (context->stream != nullptr) {
+    if (context->records) {
+      cudaGraph_t graph = nullptr;
+      cudaStreamEndCapture(context->stream, &graph);
+      if (graph != nullptr) cudaGraphDestroy(graph);
+    }
+    cudaStreamSynchronize(context->stream);
+  }
+  for (void *graph : context->holdings->graphs) {
+    cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
+  }
+  for (const auto &block : context->holdings->blocks) cudaFree(block.first);
+  for (void *scratch : context->holdings->old_scratch) cudaFree(scratch);
+  cudaFree(context->scratch);
+  cudaFree(context->faults);
+  cudaFreeHost(context->found);
+  if (context->stream != nullptr) cudaStreamDestroy(context->stream);
+  cudaGetLastError();
+  delete context->holdings;
+  delete context;
+  return PND_OK;
+}
+
+int32_t pnd_message(pnd_context *context, char *text, int64_t capacity) {
+  return read_message(context, text, capacity);
+}
+
+int32_t pnd_abi_version(pnd_context *, int32_t *version) { return read_abi_version(version); }
+
+int32_t pnd_build(pnd_context *, char *text, int64_t capacity) {
+  return read_build(text, capacity);
+}
+
+int32_t pnd_memory(pnd_context *context, int64_t *used, int64_t *peak, int64_t *limit) {
+  return read_memory(context, used, peak, limit);
+}
+
+int32_t pnd_threads(pnd_context *context, int32_t *threads) {
+  Call call(context, "threads");
+  call.output("threads", threads, {1}, sizeof *threads);
+  if (call.refused()) return call.status();
+  *threads = 1;
+  return PND_OK;
+}
+
+int32_t pnd_stream(pnd_context *context, void **stream) {
+  Call call(context, "stream");
+  call.output("stream", stream, {1}, sizeof *stream);
+  if (call.refused()) return call.status();
+  *stream = context->stream;
+  return PND_OK;
+}
+
+int32_t pnd_allocate(pnd_context *context, void **memory, int64_t bytes) {
+  Call call(context, "allocate");
+  call.output("memory", memory, {1}, sizeof *memory).size("bytes", bytes);
+  if (not_recorded(call, context).refused()) return call.status();
+  *memory = nullptr;
+  size_t free = 0, total = 0;
+  cudaSetDevice(context->device);
+  cudaMemGetInfo(&free, &total);
+  const auto refuse = [&](const char *why) {
+    return call
+        .refuse(PND_OUT_OF_MEMORY,
+                "%lld bytes asked, %lld of %lld in use, %lld free on the device: %s",
+                static_cast<long long>(bytes), static_cast<long long>(context->used),
+                static_cast<long long>(context->limit), static_cast<long long>(free), why)
+        .status();
+  };
+  if (bytes > context->limit - context->used) return refuse("beyond the limit");
+  void *block = nullptr;
+  if (cudaMalloc(&block, static_cast<size_t>(bytes)) != cudaSuccess) {
+    cudaGetLastError();
+    return refuse("the device has no more");
+  }
+  try {
+    context->holdings->blocks.emplace(block, bytes);
+  } catch (...) {
+    cudaFree(block);
+    return refuse("the host has no more");
+  }
+  context->used += bytes;
+  context->peak = std::max(context->peak, context->used);
+  *memory = block;
+  return PND_OK;
+}
+
+int32_t pnd_release(pnd_context *context, void *memory) {
+  Call call(context, "release");
+  if (call.refused() || not_recorded(call, context).refused()) return call.status();
+  auto &blocks = context->holdings->blocks;
+  const auto block = blocks.find(memory);
+  call.require(block != blocks.end(), "memory %p did not come from allocate", memory);
+  if (call.refused()) return call.status();
+  context->used -= block->second;
+  blocks.erase(block);
+  return check(call, context, cudaFree(memory));
+}
+
+int32_t pnd_upload(pnd_context *context, void *to, const void *from, int64_t bytes) {
+  Call call(context, "upload");
+  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+  if (call.refused() || not_recorded(call, context).refused()) return call.status();
+  // The caller's memory may change as soon as this returns: CUDA has read pageable memory by then,
+  // and pinned memory is waited for.
+  const int32_t status = check(call, context,
+                               cudaMemcpyAsync(to, from, static_cast<size_t>(bytes),
+                                               cudaMemcpyHostToDevice, context->stream));
+  return status == PND_OK ? check(call, context, cudaStreamSynchronize(context->stream)) : status;
+}
+
+int32_t pnd_download(pnd_context *context, void *to, const void *from, int64_t bytes) {
+  Call call(context, "download");
+  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+  if (call.refused() || not_recorded(call, context).refused()) return call.status();
+  const int32_t status = check(call, context,
+                               cudaMemcpyAsync(to, from, static_cast<size_t>(bytes),
+                                               cudaMemcpyDeviceToHost, context->stream));
+  return status == PND_OK ? wait(call, context) : status;
+}
+
+int32_t pnd_copy(pnd_context *context, void *to, const void *from, int64_t bytes) {
+  Call call(context, "copy");
+  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+  if (call.refused()) return call.status();
+  return check(call, context,
+               cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
+                               context->stream));
+}
+
+int32_t pnd_synchronize(pnd_context *context) {
+  Call call(context, "synchronize");
+  if (call.refused() || not_recorded(call, context).refused()) return call.status();
+  return wait(call, context);
+}
+
+int32_t pnd_record(pnd_context *context) {
+  Call call(context, "record");
+  if (call.refused() || not_recorded(call, context).refused()) return call.status();
+  cudaSetDevice(context->device);
+  const int32_t status =
+      check(call, context, cudaStreamBeginCapture(context->stream, cudaStreamCaptureModeRelaxed));
+  context->records = status == PND_OK;
+  return status;
+}
+
+int32_t pnd_recorded(pnd_context *context, void **graph) {
+  Call call(context, "recorded");
+  call.output("graph", graph, {1}, sizeof *graph);
+  if (call.refused()) return call.status();
+  *graph = nullptr;
+  call.require(context->records, "no recording has begun");
+  if (call.refused()) return call.status();
+  cudaSetDevice(context->device);
+  context->records = false;
+  cudaGraph_t recorded = nullptr;
+  int32_t status = check(call, context, cudaStreamEndCapture(context->stream, &recorded));
+  if (status != PND_OK) return status;
+  cudaGraphExec_t program = nullptr;
+  status = check(call, context, cudaGraphInstantiate(&program, recorded, 0));
+  cudaGraphDestroy(recorded);
+  if (status != PND_OK) return status;
+  context->holdings->graphs.insert(program);
+  *graph = program;
+  return PND_OK;
+}
+
+int32_t pnd_launch(pnd_context *context, void *graph) {
+  Call call(context, "launch");
+  if (call.refused() || not_recorded(call, context).refused()) return call.status();
+  call.require(context->holdings->graphs.count(graph) > 0, "graph %p is none of this context",
+               graph);
+  if (call.refused()) return call.status();
+  cudaSetDevice(context->device);
+  return check(call, context,
+               cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), context->stream));
+}
+
+int32_t pnd_release_graph(pnd_context *context, void *graph) {
+  Call call(context, "release_graph");
+  if (call.refused() || not_recorded(call, context).refused()) return call.status();
+  call.require(context->holdings->graphs.erase(graph) > 0, "graph %p is none of this context",
+               graph);
+  if (call.refused()) return call.status();
+  return check(call, context, cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)));
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// context.cuh: what a kernel file needs from its context: argument checks (shared/call.h), scratch
+// memory, launches, and the place where a kernel reports an index that is out of its range.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "call.h"
+
+// The index arrays that kernels check.
+enum Checked {
+  kGather,
+  kScatterAdd,
+  kOneHot,
+  kTarget,
+  kTargetAgain,
+  kLengths,
+  kLengthsAgain,
+  kStep,
+  kCheckedArrays
+};
+
+// What kernels found: of each array the first place outside its range and what stood there, in the
+// upper and lower half of `first` (all bits set: nothing), and the end of that range.
+struct Faults {
+  unsigned long long first[kCheckedArrays];
+  unsigned end[kCheckedArrays];
+};
+
+struct pnd_context : Caller {
+  int32_t device;
+  int32_t multiprocessors;
+  cudaStream_t stream;
+  Faults *faults;  // on the device
+  Faults *found;   // on the host, pinned: where faults are copied to
+  void *scratch;   // on the device
+  int64_t scratch_size;
+  bool records;
+  struct Holdings *holdings;  // what the context must release
+};
+
+// Index values in [low, end), checked where they are read.
+struct Range {
+  Faults *faults;
+  Checked array;
+  int low;
+  int64_t end;
+
+  // Whether the value, which stands at that place, lies in the range; if not, it is noted.
+  __device__ __forceinline__ bool holds(int64_t place, int value) const {
+    if (value >= low && value < end) return true;
+    const auto where = static_cast<unsigned long long>(place < 0xffffffff ? place : 0xffffffff);
+    atomicMin(&faults->first[array], where << 32 | static_cast<unsigned>(value));
+    atomicExch(&faults->end[array], static_cast<unsigned>(end));
+    return false;
+  }
+};
+
+// The largest grid that a loop over all threads needs: more blocks than run at once gain nothing.
+inline unsigned grid_for(const pnd_context *context, int64_t items, int64_t items_per_block) {
+  const int64_t wanted = (items + items_per_block - 1) / items_per_block;
+  const int64_t most = static_cast<int64_t>(context->multiprocessors) * 16;
+  return static_cast<unsigned>(wanted < 1 ? 1 : wanted < most ? wanted : most);
+}
+
+// Notes what CUDA says; an error ends the device's work and is the call's status.
+int32_t check(Call &call, pnd_context *context, cudaError_t error);
+
+// Launches kernel<<<grid, block, shared_bytes>>>(arguments...) on the context's stream.
+template <class... P, class... A>
+int32_t launch(Call &call, pnd_context *context, void (*kernel)(P...), dim3 grid, dim3 block,
+               size_t shared_bytes, A... arguments) {
+  constexpr size_t kUsualShared = 48 << 10;
+  cudaSetDevice(context->device);  // the calling thread's own, which another context may have set
+  if (shared_bytes > kUsualShared) {
+    const cudaError_t error = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    if (error != cudaSuccess) return check(call, context, error);
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = context->stream;
+  return check(call, context, cudaLaunchKernelEx(&config, kernel, P(arguments)...));
+}

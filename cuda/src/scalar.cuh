@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// scalar.cuh: what shared/formulas.h asks for, for one float or double of a thread.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#define PND_SHARED __host__ __device__ __forceinline__
+#define PND_UNROLL _Pragma("unroll")
+
+template <class V>
+using Element = V;
+
+PND_SHARED float larger(float a, float b) { return a > b ? a : b; }
+PND_SHARED double larger(double a, double b) { return a > b ? a : b; }
+PND_SHARED float smaller(float a, float b) { return a < b ? a : b; }
+PND_SHARED double smaller(double a, double b) { return a < b ? a : b; }
+template <class V>
+PND_SHARED V choose(bool test, V a, V b) {
+  return test ? a : b;
+}
+PND_SHARED uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+PND_SHARED uint64_t bits_of(double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+PND_SHARED float of_bits(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+PND_SHARED double of_bits(uint64_t bits) {
+  double x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// After what they build on.
+#include "angle.h"
+#include "formulas.h"
