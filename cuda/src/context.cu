@@ -3,7 +3,6 @@
 #include "context.cuh"
 
 #include <algorithm>
-#include <cstdio>
 #include <new>
 #include <set>
 #include <unordered_map>
@@ -104,35 +103,25 @@ Call &Call::reserve(int64_t, int64_t shared_bytes) {
 }
 
 int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads, int64_t memory_limit) {
-  const auto fail = [](int32_t status, const char *format, const char *why) {
-    const int n = std::snprintf(orphan_message, sizeof orphan_message, "open: ");
-    std::snprintf(orphan_message + n, sizeof orphan_message - n, format, why);
-    return status;
-  };
-  if (context == nullptr) return fail(PND_BAD_ARGUMENT, "context is %s", "null");
-  *context = nullptr;
-  if (threads < 0 || threads > 1024) {
-    return fail(PND_BAD_ARGUMENT, "threads must lie in [0, 1024]; %s ignored here", "they are");
-  }
-  if (memory_limit < 0) return fail(PND_BAD_ARGUMENT, "memory_limit must not be %s", "negative");
+  const int32_t status = guard::open(context, threads, memory_limit);
+  if (status != PND_OK) return status;
   int count = 0;
   const cudaError_t counted = cudaGetDeviceCount(&count);
   if (counted != cudaSuccess) {
     cudaGetLastError();
-    return fail(PND_UNSUPPORTED, "this machine has no CUDA device: %s",
-                cudaGetErrorString(counted));
+    return refuse_open(PND_UNSUPPORTED, "this machine has no CUDA device: %s",
+                       cudaGetErrorString(counted));
   }
   if (device < 0 || device >= count) {
-    char range[64];
-    std::snprintf(range, sizeof range, "%d; this machine has %d", device, count);
-    return fail(PND_UNSUPPORTED, "there is no CUDA device %s", range);
+    return refuse_open(PND_UNSUPPORTED, "there is no CUDA device %d; this machine has %d", device,
+                       count);
   }
   auto *made = new (std::nothrow) pnd_context{};
   auto *holdings = new (std::nothrow) Holdings;
   if (made == nullptr || holdings == nullptr) {
     delete made;
     delete holdings;
-    return fail(PND_OUT_OF_MEMORY, "no memory for %s", "a context");
+    return refuse_open(PND_OUT_OF_MEMORY, "no memory for a context");
   }
   made->holdings = holdings;
   made->device = device;
@@ -157,7 +146,7 @@ int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads, int64_t
   if (error != cudaSuccess) {
     cudaGetLastError();
     pnd_close(made);
-    return fail(PND_DEVICE_FAILED, "the device failed: %s", cudaGetErrorString(error));
+    return refuse_open(PND_DEVICE_FAILED, "the device failed: %s", cudaGetErrorString(error));
   }
   made->limit = memory_limit == 0 ? static_cast<int64_t>(free / 5 * 4) : memory_limit;
   *context = made;
@@ -210,7 +199,7 @@ int32_t pnd_memory(pnd_context *context, int64_t *used, int64_t *peak, int64_t *
 
 int32_t pnd_threads(pnd_context *context, int32_t *threads) {
   Call call(context, "threads");
-  call.output("threads", threads, {1}, sizeof *threads);
+  guard::threads(call, threads);
   if (call.refused()) return call.status();
   *threads = 1;
   return PND_OK;
@@ -218,7 +207,7 @@ int32_t pnd_threads(pnd_context *context, int32_t *threads) {
 
 int32_t pnd_stream(pnd_context *context, void **stream) {
   Call call(context, "stream");
-  call.output("stream", stream, {1}, sizeof *stream);
+  guard::stream(call, stream);
   if (call.refused()) return call.status();
   *stream = context->stream;
   return PND_OK;
@@ -226,8 +215,8 @@ int32_t pnd_stream(pnd_context *context, void **stream) {
 
 int32_t pnd_allocate(pnd_context *context, void **memory, int64_t bytes) {
   Call call(context, "allocate");
-  call.output("memory", memory, {1}, sizeof *memory).size("bytes", bytes);
-  if (not_recorded(call, context).refused()) return call.status();
+  guard::allocate(call, memory, bytes);
+  if (call.refused() || not_recorded(call, context).refused()) return call.status();
   *memory = nullptr;
   size_t free = 0, total = 0;
   cudaSetDevice(context->device);
@@ -272,7 +261,7 @@ int32_t pnd_release(pnd_context *context, void *memory) {
 
 int32_t pnd_upload(pnd_context *context, void *to, const void *from, int64_t bytes) {
   Call call(context, "upload");
-  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+  guard::copy(call, to, from, bytes);
   if (call.refused() || not_recorded(call, context).refused()) return call.status();
   // The caller's memory may change as soon as this returns: CUDA has read pageable memory by then,
   // and pinned memory is waited for.
@@ -284,7 +273,7 @@ int32_t pnd_upload(pnd_context *context, void *to, const void *from, int64_t byt
 
 int32_t pnd_download(pnd_context *context, void *to, const void *from, int64_t bytes) {
   Call call(context, "download");
-  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+  guard::copy(call, to, from, bytes);
   if (call.refused() || not_recorded(call, context).refused()) return call.status();
   const int32_t status = check(call, context,
                                cudaMemcpyAsync(to, from, static_cast<size_t>(bytes),
@@ -294,7 +283,7 @@ int32_t pnd_download(pnd_context *context, void *to, const void *from, int64_t b
 
 int32_t pnd_copy(pnd_context *context, void *to, const void *from, int64_t bytes) {
   Call call(context, "copy");
-  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+  guard::copy(call, to, from, bytes);
   if (call.refused()) return call.status();
   return check(call, context,
                cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice,
@@ -319,7 +308,7 @@ int32_t pnd_record(pnd_context *context) {
 
 int32_t pnd_recorded(pnd_context *context, void **graph) {
   Call call(context, "recorded");
-  call.output("graph", graph, {1}, sizeof *graph);
+  guard::recorded(call, graph);
   if (call.refused()) return call.status();
   *graph = nullptr;
   call.require(context->records, "no recording has begun");

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// context.cuh: what a kernel file needs from its context: argument checks (shared/call.h), scratch
-// memory, launches, and the place where a kernel reports an index that is out of its range.
+// context.cuh: what a kernel file needs from its context: argument checks (shared/guards.h),
+// scratch memory, launches, and the place where a kernel reports an index that is out of its range.
 #pragma once
 
 #include <cuda_runtime.h>
 
-#include "call.h"
+#include "guards.h"
 
 // The index arrays that kernels check.
 enum Checked {

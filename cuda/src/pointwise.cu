@@ -9,7 +9,6 @@
 // Source   elementary
 #include "map.cuh"
 
-#include "guards.h"
 #include "scalar.cuh"
 
 namespace {

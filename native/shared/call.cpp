@@ -33,6 +33,14 @@ static void write_message(char (&text)[512], const char *name, const char *forma
   std::vsnprintf(text + n, sizeof text - n, format, values);
 }
 
+int32_t refuse_open(int32_t status, const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  write_message(orphan_message, "open", format, values);
+  va_end(values);
+  return status;
+}
+
 Call &Call::refuse(int32_t status, const char *format, ...) {
   if (status_ != PND_OK) return *this;
   status_ = status;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // call: the checks that stand before every kernel, the same in every library. A function of the
-// header reads: Call (names the function, refuses bad arguments, marks the context busy), scratch
+// header reads: Call (names the function, marks the context busy), its guard (guards.h), scratch
 // memory, work, PND_OK.
 #pragma once
 
@@ -26,6 +26,8 @@ struct Caller {
 
 // The last failure of a call that had no context.
 extern thread_local char orphan_message[512];
+// What pnd_open, which has no context yet, says and returns when it fails, printf-style.
+int32_t refuse_open(int32_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // The checks of one call. Each check keeps the first refusal; the context is free again when the
 // call's object goes.

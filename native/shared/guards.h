@@ -1,15 +1,73 @@
 // SPDX-License-Identifier: Apache-2.0
-// guards: what each function of the header refuses, the same in every library.
+// guards: what each function of the header refuses, the same in every library. One function per
+// function of the header, or per family with equal arguments: the call, then the header's
+// parameters in the header's order (a family takes those it checks). No array is read here, it may
+// lie on a device: index values, lengths and step are checked by whoever reads them.
 #pragma once
+
+#include <algorithm>
 
 #include "call.h"
 
 namespace guard {
 
+// ---- life cycle ---------------------------------------------------------------------------------
+
+// The one function that has no call yet: refuses through refuse_open.
+inline int32_t open(pnd_context **context, int32_t threads, int64_t memory_limit) {
+  if (context == nullptr) return refuse_open(PND_BAD_ARGUMENT, "context is null");
+  *context = nullptr;
+  if (threads < 0 || threads > 1024) {
+    return refuse_open(PND_BAD_ARGUMENT, "threads = %d must lie in [0, 1024]", threads);
+  }
+  if (memory_limit < 0) {
+    return refuse_open(PND_BAD_ARGUMENT, "memory_limit = %lld must not be negative",
+                       static_cast<long long>(memory_limit));
+  }
+  return PND_OK;
+}
+
+inline void threads(Call &call, int32_t *threads) {
+  call.output("threads", threads, {1}, sizeof *threads);
+}
+
+inline void stream(Call &call, void **stream) {
+  call.output("stream", stream, {1}, sizeof *stream);
+}
+
+inline void recorded(Call &call, void **graph) { call.output("graph", graph, {1}, sizeof *graph); }
+
+inline void allocate(Call &call, void **memory, int64_t bytes) {
+  call.output("memory", memory, {1}, sizeof *memory).size("bytes", bytes);
+}
+
+// upload, download, copy
+inline void copy(Call &call, void *to, const void *from, int64_t bytes) {
+  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+}
+
+// ---- element by element -------------------------------------------------------------------------
+
+inline void fill(Call &call, int32_t dtype, void *y, int64_t n, double value) {
+  call.any_dtype(dtype).size("n", n).output("y", y, {n});
+  // Rounded to the nearest whole number, it must lie in the type's range.
+  if (dtype == PND_I32) {
+    call.require(value >= -0x1p31 - 0.5 && value < 0x1p31 - 0.5, "value = %g is beyond i32", value);
+  }
+}
+
+// affine, power, exp, log, tanh, sigmoid, gelu, silu
 inline void apply(Call &call, int32_t dtype, void *y, const void *x, int64_t n) {
   call.dtype(dtype).size("n", n).output("y", y, {n}).input("x", x, {n});
 }
 
+// gelu_backward, silu_backward
+inline void apply_backward(Call &call, int32_t dtype, void *dx, const void *dy, const void *x,
+                           int64_t n) {
+  call.dtype(dtype).size("n", n).output("dx", dx, {n}).input("dy", dy, {n}).input("x", x, {n});
+}
+
+// add, sub, mul, div, maximum, greater
 inline void combine(Call &call, int32_t dtype, void *y, const void *a, const void *b, int64_t outer,
                     int64_t mid, int64_t inner) {
   call.dtype(dtype)
@@ -19,6 +77,411 @@ inline void combine(Call &call, int32_t dtype, void *y, const void *a, const voi
       .output("y", y, {outer, mid, inner})
       .input("a", a, {outer, mid, inner})
       .input("b", b, {outer, inner});
+}
+
+// ---- along one axis -----------------------------------------------------------------------------
+
+// sum, largest
+inline void reduce(Call &call, int32_t dtype, void *y, const void *x, int64_t outer, int64_t mid,
+                   int64_t inner) {
+  call.dtype(dtype)
+      .size("outer", outer)
+      .size("mid", mid)
+      .size("inner", inner)
+      .output("y", y, {outer, inner})
+      .input("x", x, {outer, mid, inner});
+}
+
+inline void broadcast(Call &call, int32_t dtype, void *y, const void *x, int64_t outer, int64_t mid,
+                      int64_t inner) {
+  call.any_dtype(dtype)
+      .size("outer", outer)
+      .size("mid", mid)
+      .size("inner", inner)
+      .output("y", y, {outer, mid, inner})
+      .input("x", x, {outer, inner});
+}
+
+inline void square_sum(Call &call, int32_t dtype, void *y, const void *x, int64_t n) {
+  call.dtype(dtype).size("n", n).output("y", y, {1}).input("x", x, {n});
+}
+
+// ---- moving elements ----------------------------------------------------------------------------
+
+inline void swap_axes(Call &call, int32_t dtype, void *y, const void *x, int64_t outer,
+                      int64_t first, int64_t mid, int64_t second, int64_t inner) {
+  call.any_dtype(dtype)
+      .size("outer", outer)
+      .size("first", first)
+      .size("mid", mid)
+      .size("second", second)
+      .size("inner", inner)
+      .output("y", y, {outer, first, mid, second, inner})
+      .input("x", x, {outer, first, mid, second, inner});
+}
+
+// What slice and pad have in common: a part of `count` elements from `start` on of `size`.
+inline void part(Call &call, int32_t dtype, int64_t outer, int64_t size, int64_t inner,
+                 int64_t start, int64_t count) {
+  // The last start at which count elements fit; both sizes may still be refused ones.
+  const int64_t last_start = size >= 1 && count >= 1 ? size - count : 0;
+  call.any_dtype(dtype)
+      .size("outer", outer)
+      .size("size", size)
+      .size("inner", inner)
+      .range("count", count, 1, size)
+      .range("start", start, 0, last_start);
+}
+
+inline void slice(Call &call, int32_t dtype, void *y, const void *x, int64_t outer, int64_t size,
+                  int64_t inner, int64_t start, int64_t count) {
+  part(call, dtype, outer, size, inner, start, count);
+  call.output("y", y, {outer, count, inner}).input("x", x, {outer, size, inner});
+}
+
+inline void pad(Call &call, int32_t dtype, void *y, const void *x, int64_t outer, int64_t size,
+                int64_t inner, int64_t start, int64_t count) {
+  part(call, dtype, outer, size, inner, start, count);
+  call.output("y", y, {outer, size, inner}).input("x", x, {outer, count, inner});
+}
+
+inline void concat(Call &call, int32_t dtype, void *y, const void *a, const void *b, int64_t outer,
+                   int64_t a_size, int64_t b_size, int64_t inner) {
+  int64_t size = 0;
+  call.any_dtype(dtype)
+      .size("outer", outer)
+      .size("a_size", a_size)
+      .size("b_size", b_size)
+      .size("inner", inner)
+      .require(!__builtin_add_overflow(a_size, b_size, &size), "a_size + b_size overflows")
+      .output("y", y, {outer, size, inner})
+      .input("a", a, {outer, a_size, inner})
+      .input("b", b, {outer, b_size, inner});
+}
+
+// ---- by index -----------------------------------------------------------------------------------
+
+inline void gather(Call &call, int32_t dtype, void *y, const void *table, const int32_t *index,
+                   int64_t count, int64_t rows, int64_t cols) {
+  call.dtype(dtype)
+      .size("count", count)
+      .size("rows", rows)
+      .size("cols", cols)
+      .output("y", y, {count, cols})
+      .input("table", table, {rows, cols})
+      .input("index", index, {count}, sizeof *index);
+}
+
+inline void scatter_add(Call &call, int32_t dtype, void *table, const void *x, const int32_t *index,
+                        int64_t count, int64_t rows, int64_t cols) {
+  call.dtype(dtype)
+      .size("count", count)
+      .size("rows", rows)
+      .size("cols", cols)
+      .output("table", table, {rows, cols})
+      .input("x", x, {count, cols})
+      .input("index", index, {count}, sizeof *index);
+}
+
+inline void one_hot(Call &call, int32_t dtype, void *y, const int32_t *index, int64_t count,
+                    int64_t classes) {
+  call.dtype(dtype)
+      .size("count", count)
+      .size("classes", classes)
+      .output("y", y, {count, classes})
+      .input("index", index, {count}, sizeof *index);
+}
+
+// ---- random numbers -----------------------------------------------------------------------------
+
+inline void philox(Call &call, uint32_t *y, const int64_t *step, int64_t n, int64_t, int64_t,
+                   int64_t) {
+  call.size("n", n).output("y", y, {n}, sizeof *y).input("step", step, {1}, sizeof *step);
+}
+
+inline void uniform(Call &call, int32_t dtype, void *y, const int64_t *step, int64_t n, int64_t,
+                    int64_t) {
+  call.dtype(dtype).size("n", n).output("y", y, {n}).input("step", step, {1}, sizeof *step);
+}
+
+// ---- products -----------------------------------------------------------------------------------
+
+inline void matmul(Call &call, int32_t dtype, void *y, const void *a, const void *b, int64_t batch,
+                   int64_t rows, int64_t cols, int64_t inner, int32_t a_transposed,
+                   int32_t b_transposed) {
+  call.dtype(dtype)
+      .size("batch", batch)
+      .size("rows", rows)
+      .size("cols", cols)
+      .size("inner", inner)
+      .range("a_transposed", a_transposed, 0, 1)
+      .range("b_transposed", b_transposed, 0, 1)
+      .output("y", y, {batch, rows, cols})
+      .input("a", a, {batch, rows, inner})
+      .input("b", b, {batch, inner, cols});
+}
+
+// ---- normalisation and activation ---------------------------------------------------------------
+
+inline void softmax(Call &call, int32_t dtype, void *y, const void *x, int64_t rows, int64_t cols) {
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .output("y", y, {rows, cols})
+      .input("x", x, {rows, cols});
+}
+
+inline void softmax_backward(Call &call, int32_t dtype, void *dx, const void *dy, const void *y,
+                             int64_t rows, int64_t cols) {
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .output("dx", dx, {rows, cols})
+      .input("dy", dy, {rows, cols})
+      .input("y", y, {rows, cols});
+}
+
+inline void layer_norm(Call &call, int32_t dtype, void *y, void *mean, void *rstd, const void *x,
+                       const void *gain, const void *bias, int64_t rows, int64_t cols, double eps) {
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .require(eps >= 0, "eps = %g must not be negative", eps)
+      .output("y", y, {rows, cols})
+      .output("mean", mean, {rows})
+      .output("rstd", rstd, {rows})
+      .input("x", x, {rows, cols})
+      .input("gain", gain, {cols})
+      .input("bias", bias, {cols});
+}
+
+inline void layer_norm_backward(Call &call, int32_t dtype, void *dx, void *dgain, void *dbias,
+                                const void *dy, const void *x, const void *gain, const void *mean,
+                                const void *rstd, int64_t rows, int64_t cols) {
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .output("dx", dx, {rows, cols})
+      .output("dgain", dgain, {cols})
+      .output("dbias", dbias, {cols})
+      .input("dy", dy, {rows, cols})
+      .input("x", x, {rows, cols})
+      .input("gain", gain, {cols})
+      .input("mean", mean, {rows})
+      .input("rstd", rstd, {rows});
+}
+
+inline void rms_norm(Call &call, int32_t dtype, void *y, void *scale, const void *x,
+                     const void *gain, int64_t rows, int64_t cols, double eps) {
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .require(eps >= 0, "eps = %g must not be negative", eps)
+      .output("y", y, {rows, cols})
+      .output("scale", scale, {rows})
+      .input("x", x, {rows, cols})
+      .input("gain", gain, {cols});
+}
+
+inline void rms_norm_backward(Call &call, int32_t dtype, void *dx, void *dgain, const void *dy,
+                              const void *x, const void *gain, const void *scale, int64_t rows,
+                              int64_t cols) {
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("cols", cols)
+      .output("dx", dx, {rows, cols})
+      .output("dgain", dgain, {cols})
+      .input("dy", dy, {rows, cols})
+      .input("x", x, {rows, cols})
+      .input("gain", gain, {cols})
+      .input("scale", scale, {rows});
+}
+
+// rotary (y, x) and rotary_backward (dx, dy)
+inline void turn(Call &call, int32_t dtype, const char *to_name, void *to, const char *from_name,
+                 const void *from, int64_t batch, int64_t steps, int64_t heads, int64_t head_size,
+                 int64_t start, double base) {
+  constexpr int64_t kMost = int64_t{1} << 40;
+  call.dtype(dtype)
+      .size("batch", batch)
+      .range("steps", steps, 1, kMost)
+      .size("heads", heads)
+      .size("head_size", head_size)
+      .require(head_size % 2 == 0, "head_size = %lld must be even",
+               static_cast<long long>(head_size))
+      .range("start", start, -kMost, kMost - std::max<int64_t>(steps, 0))
+      .require(base > 0 && base <= 0x1p1000, "base = %g must be positive and finite", base)
+      .output(to_name, to, {batch, steps, heads, head_size})
+      .input(from_name, from, {batch, steps, heads, head_size});
+}
+
+inline void rotary(Call &call, int32_t dtype, void *y, const void *x, int64_t batch, int64_t steps,
+                   int64_t heads, int64_t head_size, int64_t start, double base) {
+  turn(call, dtype, "y", y, "x", x, batch, steps, heads, head_size, start, base);
+}
+
+inline void rotary_backward(Call &call, int32_t dtype, void *dx, const void *dy, int64_t batch,
+                            int64_t steps, int64_t heads, int64_t head_size, int64_t start,
+                            double base) {
+  turn(call, dtype, "dx", dx, "dy", dy, batch, steps, heads, head_size, start, base);
+}
+
+// ---- cross-entropy with the output product ------------------------------------------------------
+
+inline void cross_entropy(Call &call, int32_t dtype, void *loss, void *lse, const void *x,
+                          const void *weight, const int32_t *target, int64_t rows, int64_t classes,
+                          int64_t width) {
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("classes", classes)
+      .size("width", width)
+      .output("loss", loss, {rows})
+      .output("lse", lse, {rows})
+      .input("x", x, {rows, width})
+      .input("weight", weight, {classes, width})
+      .input("target", target, {rows}, sizeof *target);
+}
+
+inline void cross_entropy_backward(Call &call, int32_t dtype, void *dx, void *dweight,
+                                   const void *dloss, const void *x, const void *weight,
+                                   const int32_t *target, const void *lse, int64_t rows,
+                                   int64_t classes, int64_t width) {
+  call.dtype(dtype)
+      .size("rows", rows)
+      .size("classes", classes)
+      .size("width", width)
+      .output("dx", dx, {rows, width})
+      .output("dweight", dweight, {classes, width})
+      .input("dloss", dloss, {rows})
+      .input("x", x, {rows, width})
+      .input("weight", weight, {classes, width})
+      .input("target", target, {rows}, sizeof *target)
+      .input("lse", lse, {rows});
+}
+
+// ---- attention ----------------------------------------------------------------------------------
+
+constexpr int64_t kMostHeadSize = 256;
+
+// What both directions have in common. The call must have its dtype.
+inline void attend(Call &call, const void *q, const void *k, const void *v, const void *mask,
+                   const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
+                   int64_t k_steps, int64_t head_size, int64_t mask_batch, int64_t mask_heads,
+                   int64_t mask_steps, int32_t causal) {
+  const auto broadcast = [&](const char *name, int64_t size, int64_t full) {
+    call.require(size == 1 || size == full, "%s = %lld must be 1 or %lld", name,
+                 static_cast<long long>(size), static_cast<long long>(full));
+  };
+  call.size("batch", batch)
+      .size("heads", heads)
+      .size("q_steps", q_steps)
+      .size("k_steps", k_steps)
+      .range("head_size", head_size, 1, kMostHeadSize)
+      .range("causal", causal, 0, 1);
+  broadcast("mask_batch", mask_batch, batch);
+  broadcast("mask_heads", mask_heads, heads);
+  broadcast("mask_steps", mask_steps, q_steps);
+  call.input("q", q, {batch, q_steps, heads, head_size})
+      .input("k", k, {batch, k_steps, heads, head_size})
+      .input("v", v, {batch, k_steps, heads, head_size})
+      .nullable_input("mask", mask, {mask_batch, mask_heads, mask_steps, k_steps})
+      .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
+}
+
+inline void attention(Call &call, int32_t dtype, void *out, void *lse, const void *q, const void *k,
+                      const void *v, const void *mask, const int32_t *lengths, int64_t batch,
+                      int64_t heads, int64_t q_steps, int64_t k_steps, int64_t head_size,
+                      int64_t mask_batch, int64_t mask_heads, int64_t mask_steps, double,
+                      int32_t causal) {
+  call.dtype(dtype)
+      .output("out", out, {batch, q_steps, heads, head_size})
+      .output("lse", lse, {batch, heads, q_steps});
+  attend(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
+         mask_heads, mask_steps, causal);
+}
+
+inline void attention_backward(Call &call, int32_t dtype, void *dq, void *dk, void *dv, void *dmask,
+                               const void *dout, const void *q, const void *k, const void *v,
+                               const void *mask, const int32_t *lengths, const void *out,
+                               const void *lse, int64_t batch, int64_t heads, int64_t q_steps,
+                               int64_t k_steps, int64_t head_size, int64_t mask_batch,
+                               int64_t mask_heads, int64_t mask_steps, double, int32_t causal) {
+  call.dtype(dtype);
+  attend(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
+         mask_heads, mask_steps, causal);
+  call.output("dq", dq, {batch, q_steps, heads, head_size})
+      .output("dk", dk, {batch, k_steps, heads, head_size})
+      .output("dv", dv, {batch, k_steps, heads, head_size})
+      .nullable_output("dmask", dmask, {mask_batch, mask_heads, mask_steps, k_steps})
+      .input("dout", dout, {batch, q_steps, heads, head_size})
+      .input("out", out, {batch, q_steps, heads, head_size})
+      .input("lse", lse, {batch, heads, q_steps});
+}
+
+// ---- recurrent memory ---------------------------------------------------------------------------
+
+inline void gru(Call &call, int32_t dtype, void *hidden, void *gates, const void *x,
+                const void *weight, const void *bias, const void *initial, int64_t batch,
+                int64_t steps, int64_t width) {
+  call.dtype(dtype)
+      .size("batch", batch)
+      .size("steps", steps)
+      .size("width", width)
+      .output("hidden", hidden, {batch, steps, width})
+      .output("gates", gates, {batch, steps, 4, width})
+      .input("x", x, {batch, steps, 3, width})
+      .input("weight", weight, {3, width, width})
+      .input("bias", bias, {3, width})
+      .input("initial", initial, {batch, width});
+}
+
+inline void gru_backward(Call &call, int32_t dtype, void *dx, void *dweight, void *dbias,
+                         void *dinitial, const void *dhidden, const void *weight,
+                         const void *initial, const void *hidden, const void *gates, int64_t batch,
+                         int64_t steps, int64_t width) {
+  call.dtype(dtype)
+      .size("batch", batch)
+      .size("steps", steps)
+      .size("width", width)
+      .output("dx", dx, {batch, steps, 3, width})
+      .output("dweight", dweight, {3, width, width})
+      .output("dbias", dbias, {3, width})
+      .output("dinitial", dinitial, {batch, width})
+      .input("dhidden", dhidden, {batch, steps, width})
+      .input("weight", weight, {3, width, width})
+      .input("initial", initial, {batch, width})
+      .input("hidden", hidden, {batch, steps, width})
+      .input("gates", gates, {batch, steps, 4, width});
+}
+
+// ---- optimisers ---------------------------------------------------------------------------------
+
+inline void adamw(Call &call, int32_t dtype, void *parameter, void *first, void *second,
+                  const void *gradient, const void *rate, const int32_t *step, const void *scale,
+                  int64_t n, double beta1, double beta2, double eps, double) {
+  call.dtype(dtype)
+      .size("n", n)
+      .require(beta1 >= 0 && beta1 < 1, "beta1 = %g must lie in [0, 1)", beta1)
+      .require(beta2 >= 0 && beta2 < 1, "beta2 = %g must lie in [0, 1)", beta2)
+      .require(eps >= 0, "eps = %g must not be negative", eps)
+      .output("parameter", parameter, {n})
+      .output("first", first, {n})
+      .output("second", second, {n})
+      .input("gradient", gradient, {n})
+      .input("rate", rate, {1})
+      .input("step", step, {1}, sizeof *step)
+      .input("scale", scale, {1});
+}
+
+inline void sgd(Call &call, int32_t dtype, void *parameter, void *velocity, const void *gradient,
+                const void *rate, const void *scale, int64_t n, double, double) {
+  call.dtype(dtype)
+      .size("n", n)
+      .output("parameter", parameter, {n})
+      .output("velocity", velocity, {n})
+      .input("gradient", gradient, {n})
+      .input("rate", rate, {1})
+      .input("scale", scale, {1});
 }
 
 }  // namespace guard

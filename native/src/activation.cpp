@@ -60,7 +60,7 @@ template <class Gate>
 int32_t forward(pnd_context *context, const char *name, int32_t dtype, void *y, const void *x,
                 int64_t n) {
   Call call(context, name);
-  call.dtype(dtype).size("n", n).output("y", y, {n}).input("x", x, {n});
+  guard::apply(call, dtype, y, x, n);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -82,7 +82,7 @@ template <class Gate>
 int32_t backward(pnd_context *context, const char *name, int32_t dtype, void *dx, const void *dy,
                  const void *x, int64_t n) {
   Call call(context, name);
-  call.dtype(dtype).size("n", n).output("dx", dx, {n}).input("dy", dy, {n}).input("x", x, {n});
+  guard::apply_backward(call, dtype, dx, dy, x, n);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);

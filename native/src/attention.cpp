@@ -204,11 +204,9 @@ int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
                       int64_t head_size, int64_t mask_batch, int64_t mask_heads, int64_t mask_steps,
                       double scale, int32_t causal) {
   Call call(context, "attention");
-  call.dtype(dtype)
-      .output("out", out, {batch, q_steps, heads, head_size})
-      .output("lse", lse, {batch, heads, q_steps});
-  check_sizes(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
-              mask_heads, mask_steps, causal);
+  guard::attention(call, dtype, out, lse, q, k, v, mask, lengths, batch, heads, q_steps, k_steps,
+                   head_size, mask_batch, mask_heads, mask_steps, scale, causal);
+  check_lengths(call, lengths, batch, k_steps);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);

@@ -7,7 +7,7 @@
 #include "softmax.h"
 
 constexpr int64_t kQueryBlock = 192;  // queries that pass over a block of keys while it is in L2
-constexpr int64_t kMostHeadSize = kDepth;
+static_assert(guard::kMostHeadSize == kDepth, "a row of q is one run of depth");
 
 template <class T>
 struct AttentionSizes {
@@ -45,32 +45,8 @@ struct Sight {
   int64_t first_query(int64_t key) const { return causal ? key - offset + 1 : 0; }
 };
 
-// The arguments both directions have in common. `call` must have its dtype.
-inline void check_sizes(Call &call, const void *q, const void *k, const void *v, const void *mask,
-                        const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
-                        int64_t k_steps, int64_t head_size, int64_t mask_batch, int64_t mask_heads,
-                        int64_t mask_steps, int32_t causal) {
-  const auto broadcast = [&](const char *name, int64_t size, int64_t full) {
-    call.require(size == 1 || size == full, "%s = %lld must be 1 or %lld", name,
-                 static_cast<long long>(size), static_cast<long long>(full));
-  };
-  call.size("batch", batch)
-      .size("heads", heads)
-      .size("q_steps", q_steps)
-      .size("k_steps", k_steps)
-      .range("head_size", head_size, 1, kMostHeadSize)
-      .range("causal", causal, 0, 1);
-  broadcast("mask_batch", mask_batch, batch);
-  broadcast("mask_heads", mask_heads, heads);
-  broadcast("mask_steps", mask_steps, q_steps);
-  call.input("q", q, {batch, q_steps, heads, head_size})
-      .input("k", k, {batch, k_steps, heads, head_size})
-      .input("v", v, {batch, k_steps, heads, head_size})
-      .nullable_input("mask", mask, {mask_batch, mask_heads, mask_steps, k_steps})
-      .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
-  if (lengths != nullptr && !call.refused()) {
-    call.indices("lengths", lengths, batch, 0, k_steps + 1);
-  }
+inline void check_lengths(Call &call, const int32_t *lengths, int64_t batch, int64_t k_steps) {
+  if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, k_steps + 1);
 }
 
 // A tile of scores has queries as rows; its vectors run along keys, as they do in the mask.

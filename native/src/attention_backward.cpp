@@ -64,7 +64,7 @@ struct Room {
 
   static constexpr int64_t kRows = kQueryBlock * kScoreStride<T>;
   static constexpr int64_t kCopy = kQueryBlock * kRowStride<T>;
-  static constexpr int64_t kPacked = kKeyBlock * kMostHeadSize;
+  static constexpr int64_t kPacked = kKeyBlock * guard::kMostHeadSize;
   static constexpr int64_t kSums = kKeyBlock * kRowStride<T>;
   explicit Room(Scratch scratch)
       : p(scratch.take<T>(kRows)),
@@ -361,16 +361,10 @@ int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, vo
                                int64_t mask_batch, int64_t mask_heads, int64_t mask_steps,
                                double scale, int32_t causal) {
   Call call(context, "attention_backward");
-  call.dtype(dtype);
-  check_sizes(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
-              mask_heads, mask_steps, causal);
-  call.output("dq", dq, {batch, q_steps, heads, head_size})
-      .output("dk", dk, {batch, k_steps, heads, head_size})
-      .output("dv", dv, {batch, k_steps, heads, head_size})
-      .nullable_output("dmask", dmask, {mask_batch, mask_heads, mask_steps, k_steps})
-      .input("dout", dout, {batch, q_steps, heads, head_size})
-      .input("out", out, {batch, q_steps, heads, head_size})
-      .input("lse", lse, {batch, heads, q_steps});
+  guard::attention_backward(call, dtype, dq, dk, dv, dmask, dout, q, k, v, mask, lengths, out, lse,
+                            batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads,
+                            mask_steps, scale, causal);
+  check_lengths(call, lengths, batch, k_steps);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);

@@ -191,19 +191,11 @@ Call &Call::reserve(int64_t bytes_per_thread, int64_t shared_bytes) {
 // ---- life cycle ---------------------------------------------------------------------------------
 
 int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads, int64_t memory_limit) {
-  const auto fail = [](int32_t status, const char *sentence) {
-    std::snprintf(orphan_message, sizeof orphan_message, "open: %s", sentence);
-    return status;
-  };
-  if (context == nullptr) return fail(PND_BAD_ARGUMENT, "context is null");
-  *context = nullptr;
-  if (device != 0) return fail(PND_UNSUPPORTED, "a CPU library has one device, 0");
-  if (threads < 0 || threads > 1024) {
-    return fail(PND_BAD_ARGUMENT, "threads must lie in [0, 1024]; 0 means all processors");
-  }
-  if (memory_limit < 0) return fail(PND_BAD_ARGUMENT, "memory_limit must not be negative");
+  const int32_t status = guard::open(context, threads, memory_limit);
+  if (status != PND_OK) return status;
+  if (device != 0) return refuse_open(PND_UNSUPPORTED, "a CPU library has one device, 0");
   auto *made = new (std::nothrow) pnd_context{};
-  if (made == nullptr) return fail(PND_OUT_OF_MEMORY, "no memory for a context");
+  if (made == nullptr) return refuse_open(PND_OUT_OF_MEMORY, "no memory for a context");
   made->threads = threads == 0 ? processors() : threads;
   made->limit = memory_limit == 0 ? default_limit() : memory_limit;
   made->blocks = new (std::nothrow) Blocks;
@@ -212,12 +204,12 @@ int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads, int64_t
   } catch (...) {
     delete made->blocks;
     delete made;
-    return fail(PND_DEVICE_FAILED, "the system refused a thread");
+    return refuse_open(PND_DEVICE_FAILED, "the system refused a thread");
   }
   if (made->blocks == nullptr) {
     delete made->workers;
     delete made;
-    return fail(PND_OUT_OF_MEMORY, "no memory for a context");
+    return refuse_open(PND_OUT_OF_MEMORY, "no memory for a context");
   }
   *context = made;
   return PND_OK;
@@ -252,7 +244,7 @@ int32_t pnd_memory(pnd_context *context, int64_t *used, int64_t *peak, int64_t *
 
 int32_t pnd_threads(pnd_context *context, int32_t *threads) {
   Call call(context, "threads");
-  call.output("threads", threads, {1}, sizeof *threads);
+  guard::threads(call, threads);
   if (call.refused()) return call.status();
   *threads = context->threads;
   return PND_OK;
@@ -260,15 +252,15 @@ int32_t pnd_threads(pnd_context *context, int32_t *threads) {
 
 int32_t pnd_allocate(pnd_context *context, void **memory, int64_t bytes) {
   Call call(context, "allocate");
-  call.output("memory", memory, {1}, sizeof *memory).size("bytes", bytes);
+  guard::allocate(call, memory, bytes);
   if (call.refused()) return call.status();
   *memory = nullptr;
   const auto refuse = [&](const char *why) {
-    std::snprintf(context->message, sizeof context->message,
-                  "allocate: %lld bytes asked, %lld of %lld in use: %s",
-                  static_cast<long long>(bytes), static_cast<long long>(context->used),
-                  static_cast<long long>(context->limit), why);
-    return PND_OUT_OF_MEMORY;
+    return call
+        .refuse(PND_OUT_OF_MEMORY, "%lld bytes asked, %lld of %lld in use: %s",
+                static_cast<long long>(bytes), static_cast<long long>(context->used),
+                static_cast<long long>(context->limit), why)
+        .status();
   };
   if (bytes > context->limit - context->used) return refuse("beyond the limit");
   const int64_t whole = (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -302,7 +294,7 @@ int32_t pnd_release(pnd_context *context, void *memory) {
 static int32_t copy_bytes(pnd_context *context, const char *name, void *to, const void *from,
                           int64_t bytes) {
   Call call(context, name);
-  call.size("bytes", bytes).output("to", to, {bytes}, 1).input("from", from, {bytes}, 1);
+  guard::copy(call, to, from, bytes);
   if (call.refused()) return call.status();
   std::memcpy(to, from, static_cast<size_t>(bytes));
   return PND_OK;
@@ -327,7 +319,7 @@ int32_t pnd_synchronize(pnd_context *context) {
 
 int32_t pnd_stream(pnd_context *context, void **stream) {
   Call call(context, "stream");
-  call.output("stream", stream, {1}, sizeof *stream);
+  guard::stream(call, stream);
   if (call.refused()) return call.status();
   *stream = nullptr;
   return PND_OK;
@@ -346,7 +338,7 @@ int32_t pnd_record(pnd_context *context) {
 
 int32_t pnd_recorded(pnd_context *context, void **graph) {
   Call call(context, "recorded");
-  call.output("graph", graph, {1}, sizeof *graph);
+  guard::recorded(call, graph);
   return refuse_recording(call);
 }
 

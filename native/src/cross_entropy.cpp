@@ -238,16 +238,8 @@ int32_t pnd_cross_entropy(pnd_context *context, int32_t dtype, void *loss, void 
                           const void *weight, const int32_t *target, int64_t rows, int64_t classes,
                           int64_t width) {
   Call call(context, "cross_entropy");
-  call.dtype(dtype)
-      .size("rows", rows)
-      .size("classes", classes)
-      .size("width", width)
-      .output("loss", loss, {rows})
-      .output("lse", lse, {rows})
-      .input("x", x, {rows, width})
-      .input("weight", weight, {classes, width})
-      .input("target", target, {rows}, sizeof *target)
-      .indices("target", target, rows, -1, classes);
+  guard::cross_entropy(call, dtype, loss, lse, x, weight, target, rows, classes, width);
+  call.indices("target", target, rows, -1, classes);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -277,18 +269,9 @@ int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, void *dx
                                    const int32_t *target, const void *lse, int64_t rows,
                                    int64_t classes, int64_t width) {
   Call call(context, "cross_entropy_backward");
-  call.dtype(dtype)
-      .size("rows", rows)
-      .size("classes", classes)
-      .size("width", width)
-      .output("dx", dx, {rows, width})
-      .output("dweight", dweight, {classes, width})
-      .input("dloss", dloss, {rows})
-      .input("x", x, {rows, width})
-      .input("weight", weight, {classes, width})
-      .input("target", target, {rows}, sizeof *target)
-      .input("lse", lse, {rows})
-      .indices("target", target, rows, -1, classes);
+  guard::cross_entropy_backward(call, dtype, dx, dweight, dloss, x, weight, target, lse, rows,
+                                classes, width);
+  call.indices("target", target, rows, -1, classes);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);

@@ -297,16 +297,7 @@ int32_t pnd_gru(pnd_context *context, int32_t dtype, void *hidden, void *gates, 
                 const void *weight, const void *bias, const void *initial, int64_t batch,
                 int64_t steps, int64_t width) {
   Call call(context, "gru");
-  call.dtype(dtype)
-      .size("batch", batch)
-      .size("steps", steps)
-      .size("width", width)
-      .output("hidden", hidden, {batch, steps, width})
-      .output("gates", gates, {batch, steps, 4, width})
-      .input("x", x, {batch, steps, kGates, width})
-      .input("weight", weight, {kGates, width, width})
-      .input("bias", bias, {kGates, width})
-      .input("initial", initial, {batch, width});
+  guard::gru(call, dtype, hidden, gates, x, weight, bias, initial, batch, steps, width);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -340,19 +331,8 @@ int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, void *dw
                          const void *initial, const void *hidden, const void *gates, int64_t batch,
                          int64_t steps, int64_t width) {
   Call call(context, "gru_backward");
-  call.dtype(dtype)
-      .size("batch", batch)
-      .size("steps", steps)
-      .size("width", width)
-      .output("dx", dx, {batch, steps, kGates, width})
-      .output("dweight", dweight, {kGates, width, width})
-      .output("dbias", dbias, {kGates, width})
-      .output("dinitial", dinitial, {batch, width})
-      .input("dhidden", dhidden, {batch, steps, width})
-      .input("weight", weight, {kGates, width, width})
-      .input("initial", initial, {batch, width})
-      .input("hidden", hidden, {batch, steps, width})
-      .input("gates", gates, {batch, steps, 4, width});
+  guard::gru_backward(call, dtype, dx, dweight, dbias, dinitial, dhidden, weight, initial, hidden,
+                      gates, batch, steps, width);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);

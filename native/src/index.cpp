@@ -40,14 +40,8 @@ void scatter_piece(T *table, const T *x, const int32_t *index, int64_t count, in
 int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *table,
                    const int32_t *index, int64_t count, int64_t rows, int64_t cols) {
   Call call(context, "gather");
-  call.dtype(dtype)
-      .size("count", count)
-      .size("rows", rows)
-      .size("cols", cols)
-      .output("y", y, {count, cols})
-      .input("table", table, {rows, cols})
-      .input("index", index, {count}, sizeof *index)
-      .indices("index", index, count, 0, rows);
+  guard::gather(call, dtype, y, table, index, count, rows, cols);
+  call.indices("index", index, count, 0, rows);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -69,14 +63,8 @@ int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *tab
 int32_t pnd_scatter_add(pnd_context *context, int32_t dtype, void *table, const void *x,
                         const int32_t *index, int64_t count, int64_t rows, int64_t cols) {
   Call call(context, "scatter_add");
-  call.dtype(dtype)
-      .size("count", count)
-      .size("rows", rows)
-      .size("cols", cols)
-      .output("table", table, {rows, cols})
-      .input("x", x, {count, cols})
-      .input("index", index, {count}, sizeof *index)
-      .indices("index", index, count, 0, rows);
+  guard::scatter_add(call, dtype, table, x, index, count, rows, cols);
+  call.indices("index", index, count, 0, rows);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -106,12 +94,8 @@ int32_t pnd_scatter_add(pnd_context *context, int32_t dtype, void *table, const 
 int32_t pnd_one_hot(pnd_context *context, int32_t dtype, void *y, const int32_t *index,
                     int64_t count, int64_t classes) {
   Call call(context, "one_hot");
-  call.dtype(dtype)
-      .size("count", count)
-      .size("classes", classes)
-      .output("y", y, {count, classes})
-      .input("index", index, {count}, sizeof *index)
-      .indices("index", index, count, -1, classes);
+  guard::one_hot(call, dtype, y, index, count, classes);
+  call.indices("index", index, count, -1, classes);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);

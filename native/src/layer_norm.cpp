@@ -83,16 +83,7 @@ int32_t pnd_layer_norm(pnd_context *context, int32_t dtype, void *y, void *mean,
                        const void *x, const void *gain, const void *bias, int64_t rows,
                        int64_t cols, double eps) {
   Call call(context, "layer_norm");
-  call.dtype(dtype)
-      .size("rows", rows)
-      .size("cols", cols)
-      .require(eps >= 0, "eps = %g must not be negative", eps)
-      .output("y", y, {rows, cols})
-      .output("mean", mean, {rows})
-      .output("rstd", rstd, {rows})
-      .input("x", x, {rows, cols})
-      .input("gain", gain, {cols})
-      .input("bias", bias, {cols});
+  guard::layer_norm(call, dtype, y, mean, rstd, x, gain, bias, rows, cols, eps);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -111,17 +102,7 @@ int32_t pnd_layer_norm_backward(pnd_context *context, int32_t dtype, void *dx, v
                                 void *dbias, const void *dy, const void *x, const void *gain,
                                 const void *mean, const void *rstd, int64_t rows, int64_t cols) {
   Call call(context, "layer_norm_backward");
-  call.dtype(dtype)
-      .size("rows", rows)
-      .size("cols", cols)
-      .output("dx", dx, {rows, cols})
-      .output("dgain", dgain, {cols})
-      .output("dbias", dbias, {cols})
-      .input("dy", dy, {rows, cols})
-      .input("x", x, {rows, cols})
-      .input("gain", gain, {cols})
-      .input("mean", mean, {rows})
-      .input("rstd", rstd, {rows});
+  guard::layer_norm_backward(call, dtype, dx, dgain, dbias, dy, x, gain, mean, rstd, rows, cols);
   if (call.refused()) return call.status();
   call.reserve(0, chunk_scratch<double, 2>(cols));
   if (call.refused()) return call.status();

@@ -63,17 +63,8 @@ int32_t pnd_matmul(pnd_context *context, int32_t dtype, void *y, const void *a, 
                    int64_t batch, int64_t rows, int64_t cols, int64_t inner, int32_t a_transposed,
                    int32_t b_transposed) {
   Call call(context, "matmul");
-  call.dtype(dtype)
-      .size("batch", batch)
-      .size("rows", rows)
-      .size("cols", cols)
-      .size("inner", inner)
-      .range("a_transposed", a_transposed, 0, 1)
-      .range("b_transposed", b_transposed, 0, 1)
-      .output("y", y, {batch, rows, cols})
-      .input("a", a, {batch, rows, inner})
-      .input("b", b, {batch, inner, cols})
-      .reserve(Scratch::bytes<double>(kProductScratch<double>));
+  guard::matmul(call, dtype, y, a, b, batch, rows, cols, inner, a_transposed, b_transposed);
+  call.reserve(Scratch::bytes<double>(kProductScratch<double>));
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);

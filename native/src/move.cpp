@@ -161,11 +161,7 @@ void swap_runs(pnd_context *context, T *y, const T *x, int64_t outer, int64_t fi
 
 int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double value) {
   Call call(context, "fill");
-  call.any_dtype(dtype).size("n", n).output("y", y, {n});
-  // Rounded to the nearest whole number, it must lie in the type's range.
-  if (dtype == PND_I32) {
-    call.require(value >= -0x1p31 - 0.5 && value < 0x1p31 - 0.5, "value = %g is beyond i32", value);
-  }
+  guard::fill(call, dtype, y, n, value);
   if (call.refused()) return call.status();
   const auto run = [&](auto bits) {
     using T = decltype(bits);
@@ -182,12 +178,7 @@ int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double
 int32_t pnd_broadcast(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
                       int64_t mid, int64_t inner) {
   Call call(context, "broadcast");
-  call.any_dtype(dtype)
-      .size("outer", outer)
-      .size("mid", mid)
-      .size("inner", inner)
-      .output("y", y, {outer, mid, inner})
-      .input("x", x, {outer, inner});
+  guard::broadcast(call, dtype, y, x, outer, mid, inner);
   if (call.refused()) return call.status();
   return by_size(dtype, [&](auto type) {
     using T = decltype(type);
@@ -216,14 +207,7 @@ int32_t pnd_broadcast(pnd_context *context, int32_t dtype, void *y, const void *
 int32_t pnd_swap_axes(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
                       int64_t first, int64_t mid, int64_t second, int64_t inner) {
   Call call(context, "swap_axes");
-  call.any_dtype(dtype)
-      .size("outer", outer)
-      .size("first", first)
-      .size("mid", mid)
-      .size("second", second)
-      .size("inner", inner)
-      .output("y", y, {outer, first, mid, second, inner})
-      .input("x", x, {outer, first, mid, second, inner});
+  guard::swap_axes(call, dtype, y, x, outer, first, mid, second, inner);
   if (call.refused()) return call.status();
   // An axis of one element makes the others neighbours.
   if (first == 1) {
@@ -248,22 +232,10 @@ int32_t pnd_swap_axes(pnd_context *context, int32_t dtype, void *y, const void *
   });
 }
 
-// The last start at which count elements fit; both sizes may still be refused ones.
-static int64_t last_start(int64_t size, int64_t count) {
-  return size >= 1 && count >= 1 ? size - count : 0;
-}
-
 int32_t pnd_slice(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
                   int64_t size, int64_t inner, int64_t start, int64_t count) {
   Call call(context, "slice");
-  call.any_dtype(dtype)
-      .size("outer", outer)
-      .size("size", size)
-      .size("inner", inner)
-      .range("count", count, 1, size)
-      .range("start", start, 0, last_start(size, count))
-      .output("y", y, {outer, count, inner})
-      .input("x", x, {outer, size, inner});
+  guard::slice(call, dtype, y, x, outer, size, inner, start, count);
   if (call.refused()) return call.status();
   return by_size(dtype, [&](auto type) {
     using T = decltype(type);
@@ -275,14 +247,7 @@ int32_t pnd_slice(pnd_context *context, int32_t dtype, void *y, const void *x, i
 int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
                 int64_t size, int64_t inner, int64_t start, int64_t count) {
   Call call(context, "pad");
-  call.any_dtype(dtype)
-      .size("outer", outer)
-      .size("size", size)
-      .size("inner", inner)
-      .range("count", count, 1, size)
-      .range("start", start, 0, last_start(size, count))
-      .output("y", y, {outer, size, inner})
-      .input("x", x, {outer, count, inner});
+  guard::pad(call, dtype, y, x, outer, size, inner, start, count);
   if (call.refused()) return call.status();
   return by_size(dtype, [&](auto type) {
     using T = decltype(type);
@@ -302,16 +267,7 @@ int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int
 int32_t pnd_concat(pnd_context *context, int32_t dtype, void *y, const void *a, const void *b,
                    int64_t outer, int64_t a_size, int64_t b_size, int64_t inner) {
   Call call(context, "concat");
-  int64_t size = 0;
-  call.any_dtype(dtype)
-      .size("outer", outer)
-      .size("a_size", a_size)
-      .size("b_size", b_size)
-      .size("inner", inner)
-      .require(!__builtin_add_overflow(a_size, b_size, &size), "a_size + b_size overflows")
-      .output("y", y, {outer, size, inner})
-      .input("a", a, {outer, a_size, inner})
-      .input("b", b, {outer, b_size, inner});
+  guard::concat(call, dtype, y, a, b, outer, a_size, b_size, inner);
   if (call.refused()) return call.status();
   return by_size(dtype, [&](auto type) {
     using T = decltype(type);

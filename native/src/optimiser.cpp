@@ -32,18 +32,8 @@ int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, void *fi
                   const void *gradient, const void *rate, const int32_t *step, const void *scale,
                   int64_t n, double beta1, double beta2, double eps, double decay) {
   Call call(context, "adamw");
-  call.dtype(dtype)
-      .size("n", n)
-      .require(beta1 >= 0 && beta1 < 1, "beta1 = %g must lie in [0, 1)", beta1)
-      .require(beta2 >= 0 && beta2 < 1, "beta2 = %g must lie in [0, 1)", beta2)
-      .require(eps >= 0, "eps = %g must not be negative", eps)
-      .output("parameter", parameter, {n})
-      .output("first", first, {n})
-      .output("second", second, {n})
-      .input("gradient", gradient, {n})
-      .input("rate", rate, {1})
-      .input("step", step, {1}, sizeof *step)
-      .input("scale", scale, {1});
+  guard::adamw(call, dtype, parameter, first, second, gradient, rate, step, scale, n, beta1, beta2,
+               eps, decay);
   if (call.refused()) return call.status();
   call.size("step[0]", *step);
   if (call.refused()) return call.status();
@@ -78,13 +68,7 @@ int32_t pnd_sgd(pnd_context *context, int32_t dtype, void *parameter, void *velo
                 const void *gradient, const void *rate, const void *scale, int64_t n,
                 double momentum, double decay) {
   Call call(context, "sgd");
-  call.dtype(dtype)
-      .size("n", n)
-      .output("parameter", parameter, {n})
-      .output("velocity", velocity, {n})
-      .input("gradient", gradient, {n})
-      .input("rate", rate, {1})
-      .input("scale", scale, {1});
+  guard::sgd(call, dtype, parameter, velocity, gradient, rate, scale, n, momentum, decay);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);

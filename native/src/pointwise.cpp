@@ -20,7 +20,7 @@ template <class F>
 int32_t apply(pnd_context *context, const char *name, int32_t dtype, void *y, const void *x,
               int64_t n, int64_t serial, F f) {
   Call call(context, name);
-  call.dtype(dtype).size("n", n).output("y", y, {n}).input("x", x, {n});
+  guard::apply(call, dtype, y, x, n);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -87,13 +87,7 @@ template <class F>
 int32_t combine(pnd_context *context, const char *name, int32_t dtype, void *y, const void *a,
                 const void *b, int64_t outer, int64_t mid, int64_t inner, F f) {
   Call call(context, name);
-  call.dtype(dtype)
-      .size("outer", outer)
-      .size("mid", mid)
-      .size("inner", inner)
-      .output("y", y, {outer, mid, inner})
-      .input("a", a, {outer, mid, inner})
-      .input("b", b, {outer, inner});
+  guard::combine(call, dtype, y, a, b, outer, mid, inner);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);

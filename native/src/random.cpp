@@ -28,7 +28,7 @@ void numbers(double *y, const uint32_t *words, int64_t n) {
 int32_t pnd_philox(pnd_context *context, uint32_t *y, const int64_t *step, int64_t n, int64_t first,
                    int64_t row, int64_t key) {
   Call call(context, "philox");
-  call.size("n", n).output("y", y, {n}, sizeof *y).input("step", step, {1}, sizeof *step);
+  guard::philox(call, y, step, n, first, row, key);
   if (call.refused()) return call.status();
   const PhiloxStream stream = philox_stream(row, *step, key);
   parallel_lines(context, n, kSerialFormula, [&](int64_t i, int64_t end) {
@@ -40,7 +40,7 @@ int32_t pnd_philox(pnd_context *context, uint32_t *y, const int64_t *step, int64
 int32_t pnd_uniform(pnd_context *context, int32_t dtype, void *y, const int64_t *step, int64_t n,
                     int64_t row, int64_t key) {
   Call call(context, "uniform");
-  call.dtype(dtype).size("n", n).output("y", y, {n}).input("step", step, {1}, sizeof *step);
+  guard::uniform(call, dtype, y, step, n, row, key);
   if (call.refused()) return call.status();
   const PhiloxStream stream = philox_stream(row, *step, key);
   return by_type(dtype, [&](auto type) {

@@ -122,12 +122,7 @@ template <class Run>
 int32_t along_axis(pnd_context *context, const char *name, int32_t dtype, void *y, const void *x,
                    int64_t outer, int64_t mid, int64_t inner, Run &&run) {
   Call call(context, name);
-  call.dtype(dtype)
-      .size("outer", outer)
-      .size("mid", mid)
-      .size("inner", inner)
-      .output("y", y, {outer, inner})
-      .input("x", x, {outer, mid, inner});
+  guard::reduce(call, dtype, y, x, outer, mid, inner);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -161,7 +156,7 @@ int32_t pnd_largest(pnd_context *context, int32_t dtype, void *y, const void *x,
 
 int32_t pnd_square_sum(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n) {
   Call call(context, "square_sum");
-  call.dtype(dtype).size("n", n).output("y", y, {1}).input("x", x, {n});
+  guard::square_sum(call, dtype, y, x, n);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);

@@ -47,14 +47,7 @@ void backward_row(T *dx, T *dgain, const T *dy, const T *x, const T *gain, T sca
 int32_t pnd_rms_norm(pnd_context *context, int32_t dtype, void *y, void *scale, const void *x,
                      const void *gain, int64_t rows, int64_t cols, double eps) {
   Call call(context, "rms_norm");
-  call.dtype(dtype)
-      .size("rows", rows)
-      .size("cols", cols)
-      .require(eps >= 0, "eps = %g must not be negative", eps)
-      .output("y", y, {rows, cols})
-      .output("scale", scale, {rows})
-      .input("x", x, {rows, cols})
-      .input("gain", gain, {cols});
+  guard::rms_norm(call, dtype, y, scale, x, gain, rows, cols, eps);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -72,15 +65,7 @@ int32_t pnd_rms_norm_backward(pnd_context *context, int32_t dtype, void *dx, voi
                               const void *dy, const void *x, const void *gain, const void *scale,
                               int64_t rows, int64_t cols) {
   Call call(context, "rms_norm_backward");
-  call.dtype(dtype)
-      .size("rows", rows)
-      .size("cols", cols)
-      .output("dx", dx, {rows, cols})
-      .output("dgain", dgain, {cols})
-      .input("dy", dy, {rows, cols})
-      .input("x", x, {rows, cols})
-      .input("gain", gain, {cols})
-      .input("scale", scale, {rows});
+  guard::rms_norm_backward(call, dtype, dx, dgain, dy, x, gain, scale, rows, cols);
   if (call.refused()) return call.status();
   call.reserve(0, chunk_scratch<double, 1>(cols));
   if (call.refused()) return call.status();

@@ -62,23 +62,10 @@ void turn(pnd_context *context, T *y, const T *x, int64_t batch, int64_t steps, 
   });
 }
 
-int32_t rotary(pnd_context *context, const char *name, int32_t dtype, const char *y_name, void *y,
-               const char *x_name, const void *x, int64_t batch, int64_t steps, int64_t heads,
-               int64_t head_size, int64_t start, double base, double sign) {
-  constexpr int64_t kMost = int64_t{1} << 40;
-  Call call(context, name);
-  call.dtype(dtype)
-      .size("batch", batch)
-      .range("steps", steps, 1, kMost)
-      .size("heads", heads)
-      .size("head_size", head_size)
-      .require(head_size % 2 == 0, "head_size = %lld must be even",
-               static_cast<long long>(head_size))
-      .range("start", start, -kMost, kMost - std::max<int64_t>(steps, 0))
-      .require(base > 0 && base <= 0x1p1000, "base = %g must be positive and finite", base)
-      .output(y_name, y, {batch, steps, heads, head_size})
-      .input(x_name, x, {batch, steps, heads, head_size});
-  if (call.refused()) return call.status();
+// By the angles of the header or, with sign -1, by the opposite ones.
+int32_t rotate(Call &call, pnd_context *context, int32_t dtype, void *y, const void *x,
+               int64_t batch, int64_t steps, int64_t heads, int64_t head_size, int64_t start,
+               double base, double sign) {
   call.reserve(3 * Scratch::bytes<double>(head_size));
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
@@ -92,13 +79,17 @@ int32_t rotary(pnd_context *context, const char *name, int32_t dtype, const char
 
 int32_t pnd_rotary(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t batch,
                    int64_t steps, int64_t heads, int64_t head_size, int64_t start, double base) {
-  return rotary(context, "rotary", dtype, "y", y, "x", x, batch, steps, heads, head_size, start,
-                base, 1);
+  Call call(context, "rotary");
+  guard::rotary(call, dtype, y, x, batch, steps, heads, head_size, start, base);
+  if (call.refused()) return call.status();
+  return rotate(call, context, dtype, y, x, batch, steps, heads, head_size, start, base, 1);
 }
 
 int32_t pnd_rotary_backward(pnd_context *context, int32_t dtype, void *dx, const void *dy,
                             int64_t batch, int64_t steps, int64_t heads, int64_t head_size,
                             int64_t start, double base) {
-  return rotary(context, "rotary_backward", dtype, "dx", dx, "dy", dy, batch, steps, heads,
-                head_size, start, base, -1);
+  Call call(context, "rotary_backward");
+  guard::rotary_backward(call, dtype, dx, dy, batch, steps, heads, head_size, start, base);
+  if (call.refused()) return call.status();
+  return rotate(call, context, dtype, dx, dy, batch, steps, heads, head_size, start, base, -1);
 }

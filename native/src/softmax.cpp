@@ -56,11 +56,7 @@ void softmax_backward_row(T *dx, const T *dy, const T *y, int64_t cols) {
 int32_t pnd_softmax(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t rows,
                     int64_t cols) {
   Call call(context, "softmax");
-  call.dtype(dtype)
-      .size("rows", rows)
-      .size("cols", cols)
-      .output("y", y, {rows, cols})
-      .input("x", x, {rows, cols});
+  guard::softmax(call, dtype, y, x, rows, cols);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -75,12 +71,7 @@ int32_t pnd_softmax(pnd_context *context, int32_t dtype, void *y, const void *x,
 int32_t pnd_softmax_backward(pnd_context *context, int32_t dtype, void *dx, const void *dy,
                              const void *y, int64_t rows, int64_t cols) {
   Call call(context, "softmax_backward");
-  call.dtype(dtype)
-      .size("rows", rows)
-      .size("cols", cols)
-      .output("dx", dx, {rows, cols})
-      .input("dy", dy, {rows, cols})
-      .input("y", y, {rows, cols});
+  guard::softmax_backward(call, dtype, dx, dy, y, rows, cols);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
