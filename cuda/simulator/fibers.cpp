@@ -32,6 +32,8 @@ constexpr size_t kStack = 256 << 10;
 constexpr size_t kPage = 4096;
 constexpr size_t kSharedAlignment = 1024;
 constexpr int kMostIdleTurns = 100000;  // passes in which threads only gave way to others
+constexpr size_t kMostCopies = 1024;    // of one thread, not yet waited for
+constexpr unsigned kBlockShift = 37;    // how far a thread's stack moves from block to block
 
 enum class State { Ready, AtBarrier, InCollective, GaveWay, Ended };
 
@@ -48,6 +50,7 @@ struct Stack {
   void *pointer = nullptr;
   ucontext_t registers;
   char *memory = nullptr;
+  size_t size = kStack;
   void *tsan = nullptr;
 };
 
@@ -61,8 +64,8 @@ struct Fiber : Self {
 
 struct Warp {
   uint32_t arrived = 0, ended = 0;
-  unsigned turn = 0;
-  char order[2];  // what __syncwarp publishes to, in turns
+  unsigned turn[kWarp] = {};  // of the collectives whose lowest lane this is
+  char order[kWarp][2];       // what __syncwarp publishes to, in turns
   void *slot[kWarp];
   Exchange exchange[kWarp];
   uint32_t mask[kWarp];
@@ -79,7 +82,9 @@ struct Grid {
   Fiber *current = nullptr;
   const std::function<void()> *body = nullptr;
   unsigned threads = 0, ended = 0, at_barrier = 0, turn = 0;
-  char order[2], start, end;  // what barriers, the launch and its end publish to
+  uint64_t progress = 0;             // threads that came further than giving way
+  char order[2], fence, start, end;  // what barriers, fences, the launch and its end publish to
+  std::vector<void *> shared;        // the blocks' memory
   Place barrier_place{};
   std::string error;
   unsigned seed = 0;
@@ -155,7 +160,7 @@ void switch_stack(Stack *from, Stack *to, [[maybe_unused]] bool ends) {
 #endif
 #ifdef __SANITIZE_ADDRESS__
   void *fake = nullptr;
-  __sanitizer_start_switch_fiber(ends ? nullptr : &fake, to->memory, kStack);
+  __sanitizer_start_switch_fiber(ends ? nullptr : &fake, to->memory, to->size);
 #endif
 #if defined(__x86_64__)
   pnd_simulator_switch(&from->pointer, to->pointer);
@@ -172,12 +177,15 @@ void rest(State state, Place place) {
   Fiber *me = grid.current;
   me->state = state;
   me->place = place;
+  if (state != State::GaveWay) ++grid.progress;
   switch_stack(me->stack, &grid.scheduler, false);
 }
 
 [[noreturn]] void end_fiber() {
+  publish(&grid.end);
   Fiber *me = grid.current;
   me->state = State::Ended;
+  ++grid.progress;
   switch_stack(me->stack, &grid.scheduler, true);
   std::abort();
 }
@@ -188,10 +196,10 @@ void rest(State state, Place place) {
   size_t size = 0;
   __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
   grid.scheduler.memory = static_cast<char *>(const_cast<void *>(bottom));
+  grid.scheduler.size = size;
 #endif
   observe(&grid.start);
   (*grid.body)();
-  publish(&grid.end);
   Fiber *me = grid.current;
   ++grid.ended;
   grid.warps[me->warp].ended |= 1u << me->lane;
@@ -291,7 +299,7 @@ void run_block() {
   const auto lane_order = order_of(kWarp, grid.seed);
   int idle_turns = 0;
   while (grid.ended < grid.threads) {
-    bool ran = false;
+    const uint64_t before = grid.progress;
     for (unsigned w : warp_order) {
       for (bool again = true; again;) {
         again = false;
@@ -300,7 +308,7 @@ void run_block() {
           if (i >= grid.threads || grid.fibers[i].state != State::Ready) continue;
           turn_to(grid.fibers[i]);
           if (!grid.error.empty()) return;
-          ran = again = true;
+          again = true;
         }
       }
     }
@@ -310,8 +318,9 @@ void run_block() {
       f.state = State::Ready;
       gave_way = true;
     }
-    idle_turns = gave_way && grid.at_barrier == 0 ? idle_turns + 1 : 0;
-    if ((!ran && !gave_way) || idle_turns > kMostIdleTurns) return describe_deadlock();
+    const bool idle = grid.progress == before;
+    idle_turns = idle ? idle_turns + 1 : 0;
+    if ((idle && !gave_way) || idle_turns > kMostIdleTurns) return describe_deadlock();
   }
 }
 
@@ -322,7 +331,7 @@ void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, ch
   grid.warps.assign((grid.threads + kWarp - 1) / kWarp, Warp{});
   if (kWatchesRaces) {
     // Every thread has a stack and an identity of its own, another one in the next block.
-    while (grid.stacks.size() < grid.threads) new_stack();
+    while (grid.stacks.size() < grid.threads + kBlockShift) new_stack();
   }
   const uint3 place{static_cast<unsigned>(number % size.x),
                     static_cast<unsigned>(number / size.x % size.y),
@@ -340,10 +349,11 @@ void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, ch
     f.shared_bytes = shared_bytes;
     f.state = State::Ready;
     f.copies.clear();
+    if (f.copies.capacity() == 0) f.copies.reserve(kMostCopies);
     f.groups = 0;
     f.stack = nullptr;
     if (kWatchesRaces) {
-      f.stack = grid.stacks[(i + 37 * number) % grid.stacks.size()].get();
+      f.stack = grid.stacks[(i + kBlockShift * number) % grid.stacks.size()].get();
       prepare(f.stack);
     }
   }
@@ -351,6 +361,11 @@ void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, ch
   if (const unsigned last = grid.threads % kWarp; last != 0) {
     grid.warps.back().ended = kAllLanes << last;
   }
+}
+
+void free_shared() {
+  for (void *shared : grid.shared) std::free(shared);
+  grid.shared.clear();
 }
 
 // Which block comes k-th.
@@ -366,22 +381,25 @@ uint64_t block_in_turn(uint64_t k, uint64_t count, unsigned seed) {
 
 const Self &self() { return *grid.current; }
 
-void set_seed(unsigned seed) { grid.seed = seed; }
-unsigned seed() { return grid.seed; }
-
-void fail(const char *sentence, Place place) {
+void fail(std::string sentence, Place place) {
   grid.error = name_of(*grid.current) + " in " + text_of(place) + ": " + sentence;
+  sentence = std::string();  // nothing is destroyed on a stack that is left
   end_fiber();
 }
 
 void yield(Place place) { rest(State::GaveWay, place); }
+
+void fence() {
+  publish(&grid.fence);
+  observe(&grid.fence);
+}
 
 void barrier(Place place) {
   if (grid.ended > 0) fail("a barrier after another thread of the block has ended", place);
   if (grid.at_barrier == 0) {
     grid.barrier_place = place;
   } else if (place.line != grid.barrier_place.line) {
-    fail(("a barrier, while others wait at that in " + text_of(grid.barrier_place)).c_str(), place);
+    fail("a barrier, while others wait at that in " + text_of(grid.barrier_place), place);
   }
   char *order = &grid.order[grid.turn % 2];
   publish(order);
@@ -407,7 +425,8 @@ void collective(uint32_t mask, void *slot, Exchange exchange, bool orders, Place
   warp.mask[me->lane] = mask;
   warp.place[me->lane] = place;
   warp.arrived |= 1u << me->lane;
-  char *order = &warp.order[warp.turn % 2];
+  const auto lowest = static_cast<unsigned>(__builtin_ctz(mask));
+  char *order = &warp.order[lowest][warp.turn[lowest] % 2];
   if (orders) publish(order);
   if ((warp.arrived & mask) != mask) {
     rest(State::InCollective, place);
@@ -416,14 +435,12 @@ void collective(uint32_t mask, void *slot, Exchange exchange, bool orders, Place
       if ((mask >> lane & 1) == 0) continue;
       if (warp.exchange[lane] != exchange || warp.mask[lane] != mask ||
           warp.place[lane].line != place.line) {
-        fail(
-            ("a collective, while other lanes are in that in " + text_of(warp.place[lane])).c_str(),
-            place);
+        fail("a collective, while other lanes are in that in " + text_of(warp.place[lane]), place);
       }
     }
     exchange(warp.slot, mask);
     warp.arrived &= ~mask;
-    ++warp.turn;
+    ++warp.turn[lowest];
     for (unsigned lane = 0; lane < kWarp; ++lane) {
       if ((mask >> lane & 1) != 0 && lane != me->lane) {
         grid.fibers[me->warp * kWarp + lane].state = State::Ready;
@@ -475,8 +492,10 @@ uint32_t ballot(uint32_t mask, bool yes, Place place) {
 }
 
 void copy_later(void *to, const void *from, size_t bytes,
-                void (*copy)(void *, const void *, size_t)) {
-  grid.current->copies.push_back({to, from, bytes, copy, grid.current->groups});
+                void (*copy)(void *, const void *, size_t), Place place) {
+  auto &copies = grid.current->copies;
+  if (copies.size() == kMostCopies) fail("too many copies that nothing has waited for", place);
+  copies.push_back({to, from, bytes, copy, grid.current->groups});
 }
 
 void commit_copies() { ++grid.current->groups; }
@@ -491,8 +510,10 @@ void wait_for_copies(unsigned groups_left) {
   copies.erase(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(done));
 }
 
-std::string run(dim3 size, dim3 block, size_t shared_bytes, const std::function<void()> &body) {
+std::string run(dim3 size, dim3 block, size_t shared_bytes, unsigned seed,
+                const std::function<void()> &body) {
   const std::lock_guard<std::mutex> one(one_launch);
+  grid.seed = seed;
   grid.error.clear();
   grid.body = &body;
 #ifdef PND_SIMULATOR_TSAN
@@ -503,19 +524,23 @@ std::string run(dim3 size, dim3 block, size_t shared_bytes, const std::function<
   const uint64_t count = static_cast<uint64_t>(size.x) * size.y * size.z;
   for (uint64_t k = 0; k < count && grid.error.empty(); ++k) {
     // Shared memory of its own for every block: a sanitizer sees its bounds, and no block the
-    // other's content.
+    // other's content. Where races are watched it is kept to the end, or a block that got it from
+    // another would seem to race with it.
     void *shared = nullptr;
     if (posix_memalign(&shared, kSharedAlignment, std::max<size_t>(1, shared_bytes)) != 0) {
-      return "no memory for a block's shared memory";
+      grid.error = "no memory for a block's shared memory";
+      break;
     }
+    grid.shared.push_back(shared);
     std::memset(shared, 0xFF, shared_bytes);
     start_block(size, block, block_in_turn(k, count, grid.seed), shared_bytes,
                 static_cast<char *>(shared));
     publish(&grid.start);
     run_block();
-    std::free(shared);
+    if (!kWatchesRaces) free_shared();
   }
   observe(&grid.end);
+  free_shared();
   grid.current = nullptr;
   return grid.error;
 }

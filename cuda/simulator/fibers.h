@@ -52,22 +52,23 @@ uint32_t ballot(uint32_t mask, bool yes, Place place);
 void yield(Place place);
 
 // Ends the launch with an error of this thread.
-[[noreturn]] void fail(const char *sentence, Place place);
+[[noreturn]] void fail(std::string sentence, Place place);
 
 // Asynchronous copies of this thread: they happen when their group is waited for.
 void copy_later(void *to, const void *from, size_t bytes,
-                void (*copy)(void *, const void *, size_t));
+                void (*copy)(void *, const void *, size_t), Place place);
 void commit_copies();
 void wait_for_copies(unsigned groups_left);
 
-// The order of warps, lanes and blocks in launches to come: 0 rising, 1 falling, else shuffled.
-void set_seed(unsigned seed);
-unsigned seed();
+// A fence: what this thread wrote before it is seen by threads that pass a fence later.
+void fence();
 
 // The largest dynamic shared memory of a block.
 constexpr size_t kMostShared = 227 << 10;
 
-// Runs body in every thread of the grid; an empty string, or what went wrong.
-std::string run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &body);
+// Runs body in every thread of the grid; an empty string, or what went wrong. The seed sets the
+// order of blocks, warps and lanes: 0 rising, 1 falling, else shuffled.
+std::string run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed,
+                const std::function<void()> &body);
 
 }  // namespace simulator

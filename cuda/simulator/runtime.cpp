@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // runtime: CUDA's runtime library for one simulated device. Memory is the host's and starts as NaN;
-// streams run their work at once; a capture keeps it for replays.
+// streams run their work at once; a capture keeps it for replays. A stream's threads run in the
+// order of the seed in PONDER_SIMULATOR_SEED when it is made.
 #include <sys/sysinfo.h>
 
 #include <cstdlib>
@@ -17,6 +18,7 @@ struct Recording {
 };
 
 struct Stream {
+  unsigned seed = 0;
   bool captures = false;
   Recording recording;
 
@@ -60,8 +62,8 @@ cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_byte
     const size_t most = allowed == allowed_shared.end() ? kUsualShared : allowed->second;
     if (shared_bytes > most || shared_bytes > kMostShared) return cudaErrorInvalidValue;
   }
-  return stream->take([=, body = std::move(body)] {
-    const std::string error = run(grid, block, shared_bytes, body);
+  return stream->take([=, seed = stream->seed, body = std::move(body)] {
+    const std::string error = run(grid, block, shared_bytes, seed, body);
     if (error.empty()) return cudaSuccess;
     failure = error;
     return cudaErrorLaunchFailure;
@@ -112,6 +114,9 @@ cudaError_t cudaFreeHost(void *memory) { return cudaFree(memory); }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
   *stream = new simulator::Stream;
+  if (const char *seed = std::getenv("PONDER_SIMULATOR_SEED")) {
+    (*stream)->seed = static_cast<unsigned>(std::strtoul(seed, nullptr, 10));
+  }
   return cudaSuccess;
 }
 

@@ -93,7 +93,12 @@ Call &Call::reserve(int64_t, int64_t shared_bytes) {
     cudaFree(context->scratch);  // waits for the work that uses it
     context->used = others;
   } else if (context->scratch != nullptr) {
-    context->holdings->old_scratch.push_back(context->scratch);
+    try {
+      context->holdings->old_scratch.push_back(context->scratch);
+    } catch (...) {
+      cudaFree(scratch);
+      return refuse(PND_OUT_OF_MEMORY, "the host has no memory for a note of scratch memory");
+    }
   }
   context->scratch = scratch;
   context->scratch_size = shared_bytes;
@@ -322,7 +327,12 @@ int32_t pnd_recorded(pnd_context *context, void **graph) {
   status = check(call, context, cudaGraphInstantiate(&program, recorded, 0));
   cudaGraphDestroy(recorded);
   if (status != PND_OK) return status;
-  context->holdings->graphs.insert(program);
+  try {
+    context->holdings->graphs.insert(program);
+  } catch (...) {
+    cudaGraphExecDestroy(program);
+    return call.refuse(PND_OUT_OF_MEMORY, "the host has no memory for a graph").status();
+  }
   *graph = program;
   return PND_OK;
 }

@@ -122,7 +122,7 @@ inline unsigned atomicAdd(unsigned *at, unsigned value) {
 inline unsigned atomicExch(unsigned *at, unsigned value) {
   return __atomic_exchange_n(at, value, __ATOMIC_RELAXED);
 }
-inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline void __threadfence() { simulator::fence(); }
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
@@ -222,6 +222,9 @@ struct cudaLaunchConfig_t {
 
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel *kernel, cudaFuncAttribute, int value) {
+  if (value < 0 || static_cast<size_t>(value) > simulator::kMostShared) {
+    return cudaErrorInvalidValue;
+  }
   simulator::allow_shared(reinterpret_cast<const void *>(kernel), static_cast<size_t>(value));
   return cudaSuccess;
 }
