@@ -330,20 +330,23 @@ TYPED_TEST(Attention, aMasksBroadcastAxesAreSummedInTheOrderOfTheHeader) {
     backward<T>(s, in, narrow);
     backward<T>(full, wide, whole);
     std::vector<T> want(s.mask_size());
+    std::vector<long double> exact(s.mask_size());
     for (int64_t b = 0; b < s.batch; ++b) {
       for (int64_t h = 0; h < s.heads; ++h) {
         std::vector<T> head(s.mask_steps() * s.k_steps);
         for (int64_t i = 0; i < s.q_steps; ++i) {
           for (int64_t j = 0; j < s.k_steps; ++j) {
-            head[(s.mask_steps() == 1 ? 0 : i) * s.k_steps + j] +=
-                whole.dmask[full.mask_at(b, h, i, j)];
+            const T slope = whole.dmask[full.mask_at(b, h, i, j)];
+            head[(s.mask_steps() == 1 ? 0 : i) * s.k_steps + j] += slope;
+            exact[s.mask_at(b, h, i, j)] += slope;
           }
         }
         for (size_t i = 0; i < head.size(); ++i) want[s.mask_at(b, h, 0, 0) + i] += head[i];
       }
     }
     SCOPED_TRACE(mask);
-    expect_equal(narrow.dmask, want);
+    expect_close(narrow.dmask, exact, want);
+    if (has_header_order()) expect_equal(narrow.dmask, want);
   }
 }
 
@@ -378,7 +381,8 @@ TEST(Attention, refusesBadArguments) {
   expect_refused(call(out.data(), nullptr, 2, 3, 1, 0), m, "mask_batch = 3 must be 1 or 2");
   expect_refused(call(out.data(), nullptr, 2, 1, 4, 0), m, "mask_steps = 4 must be 1 or 2");
   expect_refused(call(out.data(), nullptr, 2, 1, 1, 2), m, "causal = 2");
-  expect_refused(call(out.data(), lengths.data(), 2, 1, 1, 0), m, "lengths[1] = -1");
+  expect_refused(found(call(out.data(), lengths.data(), 2, 1, 1, 0), m.context), m,
+                 "lengths[1] = -1");
   expect_refused(call(q.data(), nullptr, 2, 1, 1, 0), m, "q overlaps out");
 }
 

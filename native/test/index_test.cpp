@@ -72,19 +72,21 @@ TEST(Index, refusesBadArguments) {
     return pnd_gather(c, 0, y.data(), x.data(), at, count, rows, 8);
   };
   EXPECT_EQ(PND_OK, gather(index.data(), 4, 8));
-  expect_refused(gather(index.data(), 4, 7), m, "gather: index[3] = 7 must lie in [0, 7)");
+  expect_refused(found(gather(index.data(), 4, 7), c), m,
+                 "gather: index[3] = 7 must lie in [0, 7)");
   index[1] = -1;
-  expect_refused(gather(index.data(), 4, 8), m, "index[1] = -1");
+  expect_refused(found(gather(index.data(), 4, 8), c), m, "index[1] = -1");
   expect_refused(gather(nullptr, 4, 8), m, "index is null");
   expect_refused(gather(index.data(), 0, 8), m, "count = 0");
   expect_refused(gather(reinterpret_cast<int32_t *>(y.data()), 4, 8), m, "overlaps");
-  expect_refused(pnd_scatter_add(c, 0, y.data(), x.data(), index.data(), 4, 8, 8), m,
+  expect_refused(found(pnd_scatter_add(c, 0, y.data(), x.data(), index.data(), 4, 8, 8), c), m,
                  "index[1] = -1 must lie in [0, 8)");
   expect_refused(pnd_scatter_add(c, 0, x.data(), x.data(), index.data(), 4, 8, 8), m, "overlaps");
   EXPECT_EQ(PND_OK, pnd_one_hot(c, 0, y.data(), index.data(), 4, 8));
-  expect_refused(pnd_one_hot(c, 0, y.data(), index.data(), 4, 7), m, "index[3] = 7");
+  expect_refused(found(pnd_one_hot(c, 0, y.data(), index.data(), 4, 7), c), m, "index[3] = 7");
   index[1] = -2;
-  expect_refused(pnd_one_hot(c, 0, y.data(), index.data(), 4, 8), m, "must lie in [-1, 8)");
+  expect_refused(found(pnd_one_hot(c, 0, y.data(), index.data(), 4, 8), c), m,
+                 "must lie in [-1, 8)");
 }
 
 }  // namespace

@@ -199,6 +199,7 @@ TYPED_TEST(Layers, layerNormOfAConstantRowIsBias) {
 // dgain and dbias of 200 rows: four chunks, each upwards, added chunk by chunk.
 TYPED_TEST(Layers, sumsOverRowsRunInChunksOf64) {
   using T = TypeParam;
+  if (!has_header_order()) GTEST_SKIP() << "a CUDA library has orders of its own";
   const int64_t rows = 200, cols = 33, n = rows * cols;
   const auto x = random_data<T>(n, 1), dy = random_data<T>(n, 2), gain = random_data<T>(cols, 3);
   const auto mean = random_data<T>(rows, 4), rstd = random_data<T>(rows, 5);

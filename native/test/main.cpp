@@ -21,7 +21,7 @@ bool processor_runs(const std::string &build) {
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bf16");
 #endif
-  return build == "cpu base";
+  return build == "cpu base" || build == "cuda simulated";
 }
 
 }  // namespace

@@ -127,7 +127,7 @@ TEST(Optimiser, refusesBadArguments) {
   expect_refused(adam(second.data(), g.data(), 0, 0.9, 1e-8), m, "n = 0");
   for (int32_t bad : {0, -3}) {
     step = bad;
-    expect_refused(adam(second.data(), g.data(), 8, 0.9, 1e-8), m, "step[0] = ");
+    expect_refused(found(adam(second.data(), g.data(), 8, 0.9, 1e-8), m.context), m, "step[0] = ");
   }
   expect_refused(pnd_sgd(m.context, 0, p.data(), p.data(), g.data(), &rate, &scale, 8, 0.9, 0), m,
                  "velocity overlaps parameter");

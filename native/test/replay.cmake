@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Plays the call tapes in TAPES, which the Java tests write, on LIBRARY, on one thread and on two.
+# Plays the call tapes in TAPES, which the Java tests write, on LIBRARY, on one thread and on two; if
+# it is SIMULATED, with the device's threads in a rising order and in a shuffled one.
 # TESTS is the library's own test program: it knows whether this processor runs the library.
 file(GLOB tapes ${TAPES}/*.tape)
 if(NOT tapes)
@@ -11,7 +12,14 @@ if(result EQUAL 77)
   message(STATUS "skipped: this processor cannot run ${LIBRARY}")
   return()
 endif()
-foreach(threads 1 2)
-  execute_process(COMMAND ${REPLAY} --threads ${threads} ${LIBRARY} ${tapes}
-                  COMMAND_ERROR_IS_FATAL ANY)
-endforeach()
+if(SIMULATED)
+  foreach(seed 0 2)
+    set(ENV{PONDER_SIMULATOR_SEED} ${seed})
+    execute_process(COMMAND ${REPLAY} ${LIBRARY} ${tapes} COMMAND_ERROR_IS_FATAL ANY)
+  endforeach()
+else()
+  foreach(threads 1 2)
+    execute_process(COMMAND ${REPLAY} --threads ${threads} ${LIBRARY} ${tapes}
+                    COMMAND_ERROR_IS_FATAL ANY)
+  endforeach()
+endif()

@@ -247,7 +247,10 @@ std::string play(Tape &tape, const TestLibrary &library, pnd_context *context) {
       arguments[i].pointer = array.data;
     }
   }
-  const int32_t status = function.call(library.symbol(function.name), context, arguments.data());
+  int32_t status = function.call(library.symbol(function.name), context, arguments.data());
+  if (status == PND_OK) {
+    status = library.as<decltype(&pnd_synchronize)>("pnd_synchronize")(context);
+  }
   std::string wrong;
   for (uint32_t i = 0; i < count; ++i) {
     if (arrays[i].role == 0) continue;
