@@ -287,7 +287,8 @@ void describe_deadlock() {
   if (other != nullptr) {
     grid.error += ", " + name_of(*other) + " in " + text_of(other->place);
   } else {
-    grid.error += " for lanes that do not come";
+    grid.error +=
+        first->state == State::Ready ? " for what no thread does" : " for lanes that do not come";
   }
 }
 

@@ -123,6 +123,8 @@ inline unsigned atomicExch(unsigned *at, unsigned value) {
   return __atomic_exchange_n(at, value, __ATOMIC_RELAXED);
 }
 inline void __threadfence() { simulator::fence(); }
+// A pause in a loop that waits for what other threads do.
+inline void __nanosleep(unsigned, PND_HERE) { simulator::yield({file, line}); }
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
