@@ -84,3 +84,18 @@ int32_t launch(Call &call, pnd_context *context, void (*kernel)(P...), dim3 grid
   config.stream = context->stream;
   return check(call, context, cudaLaunchKernelEx(&config, kernel, P(arguments)...));
 }
+
+// Launches that many blocks, of which a kernel's first argument tells the number of the first one:
+// more than one launch where there are more than a grid can have.
+template <class... P, class... A>
+int32_t launch_blocks(Call &call, pnd_context *context, void (*kernel)(P...), int64_t blocks,
+                      dim3 block, size_t shared_bytes, A... arguments) {
+  constexpr int64_t kMost = 0x7fffffff;
+  int32_t status = PND_OK;
+  for (int64_t first = 0; first < blocks && status == PND_OK; first += kMost) {
+    const int64_t now = blocks - first < kMost ? blocks - first : kMost;
+    status = launch(call, context, kernel, dim3(static_cast<unsigned>(now)), block, shared_bytes,
+                    first, arguments...);
+  }
+  return status;
+}

@@ -172,7 +172,7 @@ struct Sums {
 // exist. Blocks are numbered from `first` on.
 template <class T, bool kLarge, class RowsA, class RowsB, class Out>
 __global__ void __launch_bounds__(kProductThreads, 2)
-    product_kernel(Operand<T, RowsA> a, Operand<T, RowsB> b, Out out, int64_t first, Extent rows_of,
+    product_kernel(int64_t first, Operand<T, RowsA> a, Operand<T, RowsB> b, Out out, Extent rows_of,
                    int64_t cols, Extent depth, int64_t row_blocks, int64_t col_blocks) {
   using S = Sums<T, kLarge>;
   const int64_t block = first + blockIdx.x, g = block / row_blocks / col_blocks;
@@ -222,16 +222,9 @@ int32_t product_in_blocks(Call &call, pnd_context *context, Operand<T, RowsA> a,
   using B = Blocking<T, kLarge>;
   const int64_t row_blocks = (rows.size + B::kSpan - 1) / B::kSpan;
   const int64_t col_blocks = (cols + B::kSpan - 1) / B::kSpan;
-  const int64_t blocks = batch * row_blocks * col_blocks;
-  constexpr int64_t kMostBlocks = 0x7fffffff;
-  int32_t status = PND_OK;
-  for (int64_t first = 0; first < blocks && status == PND_OK; first += kMostBlocks) {
-    const int64_t now = blocks - first < kMostBlocks ? blocks - first : kMostBlocks;
-    status = launch(call, context, product_kernel<T, kLarge, RowsA, RowsB, Out>,
-                    dim3(static_cast<unsigned>(now)), dim3(kProductThreads), B::kShared, a, b, out,
-                    first, rows, cols, depth, row_blocks, col_blocks);
-  }
-  return status;
+  return launch_blocks(call, context, product_kernel<T, kLarge, RowsA, RowsB, Out>,
+                       batch * row_blocks * col_blocks, dim3(kProductThreads), B::kShared, a, b,
+                       out, rows, cols, depth, row_blocks, col_blocks);
 }
 
 template <class T, class RowsA, class RowsB, class Out>

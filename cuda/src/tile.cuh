@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// tile.cuh: products of row-major tiles in shared memory, for kernels whose blocks keep rows
+// (attention, gru). The 256 threads of a block stand 16 x 16; the 16 of one half warp own the same
+// rows, so that what a row needs stays within a warp. A tile's rows lie 16 bytes further apart than
+// its columns need: 8 rows of one column are then in different banks.
+// Order    one chain of fused multiply-adds per element, upwards
+#pragma once
+
+#include <limits>
+
+#include "ptx.cuh"
+#include "vector.cuh"
+
+template <class T>
+constexpr T kNothing = -std::numeric_limits<T>::infinity();
+
+constexpr int kTileSide = 16, kTileThreads = kTileSide * kTileSide;
+
+// The thread's place: of kRows rows per thread its first one is kRows tile_y().
+__device__ __forceinline__ int tile_x() { return static_cast<int>(threadIdx.x) % kTileSide; }
+__device__ __forceinline__ int tile_y() { return static_cast<int>(threadIdx.x) / kTileSide; }
+
+template <class T, int kRows, int kCols>
+__device__ __forceinline__ void clear(T (&sum)[kRows][kCols]) {
+  PND_UNROLL
+  for (int i = 0; i < kRows; ++i) {
+    PND_UNROLL
+    for (int j = 0; j < kCols; ++j) sum[i][j] = 0;
+  }
+}
+
+// copy_tile below, kWidth elements at a time.
+template <int kRows, int kCols, int kWidth, class T>
+__device__ __forceinline__ void copy_runs(T *tile, int tile_stride, const T *from, int64_t stride,
+                                          int64_t rows, int64_t cols) {
+  constexpr int kPerRow = kCols / kWidth, kAll = kRows * kPerRow;
+  static_assert(kCols % kWidth == 0, "whole runs");
+#pragma unroll 2
+  for (int i = static_cast<int>(threadIdx.x); i < kAll; i += kTileThreads) {
+    const int r = i / kPerRow, c = i % kPerRow * kWidth;
+    const bool inside = r < rows && c < cols;
+    copy_async<kWidth *static_cast<int>(sizeof(T))>(tile + r * tile_stride + c,
+                                                    inside ? from + r * stride + c : from, inside);
+  }
+}
+
+// Begins to copy tile[r][c] = from[r stride + c] for kRows x kCols, zero where r >= rows or
+// c >= cols; whole: 16 bytes at a time, which cols and the rows' places must allow. All threads
+// take part; the tile is there after await_copies<0>() and a barrier.
+template <int kRows, int kCols, class T>
+__device__ __forceinline__ void copy_tile(T *tile, int tile_stride, const T *from, int64_t stride,
+                                          int64_t rows, int64_t cols, bool whole) {
+  if (whole) {
+    copy_runs<kRows, kCols, kVector<T>>(tile, tile_stride, from, stride, rows, cols);
+  } else {
+    copy_runs<kRows, kCols, 1>(tile, tile_stride, from, stride, rows, cols);
+  }
+  commit_copies();
+}
+
+// sum[i][j] += a[i,:] . b[16 j,:] over kDepth columns. a points at the thread's first row, b at row
+// tile_x().
+template <int kDepth, class T, int kRows, int kCols>
+__device__ __forceinline__ void add_dots(T (&sum)[kRows][kCols], const T *a, int a_stride,
+                                         const T *b, int b_stride) {
+#pragma unroll 1
+  for (int k = 0; k < kDepth; k += kVector<T>) {
+    Vector<T> left[kRows], right[kCols];
+    PND_UNROLL
+    for (int i = 0; i < kRows; ++i) left[i] = load_vector(a + i * a_stride + k);
+    PND_UNROLL
+    for (int j = 0; j < kCols; ++j) right[j] = load_vector(b + j * kTileSide * b_stride + k);
+    PND_UNROLL
+    for (int e = 0; e < kVector<T>; ++e) {
+      PND_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        PND_UNROLL
+        for (int j = 0; j < kCols; ++j) {
+          sum[i][j] = fma(left[i].of[e], right[j].of[e], sum[i][j]);
+        }
+      }
+    }
+  }
+}
+
+// The column of a tile of 16 kCols columns that a thread's sum j belongs to: runs of up to 16
+// bytes, the runs of all threads next to each other.
+template <class T, int kCols>
+struct Columns {
+  static constexpr int kRun = kCols < kVector<T> ? kCols : kVector<T>;
+  __device__ __forceinline__ static int at(int j) {
+    return j / kRun * (kTileSide * kRun) + tile_x() * kRun + j % kRun;
+  }
+  // One row's values.
+  __device__ __forceinline__ static void load(T (&to)[kCols], const T *row) {
+    PND_UNROLL
+    for (int j = 0; j < kCols; j += kRun) {
+      if constexpr (kRun == kVector<T>) {
+        const Vector<T> x = load_vector(row + at(j));
+        PND_UNROLL
+        for (int e = 0; e < kRun; ++e) to[j + e] = x.of[e];
+      } else {
+        PND_UNROLL
+        for (int e = 0; e < kRun; ++e) to[j + e] = row[at(j) + e];
+      }
+    }
+  }
+};
+
+// sum[i][j] += sum over k of a[i][k] b[k][column j] over kDepth rows of b. a points at the thread's
+// first row.
+template <int kDepth, class T, int kRows, int kCols>
+__device__ __forceinline__ void add_products(T (&sum)[kRows][kCols], const T *a, int a_stride,
+                                             const T *b, int b_stride) {
+#pragma unroll 1
+  for (int k = 0; k < kDepth; k += kVector<T>) {
+    Vector<T> left[kRows];
+    PND_UNROLL
+    for (int i = 0; i < kRows; ++i) left[i] = load_vector(a + i * a_stride + k);
+    PND_UNROLL
+    for (int e = 0; e < kVector<T>; ++e) {
+      T right[kCols];
+      Columns<T, kCols>::load(right, b + (k + e) * b_stride);
+      PND_UNROLL
+      for (int i = 0; i < kRows; ++i) {
+        PND_UNROLL
+        for (int j = 0; j < kCols; ++j) sum[i][j] = fma(left[i].of[e], right[j], sum[i][j]);
+      }
+    }
+  }
+}
+
+// The same over k < kDepth, row i over low[i] <= start + k < high[i] alone: what lies outside is
+// not even multiplied by 0.
+template <int kDepth, class T, int kRows, int kCols>
+__device__ __forceinline__ void add_some_products(T (&sum)[kRows][kCols], const T *a, int a_stride,
+                                                  const T *b, int b_stride, int start,
+                                                  const int (&low)[kRows],
+                                                  const int (&high)[kRows]) {
+#pragma unroll 1
+  for (int k = 0; k < kDepth; ++k) {
+    T right[kCols];
+    Columns<T, kCols>::load(right, b + k * b_stride);
+    PND_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      if (start + k < low[i] || start + k >= high[i]) continue;
+      const T left = a[i * a_stride + k];
+      PND_UNROLL
+      for (int j = 0; j < kCols; ++j) sum[i][j] = fma(left, right[j], sum[i][j]);
+    }
+  }
+}
+
+// op over the 16 values of a row's threads; all get the result.
+template <class T, class Op>
+__device__ __forceinline__ T fold_row(T x, Op op) {
+  constexpr unsigned kAllLanes = 0xffffffffu;
+  PND_UNROLL
+  for (int w = kTileSide / 2; w > 0; w /= 2) x = op(x, __shfl_xor_sync(kAllLanes, x, w));
+  return x;
+}
