@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <type_traits>
 
 #include "ponder.h"
 
@@ -85,15 +86,15 @@ class Call {
   Range range_[20];
 };
 
-// Runs f(float{}) or f(double{}).
+// Runs f(float{}) or f(double{}) and returns its status; one that returns nothing cannot fail.
 template <class F>
 inline int32_t by_type(int32_t dtype, F &&f) {
-  if (dtype == PND_F32) {
-    f(float{});
+  if constexpr (std::is_void_v<decltype(f(float{}))>) {
+    dtype == PND_F32 ? f(float{}) : f(double{});
+    return PND_OK;
   } else {
-    f(double{});
+    return dtype == PND_F32 ? f(float{}) : f(double{});
   }
-  return PND_OK;
 }
 
 // What pnd_message, pnd_abi_version, pnd_build and pnd_memory answer.
