@@ -56,12 +56,19 @@ struct Machines {
   }
 };
 
+// The simulated device's orders. ThreadSanitizer finds a race in any of them.
+#ifdef __SANITIZE_THREAD__
+constexpr const char *kSeeds[] = {"2"};
+#else
+constexpr const char *kSeeds[] = {"0", "1", "2"};
+#endif
+
 inline const std::vector<Machine> &machines() {
   static const Machines machines{[] {
     std::vector<Machine> made;
     if (is_simulated()) {
       // 0 is the rising order of blocks, warps and lanes, 1 the falling one, 2 a shuffled one.
-      for (const char *seed : {"0", "1", "2"}) {
+      for (const char *seed : kSeeds) {
         setenv("PONDER_SIMULATOR_SEED", seed, 1);
         made.push_back({std::string("seed ") + seed, nullptr});
         EXPECT_EQ(PND_OK, pnd_open(&made.back().context, 0, 1, 0));
