@@ -74,6 +74,11 @@ cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_byte
 
 using simulator::Recording;
 
+cudaError_t cudaDriverGetVersion(int *version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceCount(int *count) {
   *count = 1;
   return cudaSuccess;

@@ -110,8 +110,18 @@ Call &Call::reserve(int64_t, int64_t shared_bytes) {
 int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads, int64_t memory_limit) {
   const int32_t status = guard::open(context, threads, memory_limit);
   if (status != PND_OK) return status;
-  int count = 0;
+  int driver = 0, count = 0;  // the newest CUDA that the driver serves, as 1000 major + 10 minor
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    cudaGetLastError();
+    return refuse_open(PND_UNSUPPORTED, "this machine has no CUDA driver");
+  }
   const cudaError_t counted = cudaGetDeviceCount(&count);
+  if (counted == cudaErrorInsufficientDriver) {
+    cudaGetLastError();
+    return refuse_open(PND_UNSUPPORTED,
+                       "the CUDA driver serves CUDA %d.%d, this library needs %d.%d", driver / 1000,
+                       driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+  }
   if (counted != cudaSuccess) {
     cudaGetLastError();
     return refuse_open(PND_UNSUPPORTED, "this machine has no CUDA device: %s",

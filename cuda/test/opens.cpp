@@ -30,7 +30,8 @@ void opens(const TestLibrary &library) {
          "the sentence can be read");
   const std::string sentence = text;
   std::printf("%s\n", text);
-  expect(sentence.rfind("open: this machine has no CUDA device: ", 0) == 0, "it says why");
+  // No driver, or no device.
+  expect(sentence.rfind("open: this machine has no CUDA d", 0) == 0, "it says why");
   expect(sentence.find('\n') == std::string::npos && sentence.size() < 120, "it is one sentence");
 }
 

@@ -172,6 +172,7 @@ enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 constexpr unsigned cudaStreamNonBlocking = 1;
+#define CUDART_VERSION 13000
 
 namespace simulator {
 
@@ -190,6 +191,7 @@ using cudaStream_t = simulator::Stream *;
 using cudaGraph_t = simulator::Recording *;
 using cudaGraphExec_t = simulator::Recording *;
 
+cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
