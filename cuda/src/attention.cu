@@ -21,7 +21,7 @@
 namespace {
 
 template <class T, int kHead>
-__global__ void __launch_bounds__(kTileThreads, 2)
+__global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
     attention_kernel(int64_t first, AttentionSizes<T> sizes, T *out, T *lse, const T *q, const T *k,
                      const T *v, const T *mask, int64_t query_blocks) {
   using Tiles = AttentionTiles<T, kHead, 1>;

@@ -9,6 +9,10 @@
 constexpr int kTileSteps = 64;  // keys (queries) that a block's rows meet at a time
 constexpr int kPerThread = kTileSteps / kTileSide;  // of them per thread: x, x + 16, ...
 
+// Blocks that a multiprocessor must be able to hold at once: what bounds a thread's registers.
+template <class T>
+constexpr int kBlocks = sizeof(T) == 4 ? 2 : 1;
+
 template <class T>
 struct AttentionSizes {
   int64_t batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps;
@@ -59,6 +63,14 @@ struct Sight {
   __device__ int64_t first_query(int64_t key) const {
     const int64_t first = causal ? key - offset + 1 : 0;
     return first < 0 ? 0 : first;
+  }
+  // The first of the queries from `query` on that sees the key, as far as it matters to kTileSteps
+  // keys and queries: below 0 where it came before them. One more for the next key.
+  __device__ int first_of(int64_t key, int64_t query) const {
+    const int64_t first = causal ? key - offset + 1 - query : -kTileSteps;
+    return static_cast<int>(first < -kTileSteps  ? -kTileSteps
+                            : first < kTileSteps ? first
+                                                 : kTileSteps);
   }
 };
 

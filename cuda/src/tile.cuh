@@ -35,7 +35,7 @@ __device__ __forceinline__ void copy_runs(T *tile, int tile_stride, const T *fro
                                           int64_t rows, int64_t cols) {
   constexpr int kPerRow = kCols / kWidth, kAll = kRows * kPerRow;
   static_assert(kCols % kWidth == 0, "whole runs");
-#pragma unroll 2
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < kAll; i += kTileThreads) {
     const int r = i / kPerRow, c = i % kPerRow * kWidth;
     const bool inside = r < rows && c < cols;
@@ -65,19 +65,16 @@ __device__ __forceinline__ void add_dots(T (&sum)[kRows][kCols], const T *a, int
                                          const T *b, int b_stride) {
 #pragma unroll 1
   for (int k = 0; k < kDepth; k += kVector<T>) {
-    Vector<T> left[kRows], right[kCols];
+    Vector<T> left[kRows];
     PND_UNROLL
     for (int i = 0; i < kRows; ++i) left[i] = load_vector(a + i * a_stride + k);
     PND_UNROLL
-    for (int j = 0; j < kCols; ++j) right[j] = load_vector(b + j * kTileSide * b_stride + k);
-    PND_UNROLL
-    for (int e = 0; e < kVector<T>; ++e) {
+    for (int j = 0; j < kCols; ++j) {
+      const Vector<T> right = load_vector(b + j * kTileSide * b_stride + k);
       PND_UNROLL
-      for (int i = 0; i < kRows; ++i) {
+      for (int e = 0; e < kVector<T>; ++e) {
         PND_UNROLL
-        for (int j = 0; j < kCols; ++j) {
-          sum[i][j] = fma(left[i].of[e], right[j].of[e], sum[i][j]);
-        }
+        for (int i = 0; i < kRows; ++i) sum[i][j] = fma(left[i].of[e], right.of[e], sum[i][j]);
       }
     }
   }
