@@ -34,7 +34,7 @@ struct Forward {
   __device__ void operator()(Line<kTeam> line) const {
     const int64_t start = line.row * line.cols;
     const T n = static_cast<T>(line.cols);
-    const Held<T> row(x + start, line);
+    const Held<T, kTeam> row(x + start, line);
     T sum[] = {0};
     over_row<T>(
         line, [&](T v) { sum[0] += v; }, row);
@@ -75,7 +75,7 @@ struct Backward {
   __device__ void operator()(Line<kTeam> line) const {
     const int64_t start = line.row * line.cols;
     const T centre = mean[line.row], scale = rstd[line.row];
-    const Held<T> d(dy + start, line), row(x + start, line);
+    const Held<T, kTeam> d(dy + start, line), row(x + start, line);
     T sums[] = {0, 0};  // of g, of g u
     over_row<T>(
         line,

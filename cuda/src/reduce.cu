@@ -41,7 +41,7 @@ struct Largest {
 
 // What a block holds in registers.
 template <class T>
-constexpr int64_t kRowChunk = 256 * kHeld *kWide<T>;
+constexpr int64_t kRowChunk = 256 * kHeld<256> *kWide<T>;
 
 // y[o, chunk] from x[o, m]; a line is a chunk.
 template <class Op, class T>
@@ -54,7 +54,7 @@ struct RowChunks {
   __device__ void operator()(Line<kTeam> line) const {
     const int64_t o = quotient(line.row, chunks), first = (line.row - o * chunks) * kRowChunk<T>;
     if (line.cols > mid - first) line.cols = mid - first;
-    const Held<T> row(x + o * mid + first, line);
+    const Held<T, kTeam> row(x + o * mid + first, line);
     T result[] = {Op::start()};
     over_row<T>(
         line, [&](T v) { result[0] = Op::add(result[0], v); }, row);

@@ -25,7 +25,7 @@ struct Forward {
   template <int kTeam>
   __device__ void operator()(Line<kTeam> line) const {
     const int64_t start = line.row * line.cols;
-    const Held<T> row(x + start, line);
+    const Held<T, kTeam> row(x + start, line);
     T squares[] = {0};
     over_row<T>(
         line, [&](T v) { squares[0] = fma(v, v, squares[0]); }, row);
@@ -46,7 +46,7 @@ struct Backward {
   __device__ void operator()(Line<kTeam> line) const {
     const int64_t start = line.row * line.cols;
     const T s = scale[line.row];
-    const Held<T> d(dy + start, line), row(x + start, line);
+    const Held<T, kTeam> d(dy + start, line), row(x + start, line);
     T dot[] = {0};
     over_row<T>(
         line, [&](T a, T v, T k) { dot[0] = fma(a * k, v * s, dot[0]); }, d, row, Read<T>{gain});

@@ -9,7 +9,9 @@
 #include "packs.cuh"
 #include "ptx.cuh"
 
-constexpr int kHeld = 4;
+// A thread of the largest team has only 64 registers.
+template <int kTeam>
+constexpr int kHeld = kTeam > 256 ? 2 : 4;
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffff;
 
@@ -44,15 +46,14 @@ struct Read {
 };
 
 // A row of which this thread's first packs stay in registers.
-template <class T>
+template <class T, int kTeam>
 struct Held {
   const T *x;
-  Pack<T> packs[kHeld];
+  Pack<T> packs[kHeld<kTeam>];
 
-  template <int kTeam>
   __device__ __forceinline__ Held(const T *row, const Line<kTeam> &line) : x(row) {
 #pragma unroll
-    for (int k = 0; k < kHeld; ++k) {
+    for (int k = 0; k < kHeld<kTeam>; ++k) {
       const int64_t i = line.template place<T>(k);
       packs[k] = load_pack(x + i, line.cols - i, line.aligned);
     }
@@ -69,11 +70,11 @@ struct Held {
 template <class T, int kTeam, class F, class... X>
 __device__ __forceinline__ void each_pack_of(const Line<kTeam> &line, F f, const X &...x) {
 #pragma unroll
-  for (int k = 0; k < kHeld; ++k) {
+  for (int k = 0; k < kHeld<kTeam>; ++k) {
     const int64_t i = line.template place<T>(k);
     if (i < line.cols) f(i, x.held(k, i, line.cols - i, line.aligned)...);
   }
-  for (int64_t i = line.template place<T>(kHeld); i < line.cols; i += kTeam * kWide<T>) {
+  for (int64_t i = line.template place<T>(kHeld<kTeam>); i < line.cols; i += kTeam * kWide<T>) {
     f(i, x.beyond(i, line.cols - i, line.aligned)...);
   }
 }
@@ -165,7 +166,7 @@ template <class T, class F>
 int32_t each_row(Call &call, pnd_context *context, int64_t rows, int64_t cols, bool aligned, F f) {
   const int64_t packs = (cols + kWide<T> - 1) / kWide<T>;
   if (packs <= 16) return launch_rows<8>(call, context, rows, cols, aligned, f);
-  if (packs <= 32 * kHeld) return launch_rows<32>(call, context, rows, cols, aligned, f);
-  if (packs <= 256 * kHeld) return launch_rows<256>(call, context, rows, cols, aligned, f);
+  if (packs <= 32 * kHeld<32>) return launch_rows<32>(call, context, rows, cols, aligned, f);
+  if (packs <= 256 * kHeld<256>) return launch_rows<256>(call, context, rows, cols, aligned, f);
   return launch_rows<1024>(call, context, rows, cols, aligned, f);
 }

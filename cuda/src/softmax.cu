@@ -22,7 +22,7 @@ struct Softmax {
   template <int kTeam>
   __device__ void operator()(Line<kTeam> line) const {
     constexpr T kInfinity = __builtin_huge_val();
-    const Held<T> row(x + line.row * line.cols, line);
+    const Held<T, kTeam> row(x + line.row * line.cols, line);
     T most[] = {-kInfinity};
     over_row<T>(
         line, [&](T v) { most[0] = larger(v, most[0]); }, row);
@@ -49,7 +49,7 @@ struct Backward {
   template <int kTeam>
   __device__ void operator()(Line<kTeam> line) const {
     const int64_t start = line.row * line.cols;
-    const Held<T> d(dy + start, line), p(y + start, line);
+    const Held<T, kTeam> d(dy + start, line), p(y + start, line);
     T dot[] = {0};
     over_row<T>(
         line, [&](T a, T b) { dot[0] = fma(a, b, dot[0]); }, d, p);
