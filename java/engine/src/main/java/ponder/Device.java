@@ -11,7 +11,7 @@ import java.util.List;
 import ponder.abi.Kernels;
 
 /**
- * A processor with its memory and threads, through one library. Tensors live in its scopes and
+ * A processor with its memory and threads, or a CUDA device, through one library. Tensors live in its scopes and
  * stores. While a scope is open the device serves the thread that opened it and refuses every
  * other; with no scope open any thread may open one. Close it to give everything back.
  */
@@ -91,6 +91,29 @@ public final class Device implements AutoCloseable {
    */
   public static Device cpu(int threads, long memoryLimit) {
     return Libraries.open(threads, memoryLimit);
+  }
+
+  /**
+   * Opens a CUDA device.
+   *
+   * @param index its number, from 0
+   * @throws LibraryNotFoundException if there is no CUDA library for this machine
+   * @throws UnsupportedOperationException if this machine has no such device; the message says why
+   */
+  public static Device cuda(int index) {
+    return cuda(index, 0);
+  }
+
+  /**
+   * Opens a CUDA device under a memory limit.
+   *
+   * @param index its number, from 0
+   * @param memoryLimit the most bytes of its memory to hold; 0 for 80 % of what is free
+   * @throws LibraryNotFoundException if there is no CUDA library for this machine
+   * @throws UnsupportedOperationException if this machine has no such device; the message says why
+   */
+  public static Device cuda(int index, long memoryLimit) {
+    return Libraries.openCuda(index, memoryLimit);
   }
 
   /** Returns the device's name: its build, such as {@code cpu v4}, and a mark of its own. */

@@ -21,7 +21,7 @@ public final class Libraries {
    *
    * @param source what named its place
    * @param place the file or the resource
-   * @param build base, v3 or v4
+   * @param build base, v3, v4 or cuda
    * @param taken whether it is the one in use
    * @param reason why it was taken or refused
    */
@@ -59,17 +59,28 @@ public final class Libraries {
     return new Search(Search.Settings.ofProcess(), Processor.here(), FAILURES);
   }
 
+  static Device openCuda(int index, long memoryLimit) {
+    Search search =
+        new Search(
+            Search.Settings.ofProcess(), Processor.here(), List.of(Search.CUDA), FAILURES);
+    if (search.library() == null) {
+      throw new LibraryNotFoundException(search.failure());
+    }
+    return open(search.library(), index, 1, memoryLimit, false);
+  }
+
   static Device open(int threads, long memoryLimit) {
     Search search = search();
     if (search.library() == null) {
       throw new LibraryNotFoundException(search.failure());
     }
-    return open(search.library(), threads, memoryLimit, false);
+    return open(search.library(), 0, threads, memoryLimit, false);
   }
 
   /** Opens a device over one library, which tests choose. */
-  static Device open(Library library, int threads, long memoryLimit, boolean poison) {
-    Library.Context context = library.open(threads, memoryLimit);
+  static Device open(
+      Library library, int index, int threads, long memoryLimit, boolean poison) {
+    Library.Context context = library.open(index, threads, memoryLimit);
     return new Device(context.kernels(), library.build(), context::close, poison);
   }
 }

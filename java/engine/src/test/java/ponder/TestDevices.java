@@ -19,6 +19,8 @@ public final class TestDevices {
   /** The device of plain loops. */
   public static final String PLAIN = "plain";
 
+  private static final String SIMULATED = "cudasim";
+
   private TestDevices() {}
 
   /** Returns the names of the devices: "plain", then the builds of the library. */
@@ -46,7 +48,17 @@ public final class TestDevices {
   public static Device open(String name, int threads, long memoryLimit) {
     return name.equals(PLAIN)
         ? over(PlainKernels.wide(), PLAIN)
-        : Libraries.open(library(name), threads, memoryLimit, true);
+        : Libraries.open(library(name), 0, threads, memoryLimit, true);
+  }
+
+  /** Returns whether the simulated CUDA library is there. */
+  public static boolean hasSimulatedCuda() {
+    return Files.exists(file(SIMULATED));
+  }
+
+  /** Opens the CUDA kernels that run on the processor, thread by thread: right, and slow. */
+  public static Device simulatedCuda() {
+    return open(SIMULATED);
   }
 
   /** Opens a device over kernels of any kind. */
@@ -61,6 +73,7 @@ public final class TestDevices {
 
   private static Path file(String build) {
     String directory = System.getProperty("ponder.library.path", "build/native");
-    return Path.of(directory, "libponder_cpu_" + build + ".so");
+    return Path.of(
+        directory, "libponder_" + (build.equals(SIMULATED) ? "" : "cpu_") + build + ".so");
   }
 }

@@ -41,6 +41,16 @@ public interface Kernels {
 
   void synchronize();
 
+  void stream(MemorySegment stream);
+
+  void record();
+
+  void recorded(MemorySegment graph);
+
+  void launch(MemorySegment graph);
+
+  void releaseGraph(MemorySegment graph);
+
   void fill(int dtype, MemorySegment y, long n, double value);
 
   void affine(int dtype, MemorySegment y, MemorySegment x, long n, double scale, double shift);

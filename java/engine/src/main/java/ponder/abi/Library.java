@@ -25,10 +25,10 @@ import java.util.Locale;
  */
 public final class Library {
   /** The version of the header that {@link Kernels} was written from. */
-  static final int ABI_VERSION = 1;
+  static final int ABI_VERSION = 2;
 
   private static final long TEXT_BYTES = 1024;
-  private static final MethodHandle OPEN = handle(ADDRESS, JAVA_INT, JAVA_LONG);
+  private static final MethodHandle OPEN = handle(ADDRESS, JAVA_INT, JAVA_INT, JAVA_LONG);
   private static final MethodHandle ONE = handle(ADDRESS);
   private static final MethodHandle TWO = handle(ADDRESS, ADDRESS);
   private static final MethodHandle TEXT = handle(ADDRESS, ADDRESS, JAVA_LONG);
@@ -131,14 +131,15 @@ public final class Library {
   /**
    * Opens a context.
    *
+   * @param device which of the library's devices, from 0
    * @param threads how many threads compute, the caller included; 0 for one per processor
    * @param memoryLimit the most bytes it may hold; 0 for 80 % of what the process may use
    */
-  public Context open(int threads, long memoryLimit) {
+  public Context open(int device, int threads, long memoryLimit) {
     MemorySegment open = function("open");
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment cell = arena.allocate(ADDRESS);
-      int status = (int) OPEN.invokeExact(open, cell, threads, memoryLimit);
+      int status = (int) OPEN.invokeExact(open, cell, device, threads, memoryLimit);
       if (status != 0) {
         throw failure(status, MemorySegment.NULL);
       }

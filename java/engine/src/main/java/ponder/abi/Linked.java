@@ -64,6 +64,11 @@ final class Linked implements Kernels {
   private final MemorySegment download;
   private final MemorySegment copy;
   private final MemorySegment synchronize;
+  private final MemorySegment stream;
+  private final MemorySegment record;
+  private final MemorySegment recorded;
+  private final MemorySegment launch;
+  private final MemorySegment releaseGraph;
   private final MemorySegment fill;
   private final MemorySegment affine;
   private final MemorySegment power;
@@ -128,6 +133,11 @@ final class Linked implements Kernels {
     download = library.function("download");
     copy = library.function("copy");
     synchronize = library.function("synchronize");
+    stream = library.function("stream");
+    record = library.function("record");
+    recorded = library.function("recorded");
+    launch = library.function("launch");
+    releaseGraph = library.function("releaseGraph");
     fill = library.function("fill");
     affine = library.function("affine");
     power = library.function("power");
@@ -793,6 +803,33 @@ final class Linked implements Kernels {
   @Override
   public void synchronize() {
     call(synchronize);
+  }
+
+  @Override
+  public void stream(MemorySegment stream) {
+    reach(8, stream);
+    call(this.stream, stream);
+  }
+
+  @Override
+  public void record() {
+    call(record);
+  }
+
+  @Override
+  public void recorded(MemorySegment graph) {
+    reach(8, graph);
+    call(recorded, graph);
+  }
+
+  @Override
+  public void launch(MemorySegment graph) {
+    call(launch, graph);
+  }
+
+  @Override
+  public void releaseGraph(MemorySegment graph) {
+    call(releaseGraph, graph);
   }
 
   @Override

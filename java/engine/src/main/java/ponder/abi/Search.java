@@ -11,7 +11,7 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * The search for the processor's library: a system property, an environment variable, the jar of
+ * The search for a library, the processor's or CUDA's: a system property, an environment variable, the jar of
  * natives, install prefixes, in this order; in each place the fastest build that the processor has
  * every feature for. A place named by the property or the variable is the only one looked at.
  * Nothing is ever downloaded.
@@ -69,24 +69,39 @@ public final class Search {
    *
    * @param source what named the place, such as the property
    * @param place the file or the resource
-   * @param build base, v3 or v4
+   * @param build base, v3, v4 or cuda
    * @param taken whether it is the one in use
    * @param reason why it was taken or refused
    */
   public record Candidate(
       String source, String place, String build, boolean taken, String reason) {}
 
+  /** The build that works on CUDA devices. */
+  public static final String CUDA = "cuda";
+
   private final Settings settings;
   private final Processor processor;
+  private final List<String> builds;
   private final Failures failures;
   private final List<Candidate> candidates = new ArrayList<>();
   private final List<String> looked = new ArrayList<>();
   private Library library;
 
-  /** Searches. */
+  /** Searches for the processor's library. */
   public Search(Settings settings, Processor processor, Failures failures) {
+    this(settings, processor, processor.builds(), failures);
+  }
+
+  /**
+   * Searches.
+   *
+   * @param builds the builds that would do, the best first
+   */
+  public Search(
+      Settings settings, Processor processor, List<String> builds, Failures failures) {
     this.settings = settings;
     this.processor = processor;
+    this.builds = List.copyOf(builds);
     this.failures = failures;
     if (settings.property() != null) {
       named("system property " + PATH_PROPERTY, settings.property());
@@ -116,7 +131,7 @@ public final class Search {
         new StringBuilder("no Ponder library for ")
             .append(processor.platform())
             .append(": looked for ")
-            .append(fileName("{" + String.join(",", processor.builds()) + "}"))
+            .append(String.join(", ", builds.stream().map(Search::fileName).toList()))
             .append(" in ")
             .append(String.join(", ", looked));
     for (Candidate c : candidates) {
@@ -135,7 +150,7 @@ public final class Search {
           case "Win" -> ".dll";
           default -> ".so";
         };
-    return "libponder_cpu_" + build + suffix;
+    return "libponder_" + (build.equals(CUDA) ? "" : "cpu_") + build + suffix;
   }
 
   private void named(String source, String value) {
@@ -146,7 +161,7 @@ public final class Search {
     }
     looked.add(path + " (" + source + ")");
     String build = null;
-    for (String known : List.of("base", "v3", "v4")) {
+    for (String known : builds) {
       if (path.endsWith(fileName(known))) {
         build = known;
       }
@@ -154,7 +169,7 @@ public final class Search {
     if (!Files.exists(path)) {
       refuse(source, path.toString(), "?", "there is no such file or directory");
     } else if (build == null) {
-      refuse(source, path.toString(), "?", "its name must be " + fileName("{base,v3,v4}"));
+      refuse(source, path.toString(), "?", "its name must be one of " + builds.stream().map(Search::fileName).toList());
     } else {
       consider(source, path.toString(), build, path);
     }
@@ -162,7 +177,7 @@ public final class Search {
 
   private void directory(String source, Path directory) {
     looked.add(directory + " (" + source + ")");
-    for (String build : processor.builds()) {
+    for (String build : builds) {
       Path file = directory.resolve(fileName(build));
       if (Files.exists(file)) {
         consider(source, file.toString(), build, file);
@@ -173,7 +188,7 @@ public final class Search {
   private void jar() {
     String folder = "ponder/natives/" + processor.platform() + "/";
     looked.add(folder + " (jar of natives)");
-    for (String build : processor.builds()) {
+    for (String build : builds) {
       String resource = folder + fileName(build);
       if (settings.loader().getResource(resource) != null) {
         consider("jar of natives", resource, build, null);
@@ -184,7 +199,7 @@ public final class Search {
   /** Takes or refuses a library; a path of null stands for a resource yet to be unpacked. */
   private void consider(String source, String place, String build, Path path) {
     List<String> missing = processor.missing(build);
-    if (settings.build() != null && !settings.build().equals(build)) {
+    if (settings.build() != null && !settings.build().equals(build) && !build.equals(CUDA)) {
       refuse(source, place, build, "-D" + BUILD_PROPERTY + " asks for " + settings.build());
     } else if (!missing.isEmpty()) {
       refuse(source, place, build, "the processor lacks " + String.join(", ", missing));

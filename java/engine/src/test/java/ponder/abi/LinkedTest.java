@@ -83,7 +83,7 @@ class LinkedTest {
   @Test
   void everyArrayTooShortIsRefused() {
     int tried = 0;
-    try (Library.Context context = Library.open(BASE, FAILURES).open(1, 0);
+    try (Library.Context context = Library.open(BASE, FAILURES).open(0, 1, 0);
         Arena arena = Arena.ofConfined()) {
       for (Method m : functions()) {
         int count = (int) arrays(m);
@@ -105,7 +105,7 @@ class LinkedTest {
 
   @Test
   void nullsAndSizesBelowOneReachTheLibraryWhichRefusesThem() {
-    try (Library.Context context = Library.open(BASE, FAILURES).open(1, 0);
+    try (Library.Context context = Library.open(BASE, FAILURES).open(0, 1, 0);
         Arena arena = Arena.ofConfined()) {
       for (Method m : functions()) {
         int count = (int) arrays(m);
@@ -132,7 +132,7 @@ class LinkedTest {
   @Test
   void aStatusBecomesAnExceptionWithTheLibrarysSentence() {
     Library library = Library.open(BASE, FAILURES);
-    try (Library.Context context = library.open(1, 1 << 20);
+    try (Library.Context context = library.open(0, 1, 1 << 20);
         Arena arena = Arena.ofConfined()) {
       MemorySegment cell = arena.allocate(ValueLayout.ADDRESS);
       MemorySegment y = arena.allocate(64, 64);
@@ -147,7 +147,7 @@ class LinkedTest {
       context.kernels().fill(0, y, 16, 2);
       assertEquals(2, y.getAtIndex(ValueLayout.JAVA_FLOAT, 15));
     }
-    assertThrows(IllegalArgumentException.class, () -> library.open(-1, 0));
+    assertThrows(IllegalArgumentException.class, () -> library.open(0, -1, 0));
     assertInstanceOf(UnsupportedOperationException.class, library.failure(3, MemorySegment.NULL));
     assertTrue(library.failure(4, MemorySegment.NULL).getMessage().startsWith("device: "));
     assertTrue(library.failure(77, MemorySegment.NULL).getMessage().contains("status 77"));
@@ -155,7 +155,7 @@ class LinkedTest {
 
   @Test
   void memoryOfTheHeapAndClosedMemoryAreRefused() {
-    try (Library.Context context = Library.open(BASE, FAILURES).open(1, 0)) {
+    try (Library.Context context = Library.open(BASE, FAILURES).open(0, 1, 0)) {
       MemorySegment heap = MemorySegment.ofArray(new float[16]);
       assertThrows(IllegalArgumentException.class, () -> context.kernels().fill(0, heap, 16, 1));
       MemorySegment closed;

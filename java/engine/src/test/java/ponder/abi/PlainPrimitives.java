@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.abi;
 
+import static java.lang.foreign.ValueLayout.ADDRESS;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -68,6 +70,31 @@ abstract class PlainPrimitives extends Plain implements Kernels {
 
   @Override
   public void synchronize() {}
+
+  @Override
+  public void stream(MemorySegment stream) {
+    stream.set(ADDRESS, 0, MemorySegment.NULL);
+  }
+
+  @Override
+  public void record() {
+    throw new UnsupportedOperationException("plain loops record no calls");
+  }
+
+  @Override
+  public void recorded(MemorySegment graph) {
+    record();
+  }
+
+  @Override
+  public void launch(MemorySegment graph) {
+    record();
+  }
+
+  @Override
+  public void releaseGraph(MemorySegment graph) {
+    record();
+  }
 
   @Override
   public void fill(int dtype, MemorySegment y, long n, double value) {

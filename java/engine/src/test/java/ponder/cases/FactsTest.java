@@ -190,7 +190,7 @@ class FactsTest {
   @ParameterizedTest
   @MethodSource("builds")
   void anAdamwStepIsWithinTwoUlp(String build) {
-    try (var context = TestDevices.library(build).open(1, 0)) {
+    try (var context = TestDevices.library(build).open(0, 1, 0)) {
       Case adamw = Cases.of("adamw");
       for (Call call : adamw.calls(Type.F32)) {
         var got = Player.play(context.kernels(), call);
@@ -213,7 +213,7 @@ class FactsTest {
 
   @Test
   void aHundredRepeatsOnTwoThreadsHaveTheSameBits() {
-    try (var context = TestDevices.library(TestDevices.builds().getLast()).open(2, 0)) {
+    try (var context = TestDevices.library(TestDevices.builds().getLast()).open(0, 2, 0)) {
       for (String name : List.of("attention_backward", "gru_backward", "cross_entropy_backward")) {
         Call call = Cases.of(name).largeCalls(Type.F32).getFirst();
         var first = Player.play(context.kernels(), call);

@@ -12,6 +12,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -170,12 +171,7 @@ final class PathsCommand implements Callable<Integer> {
       description = "paths are written from the target back to the source")
   private boolean reversed;
 
-  @Option(
-      names = "--threads",
-      paramLabel = "N",
-      defaultValue = "0",
-      description = "threads that compute (default: one per core)")
-  private int threads;
+  @Mixin private DeviceOption device = new DeviceOption();
 
   @Option(
       names = "--out",
@@ -205,6 +201,7 @@ final class PathsCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    device.check();
     double flops = budget != null ? budget : quick ? 1e11 : 4e12;
     require(flops >= 1 && flops < 1e18, "--budget", flops, "between 1 and 1e18");
     for (String model : models) {
@@ -222,7 +219,6 @@ final class PathsCommand implements Callable<Integer> {
     require(seeds >= 1, "--seeds", seeds, "at least 1");
     require(queries == null || queries >= 1, "--queries", queries, "at least 1");
     require(checkpointSeconds > 0, "--checkpoint-seconds", checkpointSeconds, "above 0");
-    require(threads >= 0, "--threads", threads, "0 or more");
     require(radius == null || radius > 0, "--radius-km", radius, "above 0");
     require(top >= 0, "--top", top, "0 or more");
     require(minPopulation >= 0, "--min-population", minPopulation, "0 or more");
@@ -261,7 +257,7 @@ final class PathsCommand implements Callable<Integer> {
             System.getProperty("ponder.commit"));
     PrintStream out = System.out;
     try (Interruption interruption = new Interruption(out, "./" + command() + " --resume");
-        Device device = Device.cpu(threads)) {
+        Device device = this.device.open()) {
       PathsTrial.Keeping keeping =
           new PathsTrial.Keeping(
               folder,
@@ -288,6 +284,9 @@ final class PathsCommand implements Callable<Integer> {
     Map<String, String> arguments = new HashMap<>();
     arguments.put("the graph", options.graph().fingerprint());
     arguments.put("--split", options.split());
+    if (!device.name().equals("cpu")) {
+      arguments.put("--device", device.name());
+    }
     arguments.put("--reversed", String.valueOf(options.reversed()));
     arguments.put("--budget", String.valueOf(options.flops()));
     arguments.put("--batch", String.valueOf(options.batch()));
