@@ -61,8 +61,7 @@ public final class Libraries {
 
   static Device openCuda(int index, long memoryLimit) {
     Search search =
-        new Search(
-            Search.Settings.ofProcess(), Processor.here(), List.of(Search.CUDA), FAILURES);
+        new Search(Search.Settings.ofProcess(), Processor.here(), List.of(Search.CUDA), FAILURES);
     if (search.library() == null) {
       throw new LibraryNotFoundException(search.failure());
     }
@@ -78,8 +77,7 @@ public final class Libraries {
   }
 
   /** Opens a device over one library, which tests choose. */
-  static Device open(
-      Library library, int index, int threads, long memoryLimit, boolean poison) {
+  static Device open(Library library, int index, int threads, long memoryLimit, boolean poison) {
     Library.Context context = library.open(index, threads, memoryLimit);
     return new Device(context.kernels(), library.build(), context::close, poison);
   }

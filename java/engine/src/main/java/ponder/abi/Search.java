@@ -97,8 +97,7 @@ public final class Search {
    *
    * @param builds the builds that would do, the best first
    */
-  public Search(
-      Settings settings, Processor processor, List<String> builds, Failures failures) {
+  public Search(Settings settings, Processor processor, List<String> builds, Failures failures) {
     this.settings = settings;
     this.processor = processor;
     this.builds = List.copyOf(builds);
@@ -169,7 +168,11 @@ public final class Search {
     if (!Files.exists(path)) {
       refuse(source, path.toString(), "?", "there is no such file or directory");
     } else if (build == null) {
-      refuse(source, path.toString(), "?", "its name must be one of " + builds.stream().map(Search::fileName).toList());
+      refuse(
+          source,
+          path.toString(),
+          "?",
+          "its name must be one of " + builds.stream().map(Search::fileName).toList());
     } else {
       consider(source, path.toString(), build, path);
     }

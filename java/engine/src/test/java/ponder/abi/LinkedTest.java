@@ -17,6 +17,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 
 /** The wall between Java and the library, function by function. */
@@ -75,6 +76,12 @@ class LinkedTest {
     }
   }
 
+  /** Functions of recorded calls, which a CPU library refuses whatever they are given. */
+  private static final Set<String> GRAPHS = Set.of("launch", "releaseGraph");
+
+  /** Functions that take no array but what the library itself gave. */
+  private static final Set<String> HANDLES = Set.of("release", "launch", "releaseGraph");
+
   private static long arrays(Method m) {
     return Arrays.stream(m.getParameterTypes()).filter(t -> t == MemorySegment.class).count();
   }
@@ -87,7 +94,7 @@ class LinkedTest {
         Arena arena = Arena.ofConfined()) {
       for (Method m : functions()) {
         int count = (int) arrays(m);
-        for (int i = 0; i < count && !m.getName().equals("release"); i++) {
+        for (int i = 0; i < count && !HANDLES.contains(m.getName()); i++) {
           MemorySegment[] arrays = new MemorySegment[count];
           for (int j = 0; j < count; j++) {
             arrays[j] = arena.allocate(j == i ? 1 : 1 << 12, 64);
@@ -111,7 +118,7 @@ class LinkedTest {
         int count = (int) arrays(m);
         MemorySegment[] nulls = new MemorySegment[count];
         Arrays.fill(nulls, MemorySegment.NULL);
-        if (count > 0) {
+        if (count > 0 && !GRAPHS.contains(m.getName())) {
           Throwable thrown = call(context.kernels(), m, 3, nulls);
           assertInstanceOf(IllegalArgumentException.class, thrown, m.getName());
         }

@@ -183,6 +183,23 @@ class SearchTest {
     assertNull(search(directory.toString(), prefix.toString(), null, empty(), prefix).library());
   }
 
+  /** A library is what it calls itself when it is open: here any does under CUDA's name. */
+  @Test
+  void cudaIsSearchedForInTheSamePlacesAndTakesNoBuildOfTheProcessor() throws IOException {
+    Path file =
+        Files.copy(BUILT.resolve("libponder_cpu_base.so"), directory.resolve("libponder_cuda.so"));
+    Search.Settings settings =
+        new Search.Settings(
+            directory.toString(), null, "base", empty(), new Unpacked(directory), List.of());
+    Search found = new Search(settings, HERE, List.of(Search.CUDA), FAILURES);
+    assertEquals(file, found.library().path());
+    assertNull(search(directory.toString(), null, null, empty()).library());
+    Files.delete(file);
+    Search none = new Search(settings, HERE, List.of(Search.CUDA), FAILURES);
+    assertNull(none.library());
+    assertTrue(none.failure().contains("libponder_cuda.so"), none.failure());
+  }
+
   @Test
   void aFailureSaysWhatWasLookedForAndWhere() throws IOException {
     Search search = search(null, null, null, empty(), Path.of("/usr/local/lib"), directory);
@@ -193,7 +210,7 @@ class SearchTest {
         new HashSet<>(
             List.of(
                 HERE.platform(),
-                "libponder_cpu_{" + String.join(",", HERE.builds()) + "}.so",
+                "libponder_cpu_base.so",
                 "ponder/natives/" + HERE.platform() + "/ (jar of natives)",
                 "/usr/local/lib (install prefix)",
                 directory.toString(),

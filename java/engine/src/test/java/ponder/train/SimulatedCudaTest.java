@@ -86,11 +86,9 @@ class SimulatedCudaTest {
         Scope scope = device.open()) {
       Tensor table = scope.tensor(Shape.of(3, 2), 1f, 2f, 3f, 4f, 5f, 6f);
       Tensor taken = table.gather(scope.indices(Shape.of(2), 1, 3));
-      String sentence =
-          assertThrows(IllegalArgumentException.class, taken::toFloats).getMessage();
+      String sentence = assertThrows(IllegalArgumentException.class, taken::toFloats).getMessage();
       assertTrue(sentence.contains("index[1] = 3 must lie in [0, 3)"), sentence);
-      assertArrayEquals(
-          new float[] {5, 6}, table.gather(scope.indices(Shape.of(1), 2)).toFloats());
+      assertArrayEquals(new float[] {5, 6}, table.gather(scope.indices(Shape.of(1), 2)).toFloats());
     }
   }
 }

@@ -84,6 +84,14 @@ final class MainTest {
     refuses(2, "--checkpoint-seconds", "paths", "--checkpoint-seconds", "0");
     refuses(2, "--radius-km", "paths", "--radius-km", "-5");
     refuses(2, "--cities", "paths", "--top", "10");
+    refuses(2, "--device", "paths", "--device", "gpu");
+    refuses(2, "--threads", "paths", "--threads", "-1");
+  }
+
+  /** No machine has ten thousand CUDA devices, and most that run this have none. */
+  @Test
+  void aDeviceThatIsNotThereIsOneSentenceAndCodeTwo() {
+    refuses(2, "--device cuda:9999: ", "paths", "--device", "cuda:9999", "--out", "" + folder);
   }
 
   @Test
