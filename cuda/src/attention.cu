@@ -16,9 +16,45 @@
 // Work     4 head_size flops per seen pair and product, about 15 more for the softmax
 // Source   Dao et al., arXiv:2205.14135; online sum: Milakov, Gimelshein, arXiv:1805.02867
 #include "attention.cuh"
-#include "softmax.cuh"
 
 namespace {
+
+// The largest score and the sum of exponentials of a thread's rows, carried along from tile to
+// tile.
+template <class T, int kRows>
+struct Statistics {
+  T largest[kRows], sum[kRows];
+
+  __device__ Statistics() {
+    PND_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      largest[i] = kNothing<T>;
+      sum[i] = 0;
+    }
+  }
+
+  // Takes in a tile of scores, which become exp(score - largest); returns the factor of what was
+  // summed before for row i.
+  __device__ __forceinline__ T add(int i, T (&scores)[kPerThread]) {
+    const auto greater = [](T a, T b) { return larger(a, b); };
+    T most = scores[0];
+    PND_UNROLL
+    for (int j = 1; j < kPerThread; ++j) most = larger(scores[j], most);
+    const T now = larger(fold_row(most, greater), largest[i]);
+    // While all is -infinity, any finite base gives exponentials of 0.
+    const T base = now == kNothing<T> ? T(0) : now;
+    const T kept = exp_of_negative(largest[i] - base);
+    T added = 0;
+    PND_UNROLL
+    for (int j = 0; j < kPerThread; ++j) {
+      scores[j] = exp_of_negative(scores[j] - base);
+      added += scores[j];
+    }
+    largest[i] = now;
+    sum[i] = fma(sum[i], kept, fold_row(added, [](T a, T b) { return a + b; }));
+    return kept;
+  }
+};
 
 template <class T, int kHead>
 __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
@@ -39,7 +75,7 @@ __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
   v += sizes.key_start(pair);
   mask = sizes.mask_of(mask, pair);
 
-  Statistics<T, kOwn, kPerThread> statistics;
+  Statistics<T, kOwn> statistics;
   T sums[kOwn][Tiles::kCols];
   clear(sums);
   const int first_row = tile_y() * kOwn;
