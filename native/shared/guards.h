@@ -363,11 +363,10 @@ inline void cross_entropy_backward(Call &call, int32_t dtype, void *dx, void *dw
 
 constexpr int64_t kMostHeadSize = 256;
 
-// What both directions have in common. The call must have its dtype.
-inline void attend(Call &call, const void *q, const void *k, const void *v, const void *mask,
-                   const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
-                   int64_t k_steps, int64_t head_size, int64_t mask_batch, int64_t mask_heads,
-                   int64_t mask_steps, int32_t causal) {
+// What both directions have in common: sizes, which stand before any array, then arrays.
+inline void attend_sizes(Call &call, int64_t batch, int64_t heads, int64_t q_steps, int64_t k_steps,
+                         int64_t head_size, int64_t mask_batch, int64_t mask_heads,
+                         int64_t mask_steps, int32_t causal) {
   const auto broadcast = [&](const char *name, int64_t size, int64_t full) {
     call.require(size == 1 || size == full, "%s = %lld must be 1 or %lld", name,
                  static_cast<long long>(size), static_cast<long long>(full));
@@ -381,6 +380,12 @@ inline void attend(Call &call, const void *q, const void *k, const void *v, cons
   broadcast("mask_batch", mask_batch, batch);
   broadcast("mask_heads", mask_heads, heads);
   broadcast("mask_steps", mask_steps, q_steps);
+}
+
+inline void attend_arrays(Call &call, const void *q, const void *k, const void *v, const void *mask,
+                          const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
+                          int64_t k_steps, int64_t head_size, int64_t mask_batch,
+                          int64_t mask_heads, int64_t mask_steps) {
   call.input("q", q, {batch, q_steps, heads, head_size})
       .input("k", k, {batch, k_steps, heads, head_size})
       .input("v", v, {batch, k_steps, heads, head_size})
@@ -393,11 +398,13 @@ inline void attention(Call &call, int32_t dtype, void *out, void *lse, const voi
                       int64_t heads, int64_t q_steps, int64_t k_steps, int64_t head_size,
                       int64_t mask_batch, int64_t mask_heads, int64_t mask_steps, double,
                       int32_t causal) {
-  call.dtype(dtype)
-      .output("out", out, {batch, q_steps, heads, head_size})
+  call.dtype(dtype);
+  attend_sizes(call, batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps,
+               causal);
+  call.output("out", out, {batch, q_steps, heads, head_size})
       .output("lse", lse, {batch, heads, q_steps});
-  attend(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
-         mask_heads, mask_steps, causal);
+  attend_arrays(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
+                mask_heads, mask_steps);
 }
 
 inline void attention_backward(Call &call, int32_t dtype, void *dq, void *dk, void *dv, void *dmask,
@@ -407,8 +414,10 @@ inline void attention_backward(Call &call, int32_t dtype, void *dq, void *dk, vo
                                int64_t k_steps, int64_t head_size, int64_t mask_batch,
                                int64_t mask_heads, int64_t mask_steps, double, int32_t causal) {
   call.dtype(dtype);
-  attend(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
-         mask_heads, mask_steps, causal);
+  attend_sizes(call, batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps,
+               causal);
+  attend_arrays(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
+                mask_heads, mask_steps);
   call.output("dq", dq, {batch, q_steps, heads, head_size})
       .output("dk", dk, {batch, k_steps, heads, head_size})
       .output("dv", dv, {batch, k_steps, heads, head_size})
