@@ -9,8 +9,7 @@
 //          when they grow. Keys and values pass through one buffer. What no query of the block sees
 //          costs nothing; what one query does not see is not even multiplied by 0
 // Order    each score is one chain over the head size, then scaled; row sums fold 16 threads of 4
-// keys within 64
-//          keys, then 64 by 64; each output is one chain over the keys
+//          keys each, then go 64 keys by 64; each output is one chain over the keys
 // Error    out <= 2 x the plain loop; lse 2 ULP and the error of the scores; a mask is arithmetic:
 //          -infinity hides a key unless its score is NaN or +infinity
 // Work     4 head_size flops per seen pair and product, about 15 more for the softmax

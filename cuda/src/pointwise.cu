@@ -2,12 +2,12 @@
 // pointwise: affine, power, exp, log, tanh, sigmoid; add, sub, mul, div, maximum, greater.
 // y[i] = f(x[i]);  y[o,m,i] = f(a[o,m,i], b[o,i])
 // Shapes   x, y [n]; y, a [outer, mid, inner]; b [outer, inner]
-// Method   a loop over all threads (map.cuh); the place in b by two divisions where mid > 1
+// Method   packs of 16 bytes (packs.cuh); the place in b by two divisions per pack where mid > 1
 // Order    each element alone: the CPU's bits
 // Error    formulas.h; the rest rounded once
 // Work     1 flop and 2 or 3 element moves per element
 // Source   elementary
-#include "map.cuh"
+#include "packs.cuh"
 
 #include "scalar.cuh"
 
@@ -18,18 +18,51 @@ struct ByOne {
   T *y;
   const T *x;
   F f;
-  __device__ void operator()(int64_t i) const { y[i] = f(x[i]); }
+  __device__ void operator()(Stretch<T> at) const {
+    Pack<T> v = at.load(x);
+#pragma unroll
+    for (T &element : v.at) element = f(element);
+    at.store(y, v);
+  }
 };
 
+// Equal shapes.
 template <class T, class F>
 struct ByTwo {
   T *y;
   const T *a, *b;
+  F f;
+  __device__ void operator()(Stretch<T> at) const {
+    Pack<T> v = at.load(a);
+    const Pack<T> w = at.load(b);
+#pragma unroll
+    for (int j = 0; j < kWide<T>; ++j) v.at[j] = f(v.at[j], w.at[j]);
+    at.store(y, v);
+  }
+};
+
+// b repeated along the middle axis.
+template <class T, class F>
+struct ByRepeated {
+  T *y;
+  const T *a, *b;
   int64_t mid, inner;
   F f;
-  __device__ void operator()(int64_t i) const {
-    const int64_t j = mid == 1 ? i : i / (mid * inner) * inner + i % inner;
-    y[i] = f(a[i], b[j]);
+  __device__ void operator()(Stretch<T> at) const {
+    Pack<T> v = at.load(a);
+    const int64_t row = quotient(at.first, inner);
+    int64_t o = quotient(row, mid), m = row - o * mid, i = at.first - row * inner;
+#pragma unroll
+    for (int j = 0; j < kWide<T>; ++j) {
+      if (j >= at.rest) break;
+      v.at[j] = f(v.at[j], b[o * inner + i]);
+      if (++i < inner) continue;
+      i = 0;
+      if (++m < mid) continue;
+      m = 0;
+      ++o;
+    }
+    at.store(y, v);
   }
 };
 
@@ -41,9 +74,9 @@ int32_t apply(pnd_context *context, const char *name, int32_t dtype, void *y, co
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    return each(call, context, n,
-                ByOne<T, F<T>>{static_cast<T *>(y), static_cast<const T *>(x),
-                               F<T>{static_cast<T>(constants)...}});
+    return each_pack<T>(call, context, n, aligned_rows(0, y, x),
+                        ByOne<T, F<T>>{static_cast<T *>(y), static_cast<const T *>(x),
+                                       F<T>{static_cast<T>(constants)...}});
   });
 }
 
@@ -55,9 +88,15 @@ int32_t combine(pnd_context *context, const char *name, int32_t dtype, void *y, 
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    return each(call, context, outer * mid * inner,
-                ByTwo<T, F<T>>{static_cast<T *>(y), static_cast<const T *>(a),
-                               static_cast<const T *>(b), mid, inner, F<T>{}});
+    T *to = static_cast<T *>(y);
+    const T *left = static_cast<const T *>(a), *right = static_cast<const T *>(b);
+    const int64_t n = outer * mid * inner;
+    if (mid == 1) {
+      return each_pack<T>(call, context, n, aligned_rows(0, y, a, b),
+                          ByTwo<T, F<T>>{to, left, right, F<T>{}});
+    }
+    return each_pack<T>(call, context, n, aligned_rows(0, y, a),
+                        ByRepeated<T, F<T>>{to, left, right, mid, inner, F<T>{}});
   });
 }
 

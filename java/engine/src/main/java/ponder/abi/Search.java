@@ -130,7 +130,7 @@ public final class Search {
         new StringBuilder("no Ponder library for ")
             .append(processor.platform())
             .append(": looked for ")
-            .append(String.join(", ", builds.stream().map(Search::fileName).toList()))
+            .append(wanted())
             .append(" in ")
             .append(String.join(", ", looked));
     for (Candidate c : candidates) {
@@ -140,6 +140,12 @@ public final class Search {
         .append(PATH_PROPERTY)
         .append(" to a library or its directory")
         .toString();
+  }
+
+  /** Returns the names that would do, as one: libponder_cpu_{v4,v3,base}.so. */
+  private String wanted() {
+    String names = String.join(",", builds);
+    return fileName(builds.size() == 1 ? names : "{" + names + "}");
   }
 
   private static String fileName(String build) {
@@ -168,11 +174,7 @@ public final class Search {
     if (!Files.exists(path)) {
       refuse(source, path.toString(), "?", "there is no such file or directory");
     } else if (build == null) {
-      refuse(
-          source,
-          path.toString(),
-          "?",
-          "its name must be one of " + builds.stream().map(Search::fileName).toList());
+      refuse(source, path.toString(), "?", "its name must be " + wanted());
     } else {
       consider(source, path.toString(), build, path);
     }

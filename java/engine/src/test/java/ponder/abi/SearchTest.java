@@ -210,7 +210,7 @@ class SearchTest {
         new HashSet<>(
             List.of(
                 HERE.platform(),
-                "libponder_cpu_base.so",
+                "libponder_cpu_{" + String.join(",", HERE.builds()) + "}.so",
                 "ponder/natives/" + HERE.platform() + "/ (jar of natives)",
                 "/usr/local/lib (install prefix)",
                 directory.toString(),
