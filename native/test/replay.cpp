@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // replay: plays call tapes on a library and compares what it wrote with what the tape expects.
-//   replay [--threads N] LIBRARY TAPE...
+//   replay [--threads N] [--repeat N] [--within BYTES] [--host | --device] LIBRARY TAPE...
 // One line per tape and a last line "N passed, N failed"; the exit code is 1 if a call failed.
+//   --repeat    plays each call N times, which must leave the same bits
+//   --within    plays only the calls whose arrays hold at most that many bytes together
+//   --host      the arrays lie in this program's memory, as they do for CPU libraries
+//   --device    each lies in a block from pnd_allocate, uploaded before a call and downloaded after
+//               it, as they do for all other libraries
 //
 // A tape, little-endian: the 8 bytes "PNDTAPE1", then calls to its end. A call is the function's
 // name (u32 length, bytes), u32 the number of arguments, and the arguments after the context:
@@ -19,7 +24,8 @@
 //
 // Written arrays are filled with NaN first. Every array lies between two guards of 64 bytes, at an
 // address that is aligned to its element and to no more; guards and read arrays must come back
-// unchanged. Under AddressSanitizer the guards are poisoned while the call runs.
+// unchanged. Under AddressSanitizer the guards in this program's memory are poisoned while the call
+// runs; of the device's blocks it sees what passes their ends.
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
@@ -67,29 +73,41 @@ struct Array {
   std::vector<char> expected;  // what it should leave there
   std::unique_ptr<char[]> block;
   char *data = nullptr;
+  std::vector<char> first;  // what the first of several calls left there
 
   int64_t bytes() const { return count * bytes_of(type); }
+
+  // The array with its guards, and how far it lies from the start of an aligned block: the array
+  // is aligned to its element and to no more.
+  char *guarded() const { return data - kGuard; }
+  int64_t guarded_bytes() const { return bytes() + 2 * kGuard; }
+  int64_t offset() const { return bytes_of(type); }
 
   // A fresh block, so that a sanitizer sees each array by itself.
   void lay_out() {
     block.reset(new char[bytes() + 4 * kGuard]);
     char *aligned = block.get();
     aligned += (kGuard - reinterpret_cast<uintptr_t>(aligned) % kGuard) % kGuard;
-    data = aligned + kGuard + bytes_of(type);
-    std::memset(data - kGuard, kGuardByte, static_cast<size_t>(bytes() + 2 * kGuard));
+    data = aligned + offset() + kGuard;
+    std::memset(guarded(), kGuardByte, static_cast<size_t>(guarded_bytes()));
     if (role == 'w') {
       std::memset(data, 0xFF, static_cast<size_t>(bytes()));
     } else {
       std::memcpy(data, content.data(), content.size());
     }
-    // A poisoned range starts at a multiple of 8; up to 7 bytes before the data stay open.
+  }
+
+  // A poisoned range starts at a multiple of 8; up to 7 bytes before the data stay open.
+  void poison_guards() const {
     ASAN_POISON_MEMORY_REGION(data - kGuard, kGuard);
     ASAN_POISON_MEMORY_REGION(data + bytes(), kGuard);
   }
-
-  std::string check_guards() {
+  void unpoison_guards() const {
     ASAN_UNPOISON_MEMORY_REGION(data - kGuard, kGuard);
     ASAN_UNPOISON_MEMORY_REGION(data + bytes(), kGuard);
+  }
+
+  std::string check_guards() const {
     for (int64_t i = 0; i < kGuard; ++i) {
       if (static_cast<unsigned char>(data[-1 - i]) != kGuardByte) return "wrote before its start";
       if (static_cast<unsigned char>(data[bytes() + i]) != kGuardByte) return "wrote past its end";
@@ -161,6 +179,16 @@ struct Array {
     }
     return "has an unknown type";
   }
+
+  // A later call must leave what the first one left, NaN included.
+  std::string compare_with_first() {
+    if (first.empty()) {
+      first.assign(data, data + bytes());
+    } else if (std::memcmp(data, first.data(), first.size()) != 0) {
+      return "has other bits when called again";
+    }
+    return "";
+  }
 };
 
 struct Tape {
@@ -201,8 +229,39 @@ const Function &find(const std::string &name) {
   throw std::runtime_error("has a call of the unknown function " + name);
 }
 
-// Reads and plays one call; returns what was wrong with it.
-std::string play(Tape &tape, const TestLibrary &library, pnd_context *context) {
+struct Call {
+  const Function &function;
+  std::vector<Argument> arguments;
+  std::vector<Array> arrays;  // of those arguments that are arrays
+
+  int64_t bytes() const {
+    int64_t sum = 0;
+    for (const Array &array : arrays) sum += array.bytes();
+    return sum;
+  }
+  bool is_array(size_t i) const { return arrays[i].role != 0; }
+
+  // Whether an argument is the host's memory for any library.
+  bool is_of_host(size_t i) const {
+    const std::string name = function.name, parameter = function.parameters[i];
+    return (name == "pnd_upload" && parameter == "from") ||
+           (name == "pnd_download" && parameter == "to");
+  }
+
+  std::string describe() const {
+    std::string text = function.name + std::strlen("pnd_");
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      const bool real = function.kinds[i] == Kind::Double;
+      if (is_array(i) || (!real && function.kinds[i] < Kind::Int32)) continue;
+      text += real ? say(" %s=%g", function.parameters[i], arguments[i].real)
+                   : say(" %s=%lld", function.parameters[i],
+                         static_cast<long long>(arguments[i].integer));
+    }
+    return text;
+  }
+};
+
+Call read_call(Tape &tape) {
   const auto length = tape.next<uint32_t>();
   const std::string name(tape.bytes(length), length);
   const Function &function = find(name);
@@ -210,8 +269,7 @@ std::string play(Tape &tape, const TestLibrary &library, pnd_context *context) {
   if (count != function.parameters.size()) {
     throw std::runtime_error(say("gives %s %u arguments", name.c_str(), count));
   }
-  std::vector<Argument> arguments(count);
-  std::vector<Array> arrays(count);
+  Call call{function, std::vector<Argument>(count), std::vector<Array>(count)};
   for (uint32_t i = 0; i < count; ++i) {
     const char role = tape.next<char>();
     const Kind kind = function.kinds[i];
@@ -225,13 +283,13 @@ std::string play(Tape &tape, const TestLibrary &library, pnd_context *context) {
           say("gives %s a wrong kind of %s", name.c_str(), function.parameters[i]));
     }
     if (role == 'i') {
-      arguments[i].integer = tape.next<int64_t>();
+      call.arguments[i].integer = tape.next<int64_t>();
     } else if (role == 'd') {
-      arguments[i].real = tape.next<double>();
+      call.arguments[i].real = tape.next<double>();
     } else if (role == '0') {
-      arguments[i].pointer = nullptr;
+      call.arguments[i].pointer = nullptr;
     } else {
-      Array &array = arrays[i];
+      Array &array = call.arrays[i];
       array.role = role;
       array.type = static_cast<Type>(tape.next<uint8_t>());
       array.count = static_cast<int64_t>(tape.next<uint64_t>());
@@ -243,67 +301,164 @@ std::string play(Tape &tape, const TestLibrary &library, pnd_context *context) {
       if (role != 'w') array.content = tape.block(array.bytes());
       const bool integers = array.type == I32 || array.type == I64;
       if (role != 'r') array.expected = tape.block(integers ? array.bytes() : 8 * array.count);
-      array.lay_out();
-      arguments[i].pointer = array.data;
     }
   }
-  int32_t status = function.call(library.symbol(function.name), context, arguments.data());
-  if (status == PND_OK) {
-    status = library.as<decltype(&pnd_synchronize)>("pnd_synchronize")(context);
-  }
-  std::string wrong;
-  for (uint32_t i = 0; i < count; ++i) {
-    if (arrays[i].role == 0) continue;
-    std::string why = arrays[i].check_guards();
-    if (why.empty() && status == PND_OK) why = arrays[i].compare();
-    if (wrong.empty() && !why.empty()) {
-      wrong = say("%s %s", function.parameters[i], why.c_str());
-    }
-  }
-  if (status != PND_OK && wrong.empty()) {
-    char text[512] = "";
-    library.as<decltype(&pnd_message)>("pnd_message")(context, text, sizeof text);
-    wrong = say("status %d, %s", status, text);
-  }
-  if (wrong.empty()) return "";
-  std::string scalars;
-  for (uint32_t i = 0; i < count; ++i) {
-    const bool real = function.kinds[i] == Kind::Double;
-    if (arrays[i].role != 0 || (!real && function.kinds[i] < Kind::Int32)) continue;
-    scalars += real ? say(" %s=%g", function.parameters[i], arguments[i].real)
-                    : say(" %s=%lld", function.parameters[i],
-                          static_cast<long long>(arguments[i].integer));
-  }
-  return say("%s%s: %s", name.c_str(), scalars.c_str(), wrong.c_str());
+  return call;
 }
+
+enum class Place { Usual, Host, Device };
+
+// A library with an open context, and where it finds the arrays of a call.
+class Player {
+ public:
+  Player(const char *path, int32_t threads, Place place) : library_(path) {
+    if (library_.as<decltype(&pnd_open)>("pnd_open")(&context_, 0, threads, 0) != PND_OK) {
+      std::fprintf(stderr, "%s: %s\n", path, message().c_str());
+      std::exit(2);
+    }
+    char build[128] = "";
+    library_.as<decltype(&pnd_build)>("pnd_build")(context_, build, sizeof build);
+    const bool cpu = std::strncmp(build, "cpu", 3) == 0;
+    on_device_ = place == Place::Usual ? !cpu : place == Place::Device;
+  }
+  ~Player() { library_.as<decltype(&pnd_close)>("pnd_close")(context_); }
+  Player(const Player &) = delete;
+  Player &operator=(const Player &) = delete;
+
+  // Plays a call; returns what was wrong with it.
+  std::string play(Call &call, int64_t repeats) {
+    for (int64_t time = 0; time < repeats; ++time) {
+      const std::string wrong = play(call);
+      if (!wrong.empty()) return call.describe() + ": " + wrong;
+    }
+    return "";
+  }
+
+ private:
+  std::string play(Call &call) {
+    std::vector<void *> blocks(call.arrays.size());
+    int32_t status = PND_OK;
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      if (!call.is_array(i)) continue;
+      Array &array = call.arrays[i];
+      array.lay_out();
+      call.arguments[i].pointer = array.data;
+      if (on_device_ && !call.is_of_host(i)) {
+        if (status == PND_OK) status = send(array, &blocks[i]);
+        call.arguments[i].pointer = static_cast<char *>(blocks[i]) + array.offset() + kGuard;
+      } else {
+        array.poison_guards();
+      }
+    }
+    if (status == PND_OK) {
+      const Function &function = call.function;
+      status = function.call(library_.symbol(function.name), context_, call.arguments.data());
+    }
+    if (status == PND_OK) {
+      status = library_.as<decltype(&pnd_synchronize)>("pnd_synchronize")(context_);
+    }
+    const std::string refusal =
+        status == PND_OK ? "" : say("status %d, %s", status, message().c_str());
+    std::string wrong;
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      if (!call.is_array(i)) continue;
+      Array &array = call.arrays[i];
+      array.unpoison_guards();
+      const bool lost = blocks[i] != nullptr && fetch(array, blocks[i]) != PND_OK;
+      if (lost && status != PND_OK) continue;
+      std::string why = lost ? "cannot be fetched: " + message() : array.check_guards();
+      if (why.empty() && status == PND_OK) why = array.compare();
+      if (why.empty() && status == PND_OK) why = array.compare_with_first();
+      if (wrong.empty() && !why.empty()) wrong = call.function.parameters[i] + (" " + why);
+    }
+    return wrong.empty() ? refusal : wrong;
+  }
+
+  // A block with the array and its guards. Forgets the array's bytes, so that what is compared
+  // later can only have come back from the device.
+  int32_t send(const Array &array, void **block) const {
+    const int64_t bytes = array.offset() + array.guarded_bytes();
+    int32_t status = library_.as<decltype(&pnd_allocate)>("pnd_allocate")(context_, block, bytes);
+    if (status != PND_OK) return status;
+    status = library_.as<decltype(&pnd_upload)>("pnd_upload")(
+        context_, static_cast<char *>(*block) + array.offset(), array.guarded(),
+        array.guarded_bytes());
+    std::memset(array.guarded(), 0, static_cast<size_t>(array.guarded_bytes()));
+    return status;
+  }
+
+  int32_t fetch(const Array &array, void *block) const {
+    const int32_t status = library_.as<decltype(&pnd_download)>("pnd_download")(
+        context_, array.guarded(), static_cast<char *>(block) + array.offset(),
+        array.guarded_bytes());
+    if (status != PND_OK) return status;
+    return library_.as<decltype(&pnd_release)>("pnd_release")(context_, block);
+  }
+
+  std::string message() const {
+    char text[512] = "";
+    library_.as<decltype(&pnd_message)>("pnd_message")(context_, text, sizeof text);
+    return text;
+  }
+
+  TestLibrary library_;
+  pnd_context *context_ = nullptr;
+  bool on_device_ = false;
+};
+
+// Options and the words after them; false if they are none of replay's.
+struct Options {
+  int64_t threads = 1, repeats = 1, within = std::numeric_limits<int64_t>::max();
+  Place place = Place::Usual;
+  const char *library = nullptr;
+  std::vector<const char *> tapes;
+
+  bool read(int count, char **words) {
+    int i = 1;
+    for (; i < count && std::strncmp(words[i], "--", 2) == 0; ++i) {
+      const std::string word = words[i];
+      int64_t *const number = word == "--threads"  ? &threads
+                              : word == "--repeat" ? &repeats
+                              : word == "--within" ? &within
+                                                   : nullptr;
+      if (number != nullptr && i + 1 < count) {
+        *number = std::atoll(words[++i]);
+        if (*number < 1) return false;
+      } else if (word == "--host" || word == "--device") {
+        place = word == "--host" ? Place::Host : Place::Device;
+      } else {
+        return false;
+      }
+    }
+    if (count - i < 2) return false;
+    library = words[i];
+    tapes.assign(words + i + 1, words + count);
+    return true;
+  }
+};
 
 }  // namespace
 
 int main(int count, char **words) {
-  int32_t threads = 1;
-  int first = 1;
-  if (count > 2 && std::strcmp(words[1], "--threads") == 0) {
-    threads = std::atoi(words[2]);
-    first = 3;
-  }
-  if (count - first < 2) {
-    std::fprintf(stderr, "usage: replay [--threads N] LIBRARY TAPE...\n");
+  Options options;
+  if (!options.read(count, words)) {
+    std::fprintf(stderr,
+                 "usage: replay [--threads N] [--repeat N] [--within BYTES] [--host | --device] "
+                 "LIBRARY TAPE...\n");
     return 2;
   }
-  const TestLibrary library(words[first]);
-  pnd_context *context = nullptr;
-  if (library.as<decltype(&pnd_open)>("pnd_open")(&context, 0, threads, 0) != PND_OK) {
-    std::fprintf(stderr, "%s: pnd_open failed\n", words[first]);
-    return 2;
-  }
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // a crash leaves the lines before it
+  Player player(options.library, static_cast<int32_t>(options.threads), options.place);
   int64_t passed = 0, failed = 0;
-  for (int i = first + 1; i < count; ++i) {
+  for (const char *path : options.tapes) {
     int64_t good = 0, bad = 0;
     std::string why;
     try {
-      Tape tape(words[i]);
+      Tape tape(path);
       while (!tape.ended()) {
-        const std::string wrong = play(tape, library, context);
+        Call call = read_call(tape);
+        if (call.bytes() > options.within) continue;
+        const std::string wrong = player.play(call, options.repeats);
         (wrong.empty() ? good : bad) += 1;
         if (why.empty()) why = wrong;
       }
@@ -311,12 +466,11 @@ int main(int count, char **words) {
       ++bad;
       why = e.what();
     }
-    std::printf("%s: %lld passed, %lld failed%s%s\n", words[i], static_cast<long long>(good),
+    std::printf("%s: %lld passed, %lld failed%s%s\n", path, static_cast<long long>(good),
                 static_cast<long long>(bad), why.empty() ? "" : "; ", why.c_str());
     passed += good;
     failed += bad;
   }
-  library.as<decltype(&pnd_close)>("pnd_close")(context);
   std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed),
               static_cast<long long>(failed));
   return failed == 0 ? 0 : 1;
