@@ -111,7 +111,9 @@ function contours(all, keys) {
 
 function kappa(rows) {
   if (!rows.length) {
-    return nothing('No contour has two training budgets: no κ.');
+    return nothing(
+      'No way of answering crosses a level between its measured points at two training budgets: no κ.',
+    );
   }
   return h(
     'div',
