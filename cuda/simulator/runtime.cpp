@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // runtime: CUDA's runtime library for one simulated device. Memory is the host's and starts as NaN;
 // streams run their work at once; a capture keeps it for replays. A stream's threads run in the
-// order of the seed in PONDER_SIMULATOR_SEED when it is made.
+// order of the seed in PONDER_SIMULATOR_SEED when it is made; its launch of the number in
+// PONDER_SIMULATOR_FAILS fails, as those of a broken device.
 #include <sys/sysinfo.h>
 
 #include <cstdlib>
@@ -19,6 +20,7 @@ struct Recording {
 
 struct Stream {
   unsigned seed = 0;
+  unsigned long fails_in = 0;  // 0: never
   bool captures = false;
   Recording recording;
 
@@ -63,6 +65,10 @@ cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_byte
     if (shared_bytes > most || shared_bytes > kMostShared) return cudaErrorInvalidValue;
   }
   return stream->take([=, seed = stream->seed, body = std::move(body)] {
+    if (stream->fails_in > 0 && --stream->fails_in == 0) {
+      failure = "a failure that was asked for";
+      return cudaErrorLaunchFailure;
+    }
     const std::string error = run(grid, block, shared_bytes, seed, body);
     if (error.empty()) return cudaSuccess;
     failure = error;
@@ -121,6 +127,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
   *stream = new simulator::Stream;
   if (const char *seed = std::getenv("PONDER_SIMULATOR_SEED")) {
     (*stream)->seed = static_cast<unsigned>(std::strtoul(seed, nullptr, 10));
+  }
+  if (const char *launch = std::getenv("PONDER_SIMULATOR_FAILS")) {
+    (*stream)->fails_in = std::strtoul(launch, nullptr, 10);
   }
   return cudaSuccess;
 }

@@ -216,7 +216,11 @@ public final class Device implements AutoCloseable {
     }
     open = false;
     leak.closed();
-    pool.releaseFree();
+    try {
+      pool.releaseFree();
+    } catch (DeviceFailedException e) {
+      // A failed device takes no block back; its context, closed below, gives all of them up.
+    }
     arena.close();
     closing.run();
   }

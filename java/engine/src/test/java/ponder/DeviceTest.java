@@ -4,16 +4,20 @@ package ponder;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
+import java.lang.reflect.Proxy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import ponder.abi.Kernels;
+import ponder.abi.PlainKernels;
 
 /** Devices as their users open them: over the library found on this machine. */
 class DeviceTest {
@@ -39,6 +43,33 @@ class DeviceTest {
       assertEquals(64 << 20, device.memory().limit());
       device.synchronize();
     }
+  }
+
+  /** After its failure a device refuses everything, releasing memory too, but for its end. */
+  @Test
+  void aFailedDeviceIsOneExceptionAndCanBeClosed() {
+    boolean[] failed = {false};
+    boolean[] ended = {false};
+    Kernels plain = PlainKernels.wide();
+    Kernels failing =
+        (Kernels)
+            Proxy.newProxyInstance(
+                Kernels.class.getClassLoader(),
+                new Class<?>[] {Kernels.class},
+                (proxy, method, arguments) -> {
+                  if (failed[0]) {
+                    throw new DeviceFailedException(method.getName() + ": the device failed");
+                  }
+                  return method.invoke(plain, arguments);
+                });
+    Device device = new Device(failing, "failing", () -> ended[0] = true, false);
+    Scope scope = device.open();
+    Tensor x = scope.full(DType.F32, Shape.of(3), 1);
+    failed[0] = true;
+    assertThrows(DeviceFailedException.class, x::exp);
+    assertThrows(DeviceFailedException.class, x::toFloats);
+    device.close();
+    assertTrue(ended[0]);
   }
 
   /** More than a gigabyte would be lost, were the devices' memory not given back. */
