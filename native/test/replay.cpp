@@ -77,10 +77,10 @@ struct Array {
 
   int64_t bytes() const { return count * bytes_of(type); }
 
-  // The array with its guards, and how far it lies from the start of an aligned block: the array
-  // is aligned to its element and to no more.
+  // The array with its guards.
   char *guarded() const { return data - kGuard; }
   int64_t guarded_bytes() const { return bytes() + 2 * kGuard; }
+  // How far they lie from the start of an aligned block: aligned to an element and to no more.
   int64_t offset() const { return bytes_of(type); }
 
   // A fresh block, so that a sanitizer sees each array by itself.
