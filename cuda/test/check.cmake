@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Runs CHECK with PYTHON on LIBRARY, the simulator, and a few of the TAPES, in the directory WORK. An
-# nvidia-smi of this test's own names a device, or says that there is none.
+# Runs CHECK with PYTHON on LIBRARY, the simulator, and a few of the TAPES, in the directory WORK.
+# An nvidia-smi of this test's own names a device, or says that there is none.
 set(some ${WORK}/tapes)
 set(ENV{PATH} "${WORK}/bin:$ENV{PATH}")
 file(REMOVE_RECURSE ${WORK}/out ${some} ${WORK}/bin)
@@ -44,4 +44,4 @@ if(NOT "${device} ${result}" STREQUAL "Simulated passed")
 endif()
 
 file(WRITE ${some}/broken.tape "no tape")
-check(1 "1 failed[^\n]*\nreplay: broken.tape by itself: 1 failed; is no call tape: failed")
+check(1 "1 failed[^\n]*\nreplay: broken.tape by itself: 1 failed; is no call tape, exit code 1: failed")

@@ -345,6 +345,7 @@ class Player {
       call.arguments[i].pointer = array.data;
       if (on_device_ && !call.is_of_host(i)) {
         if (status == PND_OK) status = send(array, &blocks[i]);
+        if (status != PND_OK) continue;
         call.arguments[i].pointer = static_cast<char *>(blocks[i]) + array.offset() + kGuard;
       } else {
         array.poison_guards();
