@@ -46,7 +46,8 @@ struct Sight {
 };
 
 inline void check_lengths(Call &call, const int32_t *lengths, int64_t batch, int64_t k_steps) {
-  if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, k_steps + 1);
+  if (call.refused() || lengths == nullptr) return;  // k_steps + 1 may overflow where it is refused
+  call.indices("lengths", lengths, batch, 0, k_steps + 1);
 }
 
 // A tile of scores has queries as rows; its vectors run along keys, as they do in the mask.
