@@ -360,8 +360,9 @@ int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, vo
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    auto sizes = attention_sizes<T>(context, kLengthsAgain, lengths, batch, heads, q_steps, k_steps,
-                                    head_size, mask_batch, mask_heads, mask_steps, scale, causal);
+    auto sizes =
+        attention_sizes<T>(context, kLengthsBackward, lengths, batch, heads, q_steps, k_steps,
+                           head_size, mask_batch, mask_heads, mask_steps, scale, causal);
     for (const void *array : {q, k, v, dout}) {
       sizes.whole = sizes.whole && moves_whole(static_cast<const T *>(array), 0);
     }

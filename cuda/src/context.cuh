@@ -13,9 +13,9 @@ enum Checked {
   kScatterAdd,
   kOneHot,
   kTarget,
-  kTargetAgain,
+  kTargetBackward,
   kLengths,
-  kLengthsAgain,
+  kLengthsBackward,
   kStep,
   kCheckedArrays
 };

@@ -291,7 +291,7 @@ int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, void *dx
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    CrossEntropy<T> op(call, context, kTargetAgain, x, weight, target, rows, classes, width);
+    CrossEntropy<T> op(call, context, kTargetBackward, x, weight, target, rows, classes, width);
     if (call.refused()) return;
     op.backward(static_cast<T *>(dx), static_cast<T *>(dweight), static_cast<const T *>(dloss),
                 static_cast<const T *>(lse));

@@ -25,7 +25,7 @@
  *             lane i mod 32) folded 16, 8, 4, 2, 1, unless a function states another order. A CUDA
  *             library gives the same bits from run to run, with orders of its own; elements, moves
  *             and random numbers agree with the CPU's in every bit.
- *   Order     A CUDA library's calls may return before their work is done; it is done in the order
+ *   Return    A CUDA library's calls may return before their work is done; it is done in the order
  *             of the calls. A failure of the device may be reported by a later call; after it
  *             every call but pnd_close is refused with PND_DEVICE_FAILED.
  *   Memory    A context keeps scratch memory per thread that grows to the largest call so far;

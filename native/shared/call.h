@@ -54,7 +54,7 @@ class Call {
                         int64_t element_bytes = 0);
   Call &nullable_input(const char *name, const void *array, std::initializer_list<int64_t> sizes,
                        int64_t element_bytes = 0);
-  // Index values: each in [low, high). A CPU library reads them here.
+  // Index values, read: each in [low, high). For CPU libraries; CUDA kernels check what they read.
   Call &indices(const char *name, const int32_t *index, int64_t count, int64_t low, int64_t high);
   // Any other rule, printf-style.
   Call &require(bool holds, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -62,7 +62,8 @@ class Call {
   // Another failure, printf-style. The first refusal stands.
   Call &refuse(int32_t status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-  // Scratch of at least that many bytes per thread and that many shared ones (CPU libraries).
+  // Scratch of at least that many bytes per thread and that many shared ones; a CUDA library has
+  // shared ones alone.
   Call &reserve(int64_t bytes_per_thread, int64_t shared_bytes = 0);
 
   bool refused() const { return status_ != PND_OK; }

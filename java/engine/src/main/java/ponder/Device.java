@@ -11,9 +11,10 @@ import java.util.List;
 import ponder.abi.Kernels;
 
 /**
- * A processor with its memory and threads, or a CUDA device, through one library. Tensors live in its scopes and
- * stores. While a scope is open the device serves the thread that opened it and refuses every
- * other; with no scope open any thread may open one. Close it to give everything back.
+ * A processor with its memory and threads, or a CUDA device, through one library. Tensors live in
+ * its scopes and stores. While a scope is open the device serves the thread that opened it and
+ * refuses every other; with no scope open any thread may open one. Close it to give everything
+ * back.
  */
 public final class Device implements AutoCloseable {
   private static final long STAGING_BYTES = 256L << 10;

@@ -11,9 +11,9 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * The search for a library, the processor's or CUDA's: a system property, an environment variable, the jar of
- * natives, install prefixes, in this order; in each place the fastest build that the processor has
- * every feature for. A place named by the property or the variable is the only one looked at.
+ * The search for a library, the processor's or CUDA's: a system property, an environment variable,
+ * the jar of natives, install prefixes, in this order; in each place the first of the wanted builds
+ * that the processor has every feature for. A place named by the property or the variable is the only one looked at.
  * Nothing is ever downloaded.
  */
 public final class Search {
