@@ -90,12 +90,12 @@ struct AttentionTiles {
   static constexpr int kRows = kFit > 64 ? 64 : kFit < 16 ? 16 : kFit;
   static constexpr int kOwn = kRows / kTileSide;   // rows per thread
   static constexpr int kCols = kHead / kTileSide;  // columns of a row of out per thread
-  static constexpr int kFixedStride = kHead + kVector<T>;
-  static constexpr int kScoreStride = kTileSteps + kVector<T>;
+  static constexpr int kFixedStride = kHead + kWide<T>;
+  static constexpr int kScoreStride = kTileSteps + kWide<T>;
   // A chunk is kTileSteps rows of kDeep columns, or kFew rows of kHead.
   static constexpr int kMostDeep = 256 / kBytes;
   static constexpr int kDeep = kHead < kMostDeep ? kHead : kMostDeep;
-  static constexpr int kDeepStride = kDeep + kVector<T>;
+  static constexpr int kDeepStride = kDeep + kWide<T>;
   static constexpr int kMostFew = (16 << 10) / (kHead * kBytes);
   static constexpr int kFew = kMostFew < kTileSteps ? kMostFew : kTileSteps;
   static constexpr int kChunk =
@@ -194,5 +194,5 @@ AttentionSizes<T> attention_sizes(pnd_context *context, Checked array, const int
           Range{context->faults, array, 0, k_steps + 1},
           static_cast<T>(scale),
           causal != 0,
-          head_size % kVector<T> == 0};
+          head_size % kWide<T> == 0};
 }

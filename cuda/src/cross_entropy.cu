@@ -146,15 +146,15 @@ struct ToSlopes {
   Piece<T> piece;
   const T *dloss, *lse;
   bool whole;
-  __device__ void put(int64_t, int64_t r, int64_t c, Vector<T> values, int64_t left) const {
+  __device__ void put(int64_t, int64_t r, int64_t c, Pack<T> values, int64_t left) const {
     const int64_t row = targets.list[piece.row0 + r];
     const int64_t target = targets.target[row] - piece.class0 - c;
     PND_UNROLL
-    for (int i = 0; i < kVector<T>; ++i) {
-      const T p = exp_of_negative(values.of[i] - lse[row]);
-      values.of[i] = (target == i ? p - T(1) : p) * dloss[row];
+    for (int i = 0; i < kWide<T>; ++i) {
+      const T p = exp_of_negative(values.at[i] - lse[row]);
+      values.at[i] = (target == i ? p - T(1) : p) * dloss[row];
     }
-    store_part(piece.logits + r * piece.classes + c, values, left, whole);
+    store_pack(piece.logits + r * piece.classes + c, values, left, whole);
   }
 };
 
@@ -163,7 +163,7 @@ template <class T>
 struct ToListed {
   ToRows<T> rows;
   const int64_t *list;
-  __device__ void put(int64_t, int64_t r, int64_t c, Vector<T> values, int64_t left) const {
+  __device__ void put(int64_t, int64_t r, int64_t c, Pack<T> values, int64_t left) const {
     rows.put(0, list[r], c, values, left);
   }
 };
@@ -185,7 +185,7 @@ class CrossEntropy {
         whole_(moves_whole(x_, width) && moves_whole(weight_, width)) {
     const int64_t list = (rows + 1) * static_cast<int64_t>(sizeof(int64_t));
     const int64_t list_bytes = (list + 255) / 256 * 256;
-    const int64_t logits = (piece_rows_ * piece_classes_ + kVector<T>) / kVector<T> * kVector<T>;
+    const int64_t logits = (piece_rows_ * piece_classes_ + kWide<T>) / kWide<T> * kWide<T>;
     if (call.reserve(0, list_bytes + (logits + 2 * piece_rows_) * sizeof(T)).refused()) return;
     targets_.count = static_cast<int64_t *>(context->scratch);
     targets_.list = targets_.count + 1;

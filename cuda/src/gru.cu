@@ -43,9 +43,9 @@ template <class T, int kOwn>
 struct GruTiles {
   static constexpr int kSequences = kOwn * kTileSide;
   static constexpr int kDeep = 512 / static_cast<int>(sizeof(T));
-  static constexpr int kStride = kDeep + kVector<T>;
+  static constexpr int kStride = kDeep + kWide<T>;
   // Backward: runs of units lie side by side where there are many sequences.
-  static constexpr int kCols = kOwn == 1 ? 1 : kVector<T>;
+  static constexpr int kCols = kOwn == 1 ? 1 : kWide<T>;
   static constexpr int kBackUnits = kCols * kTileSide;
   static constexpr size_t kShared = (kSequences + kGates * kUnits) * kStride * sizeof(T);
   static constexpr size_t kBackShared = (kSequences * kStride + kDeep * kBackUnits) * sizeof(T);
@@ -281,7 +281,7 @@ int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, void *dw
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    const int64_t states = (batch * steps * width + kVector<T> - 1) / kVector<T> * kVector<T>;
+    const int64_t states = (batch * steps * width + kWide<T> - 1) / kWide<T> * kWide<T>;
     if (call.reserve(0, (states + batch * width) * sizeof(T)).refused()) return;
     Gru<T> gru{};
     gru.batch = batch;

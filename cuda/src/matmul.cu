@@ -20,11 +20,11 @@ int32_t pnd_matmul(pnd_context *context, int32_t dtype, void *y, const void *a, 
     using T = decltype(type);
     const auto operand = [&](const void *array, int64_t stride, int64_t size, bool along) {
       const auto *data = static_cast<const T *>(array);
-      const bool whole = moves_whole(data, stride) && (batch == 1 || size % kVector<T> == 0);
+      const bool whole = moves_whole(data, stride) && (batch == 1 || size % kWide<T> == 0);
       return Operand<T, Strided<T>>{{data, stride, size}, along, whole};
     };
     auto *to = static_cast<T *>(y);
-    const bool whole = moves_whole(to, cols) && (batch == 1 || rows * cols % kVector<T> == 0);
+    const bool whole = moves_whole(to, cols) && (batch == 1 || rows * cols % kWide<T> == 0);
     product(call, context, operand(a, a_transposed ? rows : inner, rows * inner, a_transposed == 0),
             operand(b, b_transposed ? inner : cols, inner * cols, b_transposed != 0),
             ToRows<T>{to, cols, rows * cols, whole, false}, batch, Extent{rows}, cols,

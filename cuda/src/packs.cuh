@@ -4,43 +4,7 @@
 #pragma once
 
 #include "map.cuh"
-
-template <class T>
-constexpr int kWide = 16 / static_cast<int>(sizeof(T));
-
-// kWide neighbours, moved by one instruction where they are aligned.
-template <class T>
-struct alignas(16) Pack {
-  T at[kWide<T>];
-};
-
-// Whether each of the arrays, and each row of so many bytes in it, is aligned to a pack.
-template <class... X>
-bool aligned_rows(int64_t row_bytes, const X *...x) {
-  return ((row_bytes % 16 == 0) && ... && (reinterpret_cast<uintptr_t>(x) % 16 == 0));
-}
-
-// The first `rest` of a pack's elements, zeros behind them.
-template <class T>
-__device__ __forceinline__ Pack<T> load_pack(const T *from, int64_t rest, bool aligned) {
-  if (aligned && rest >= kWide<T>) return *reinterpret_cast<const Pack<T> *>(from);
-  Pack<T> x;
-#pragma unroll
-  for (int j = 0; j < kWide<T>; ++j) x.at[j] = j < rest ? from[j] : T{};
-  return x;
-}
-
-template <class T>
-__device__ __forceinline__ void store_pack(T *to, const Pack<T> &x, int64_t rest, bool aligned) {
-  if (aligned && rest >= kWide<T>) {
-    *reinterpret_cast<Pack<T> *>(to) = x;
-    return;
-  }
-#pragma unroll
-  for (int j = 0; j < kWide<T>; ++j) {
-    if (j < rest) to[j] = x.at[j];
-  }
-}
+#include "pack.cuh"
 
 // a / b of numbers that are not negative; 32 bits, where they suffice, are much quicker.
 __device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) {

@@ -8,8 +8,9 @@
 #pragma once
 
 #include "context.cuh"
+#include "pack.cuh"
 #include "ptx.cuh"
-#include "vector.cuh"
+#include "scalar.cuh"
 
 constexpr int kProductSide = 16, kProductThreads = kProductSide * kProductSide;
 
@@ -19,10 +20,10 @@ struct Blocking {
   static constexpr int kTile = 32 / static_cast<int>(sizeof(T)) / (kLarge ? 1 : 2);
   static constexpr int kSpan = kProductSide * kTile;  // rows and columns of a block
   static constexpr int kDepth = kLarge ? 8 : 16;      // of a slice: one vector per thread
-  static constexpr int kStride = kSpan + kVector<T>;  // of a slice in shared memory
+  static constexpr int kStride = kSpan + kWide<T>;    // of a slice in shared memory
   static constexpr int kSlice = kDepth * kStride;
   static constexpr size_t kShared = 4 * kSlice * sizeof(T);
-  static_assert(kSpan * kDepth == kProductThreads * kVector<T>, "one vector per thread");
+  static_assert(kSpan * kDepth == kProductThreads * kWide<T>, "one vector per thread");
 };
 
 // Rows at equal distances; one matrix of a batch is `step` from the next.
@@ -60,20 +61,20 @@ struct Extent {
 template <class T, class Rows>
 struct Operand {
   Rows rows;
-  bool along, whole;  // whole: see load_part
+  bool along, whole;  // whole: see load_pack
 };
 
 // What a thread moves of an operand's slices from global to shared memory: one vector of each.
 template <class B, class T>
 struct Slice {
-  Vector<T> part;
+  Pack<T> part;
   int span, depth;  // its place
 
   __device__ __forceinline__ explicit Slice(bool along) {
     const int i = static_cast<int>(threadIdx.x);
-    constexpr int kAlong = B::kDepth / kVector<T>, kAcross = B::kSpan / kVector<T>;
-    span = along ? i / kAlong : i % kAcross * kVector<T>;
-    depth = along ? i % kAlong * kVector<T> : i / kAcross;
+    constexpr int kAlong = B::kDepth / kWide<T>, kAcross = B::kSpan / kWide<T>;
+    span = along ? i / kAlong : i % kAcross * kWide<T>;
+    depth = along ? i % kAlong * kWide<T> : i / kAcross;
   }
 
   template <class Rows>
@@ -82,23 +83,23 @@ struct Slice {
     const int64_t s = span0 + span, d = depth0 + depth;
     part = {};
     if (s >= spans || d >= depths) return;
-    part = from.along ? load_part(from.rows.row(batch, s) + d, depths - d, from.whole)
-                      : load_part(from.rows.row(batch, d) + s, spans - s, from.whole);
+    part = from.along ? load_pack(from.rows.row(batch, s) + d, depths - d, from.whole)
+                      : load_pack(from.rows.row(batch, d) + s, spans - s, from.whole);
   }
 
   __device__ __forceinline__ void store(T *to, bool along) const {
-    if (!along) return store_vector(to + depth * B::kStride + span, part);
+    if (!along) return store_pack(to + depth * B::kStride + span, part);
     PND_UNROLL
-    for (int i = 0; i < kVector<T>; ++i) to[(depth + i) * B::kStride + span] = part.of[i];
+    for (int i = 0; i < kWide<T>; ++i) to[(depth + i) * B::kStride + span] = part.at[i];
   }
 };
 
-// The sums of one thread. Its rows and columns come in runs of kVector; the runs of all threads lie
+// The sums of one thread. Its rows and columns come in runs of kWide; the runs of all threads lie
 // next to each other.
 template <class T, bool kLarge>
 struct Sums {
   using B = Blocking<T, kLarge>;
-  static constexpr int kTile = B::kTile, kRun = kVector<T>;
+  static constexpr int kTile = B::kTile, kRun = kWide<T>;
   T sum[kTile][kTile];
   int x, y;  // the thread's place: 8 x 4 of a warp share what they read
 
@@ -124,11 +125,11 @@ struct Sums {
     T left[kTile], right[kTile];
     PND_UNROLL
     for (int i = 0; i < kTile; i += kRun) {
-      const Vector<T> from_a = load_vector(a + row(i)), from_b = load_vector(b + col(i));
+      const Pack<T> from_a = load_pack(a + row(i)), from_b = load_pack(b + col(i));
       PND_UNROLL
       for (int j = 0; j < kRun; ++j) {
-        left[i + j] = from_a.of[j];
-        right[i + j] = from_b.of[j];
+        left[i + j] = from_a.at[j];
+        right[i + j] = from_b.at[j];
       }
     }
     PND_UNROLL
@@ -189,9 +190,9 @@ __global__ void __launch_bounds__(kProductThreads, 2)
     for (int j = 0; j < S::kTile; j += S::kRun) {
       const int64_t row = row0 + sums.row(i), col = col0 + sums.col(j);
       if (row >= rows || col >= cols) continue;
-      Vector<T> values;
+      Pack<T> values;
       PND_UNROLL
-      for (int e = 0; e < S::kRun; ++e) values.of[e] = sums.sum[i][j + e];
+      for (int e = 0; e < S::kRun; ++e) values.at[e] = sums.sum[i][j + e];
       out.put(g, row, col, values, cols - col);
     }
   }
@@ -203,15 +204,14 @@ struct ToRows {
   T *data;
   int64_t stride, step;
   bool whole, adds;  // adds: to what is there
-  __device__ void put(int64_t batch, int64_t row, int64_t col, Vector<T> values,
-                      int64_t left) const {
+  __device__ void put(int64_t batch, int64_t row, int64_t col, Pack<T> values, int64_t left) const {
     T *to = data + batch * step + row * stride + col;
     if (adds) {
-      const Vector<T> old = load_part(static_cast<const T *>(to), left, whole);
+      const Pack<T> old = load_pack(static_cast<const T *>(to), left, whole);
       PND_UNROLL
-      for (int i = 0; i < kVector<T>; ++i) values.of[i] += old.of[i];
+      for (int i = 0; i < kWide<T>; ++i) values.at[i] += old.at[i];
     }
-    store_part(to, values, left, whole);
+    store_pack(to, values, left, whole);
   }
 };
 

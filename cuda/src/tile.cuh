@@ -8,8 +8,9 @@
 
 #include <limits>
 
+#include "pack.cuh"
 #include "ptx.cuh"
-#include "vector.cuh"
+#include "scalar.cuh"
 
 template <class T>
 constexpr T kNothing = -std::numeric_limits<T>::infinity();
@@ -51,7 +52,7 @@ template <int kRows, int kCols, class T>
 __device__ __forceinline__ void copy_tile(T *tile, int tile_stride, const T *from, int64_t stride,
                                           int64_t rows, int64_t cols, bool whole) {
   if (whole) {
-    copy_runs<kRows, kCols, kVector<T>>(tile, tile_stride, from, stride, rows, cols);
+    copy_runs<kRows, kCols, kWide<T>>(tile, tile_stride, from, stride, rows, cols);
   } else {
     copy_runs<kRows, kCols, 1>(tile, tile_stride, from, stride, rows, cols);
   }
@@ -64,17 +65,17 @@ template <int kDepth, class T, int kRows, int kCols>
 __device__ __forceinline__ void add_dots(T (&sum)[kRows][kCols], const T *a, int a_stride,
                                          const T *b, int b_stride) {
 #pragma unroll 1
-  for (int k = 0; k < kDepth; k += kVector<T>) {
-    Vector<T> left[kRows];
+  for (int k = 0; k < kDepth; k += kWide<T>) {
+    Pack<T> left[kRows];
     PND_UNROLL
-    for (int i = 0; i < kRows; ++i) left[i] = load_vector(a + i * a_stride + k);
+    for (int i = 0; i < kRows; ++i) left[i] = load_pack(a + i * a_stride + k);
     PND_UNROLL
     for (int j = 0; j < kCols; ++j) {
-      const Vector<T> right = load_vector(b + j * kTileSide * b_stride + k);
+      const Pack<T> right = load_pack(b + j * kTileSide * b_stride + k);
       PND_UNROLL
-      for (int e = 0; e < kVector<T>; ++e) {
+      for (int e = 0; e < kWide<T>; ++e) {
         PND_UNROLL
-        for (int i = 0; i < kRows; ++i) sum[i][j] = fma(left[i].of[e], right.of[e], sum[i][j]);
+        for (int i = 0; i < kRows; ++i) sum[i][j] = fma(left[i].at[e], right.at[e], sum[i][j]);
       }
     }
   }
@@ -84,7 +85,7 @@ __device__ __forceinline__ void add_dots(T (&sum)[kRows][kCols], const T *a, int
 // bytes, the runs of all threads next to each other.
 template <class T, int kCols>
 struct Columns {
-  static constexpr int kRun = kCols < kVector<T> ? kCols : kVector<T>;
+  static constexpr int kRun = kCols < kWide<T> ? kCols : kWide<T>;
   __device__ __forceinline__ static int at(int j) {
     return j / kRun * (kTileSide * kRun) + tile_x() * kRun + j % kRun;
   }
@@ -92,10 +93,10 @@ struct Columns {
   __device__ __forceinline__ static void load(T (&to)[kCols], const T *row) {
     PND_UNROLL
     for (int j = 0; j < kCols; j += kRun) {
-      if constexpr (kRun == kVector<T>) {
-        const Vector<T> x = load_vector(row + at(j));
+      if constexpr (kRun == kWide<T>) {
+        const Pack<T> x = load_pack(row + at(j));
         PND_UNROLL
-        for (int e = 0; e < kRun; ++e) to[j + e] = x.of[e];
+        for (int e = 0; e < kRun; ++e) to[j + e] = x.at[e];
       } else {
         PND_UNROLL
         for (int e = 0; e < kRun; ++e) to[j + e] = row[at(j) + e];
@@ -110,18 +111,18 @@ template <int kDepth, class T, int kRows, int kCols>
 __device__ __forceinline__ void add_products(T (&sum)[kRows][kCols], const T *a, int a_stride,
                                              const T *b, int b_stride) {
 #pragma unroll 1
-  for (int k = 0; k < kDepth; k += kVector<T>) {
-    Vector<T> left[kRows];
+  for (int k = 0; k < kDepth; k += kWide<T>) {
+    Pack<T> left[kRows];
     PND_UNROLL
-    for (int i = 0; i < kRows; ++i) left[i] = load_vector(a + i * a_stride + k);
+    for (int i = 0; i < kRows; ++i) left[i] = load_pack(a + i * a_stride + k);
     PND_UNROLL
-    for (int e = 0; e < kVector<T>; ++e) {
+    for (int e = 0; e < kWide<T>; ++e) {
       T right[kCols];
       Columns<T, kCols>::load(right, b + (k + e) * b_stride);
       PND_UNROLL
       for (int i = 0; i < kRows; ++i) {
         PND_UNROLL
-        for (int j = 0; j < kCols; ++j) sum[i][j] = fma(left[i].of[e], right[j], sum[i][j]);
+        for (int j = 0; j < kCols; ++j) sum[i][j] = fma(left[i].at[e], right[j], sum[i][j]);
       }
     }
   }
