@@ -163,27 +163,35 @@ Call &Call::indices(const char *name, const int32_t *index, int64_t count, int64
 Call &Call::reserve(int64_t bytes_per_thread, int64_t shared_bytes) {
   if (refused()) return *this;
   auto *context = static_cast<pnd_context *>(context_);
-  const int64_t page = 4096;
-  const int64_t size = (std::max(bytes_per_thread, shared_bytes) + page - 1) / page * page;
-  if (size <= context->scratch_size) return *this;
-  const int64_t areas = context->threads + 1;
-  const int64_t others = context->used - areas * context->scratch_size;
-  if (size > (context->limit - others) / areas) {
+  const auto grown = [](int64_t size, int64_t wanted) {
+    constexpr int64_t kPage = 4096;
+    return std::max(size, (wanted + kPage - 1) / kPage * kPage);
+  };
+  const int64_t size = grown(context->scratch_size, bytes_per_thread);
+  const int64_t shared = grown(context->shared_size, shared_bytes);
+  if (size == context->scratch_size && shared == context->shared_size) return *this;
+  const int64_t threads = context->threads;
+  const int64_t others = context->used - threads * context->scratch_size - context->shared_size;
+  const int64_t room = context->limit - others - shared;
+  if (room < 0 || size > room / threads) {
     return refuse(PND_OUT_OF_MEMORY,
-                  "scratch memory of %lld bytes for each of %lld areas passes the limit of %lld",
-                  static_cast<long long>(size), static_cast<long long>(areas),
-                  static_cast<long long>(context->limit));
+                  "scratch memory of %lld bytes for each of %lld threads and %lld for all passes "
+                  "the limit of %lld",
+                  static_cast<long long>(size), static_cast<long long>(threads),
+                  static_cast<long long>(shared), static_cast<long long>(context->limit));
   }
   std::free(context->scratch);
   context->used = others;
-  context->scratch_size = 0;
-  context->scratch = static_cast<char *>(std::aligned_alloc(page, areas * size));
+  context->scratch_size = context->shared_size = 0;
+  const int64_t all = threads * size + shared;
+  context->scratch = static_cast<char *>(std::aligned_alloc(4096, all));
   if (context->scratch == nullptr) {
     return refuse(PND_OUT_OF_MEMORY, "the system has no %lld bytes of scratch memory",
-                  static_cast<long long>(areas * size));
+                  static_cast<long long>(all));
   }
   context->scratch_size = size;
-  context->used += areas * size;
+  context->shared_size = shared;
+  context->used += all;
   context->peak = std::max(context->peak, context->used);
   return *this;
 }

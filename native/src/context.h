@@ -15,8 +15,8 @@ struct pnd_context : Caller {
   Workers *workers;
   int32_t threads;
   struct Blocks *blocks;  // what pnd_allocate gave out
-  char *scratch;          // (threads + 1) areas of scratch_size bytes, the last one shared
-  int64_t scratch_size;
+  char *scratch;          // an area of scratch_size bytes per thread, then shared_size bytes
+  int64_t scratch_size, shared_size;
 };
 
 // Hands out pieces of a thread's scratch memory (worker from parallel, or kShared), each aligned.

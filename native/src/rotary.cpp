@@ -66,7 +66,7 @@ void turn(pnd_context *context, T *y, const T *x, int64_t batch, int64_t steps, 
 int32_t rotate(Call &call, pnd_context *context, int32_t dtype, void *y, const void *x,
                int64_t batch, int64_t steps, int64_t heads, int64_t head_size, int64_t start,
                double base, double sign) {
-  call.reserve(3 * Scratch::bytes<double>(head_size));
+  call.reserve(2 * Scratch::bytes<double>(head_size), Scratch::bytes<double>(head_size));
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
