@@ -119,7 +119,7 @@ int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *tab
   Call call(context, "gather");
   guard::gather(call, dtype, y, table, index, count, rows, cols);
   if (call.refused()) return call.status();
-  const int64_t bytes = cols * (dtype == PND_F64 ? 8 : 4);
+  const int64_t bytes = cols * bytes_of(dtype);
   return by_word(
       {bytes},
       [&](auto word) {

@@ -2,9 +2,9 @@
 // move: fill, broadcast, swap_axes, slice, pad, concat: elements placed, none computed.
 // y[i] = value;  y[o,m,i] = x[o,i];  y[o,s,m,f,i] = x[o,f,m,s,i];  y[o,c,i] = x[o,start+c,i];
 // y[o,start+c,i] = x[o,c,i], else 0;  y = a then b along the middle axis
-// Shapes   as the header's; row-major, contiguous, no aliasing; elements of 4 or 8 bytes, any type
-// Method   the largest words (4, 8, 16 bytes) that divide runs and addresses; y is written in
-// order,
+// Shapes   as the header's; row-major, contiguous, no aliasing; elements of 2, 4 or 8 bytes, any
+//          type
+// Method   the largest words (2 to 16 bytes) that divide runs and addresses; y is written in order,
 //          16 bytes per thread: the place in x by division once per pack, then step by step. Axes
 //          of single words are transposed through shared memory in squares of 32
 // Order    each element alone
@@ -154,8 +154,6 @@ int32_t transpose(Call &call, pnd_context *context, E *y, const E *x, int64_t ou
                 second);
 }
 
-int64_t element_bytes(int32_t dtype) { return dtype == PND_F64 ? 8 : 4; }
-
 }  // namespace
 
 int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double value) {
@@ -168,6 +166,7 @@ int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double
   };
   if (dtype == PND_F64) return run(bits_of(value));
   if (dtype == PND_F32) return run(bits_of(static_cast<float>(value)));
+  if (dtype == PND_BF16) return run(narrowed(value).bits);
   return run(static_cast<uint32_t>(static_cast<int32_t>(std::nearbyint(value))));
 }
 
@@ -176,7 +175,7 @@ int32_t pnd_broadcast(pnd_context *context, int32_t dtype, void *y, const void *
   Call call(context, "broadcast");
   guard::broadcast(call, dtype, y, x, outer, mid, inner);
   if (call.refused()) return call.status();
-  const int64_t bytes = element_bytes(dtype) * inner;
+  const int64_t bytes = bytes_of(dtype) * inner;
   return by_word(
       {bytes},
       [&](auto word) {
@@ -203,7 +202,7 @@ int32_t pnd_swap_axes(pnd_context *context, int32_t dtype, void *y, const void *
     inner *= first * mid * second;
     first = mid = second = 1;
   }
-  const int64_t bytes = element_bytes(dtype) * inner;
+  const int64_t bytes = bytes_of(dtype) * inner;
   return by_word(
       {bytes},
       [&](auto word) {
@@ -226,7 +225,7 @@ int32_t pnd_slice(pnd_context *context, int32_t dtype, void *y, const void *x, i
   Call call(context, "slice");
   guard::slice(call, dtype, y, x, outer, size, inner, start, count);
   if (call.refused()) return call.status();
-  const int64_t bytes = element_bytes(dtype) * inner;
+  const int64_t bytes = bytes_of(dtype) * inner;
   return by_word(
       {bytes * size, bytes * start, bytes * count},
       [&](auto word) {
@@ -244,7 +243,7 @@ int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int
   Call call(context, "pad");
   guard::pad(call, dtype, y, x, outer, size, inner, start, count);
   if (call.refused()) return call.status();
-  const int64_t bytes = element_bytes(dtype) * inner;
+  const int64_t bytes = bytes_of(dtype) * inner;
   return by_word(
       {bytes * size, bytes * start, bytes * count},
       [&](auto word) {
@@ -262,7 +261,7 @@ int32_t pnd_concat(pnd_context *context, int32_t dtype, void *y, const void *a, 
   Call call(context, "concat");
   guard::concat(call, dtype, y, a, b, outer, a_size, b_size, inner);
   if (call.refused()) return call.status();
-  const int64_t bytes = element_bytes(dtype) * inner;
+  const int64_t bytes = bytes_of(dtype) * inner;
   return by_word(
       {bytes * a_size, bytes * b_size},
       [&](auto word) {

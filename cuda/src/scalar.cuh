@@ -44,4 +44,5 @@ PND_SHARED double of_bits(uint64_t bits) {
 
 // After what they build on.
 #include "angle.h"
+#include "bf16.h"
 #include "formulas.h"

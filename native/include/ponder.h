@@ -47,7 +47,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a declaration below; a library and a caller must agree on it. */
-#define PND_ABI_VERSION 2
+#define PND_ABI_VERSION 3
 
 typedef struct pnd_context pnd_context;
 
@@ -59,8 +59,10 @@ typedef enum pnd_status {
   PND_DEVICE_FAILED = 4
 } pnd_status;
 
-/* PND_I32 holds indices: it is accepted only where a comment says "any type". */
-typedef enum pnd_dtype { PND_F32 = 0, PND_F64 = 1, PND_I32 = 2 } pnd_dtype;
+/* PND_I32 holds indices, PND_BF16 (the upper half of an f32) numbers in half the memory: they are
+ * accepted only where a comment says so, or "any type". What is computed from PND_BF16 is computed
+ * in f32 and each result rounded once, to nearest, halves to even; every NaN becomes 0x7fff. */
+typedef enum pnd_dtype { PND_F32 = 0, PND_F64 = 1, PND_I32 = 2, PND_BF16 = 3 } pnd_dtype;
 
 /* ---- life cycle ------------------------------------------------------------------------- */
 
@@ -136,6 +138,10 @@ PND_API int32_t pnd_release_graph(pnd_context *context, void *graph);
 /* y[i] = value, rounded once to the type, halves to even; any type. For an i32 the rounded value
  * must lie in its range. */
 PND_API int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double value);
+
+/* y[i] = x[i], rounded once from the type `from` to dtype; both of PND_F32, PND_F64, PND_BF16. */
+PND_API int32_t pnd_cast(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n,
+                         int32_t from);
 
 /* y[i] = fma(scale, x[i], shift). */
 PND_API int32_t pnd_affine(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n,
@@ -250,7 +256,8 @@ PND_API int32_t pnd_uniform(pnd_context *context, int32_t dtype, void *y, const 
 /* y[g,r,c] = sum over k of op(a)[g,r,k] op(b)[g,k,c].  y [batch, rows, cols];
  * a [batch, rows, inner], or [batch, inner, rows] if a_transposed;
  * b [batch, inner, cols], or [batch, cols, inner] if b_transposed.
- * Order: each element is one chain of fused multiply-adds over k, from 0 upwards. */
+ * Order: each element is one chain of fused multiply-adds over k, from 0 upwards.
+ * PND_BF16 too. */
 PND_API int32_t pnd_matmul(pnd_context *context, int32_t dtype, void *y, const void *a,
                            const void *b, int64_t batch, int64_t rows, int64_t cols, int64_t inner,
                            int32_t a_transposed, int32_t b_transposed);
@@ -339,7 +346,8 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
  * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, heads, head_size];
  * head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch, mask_heads,
  * mask_steps, k_steps], each size 1 (broadcast) or full, and 1 or full without a mask too;
- * lengths (nullable) [batch] in [0, k_steps].
+ * lengths (nullable) [batch] in [0, k_steps]. PND_BF16 too: lse is then f32, and an implementation
+ * may round p to bf16 before its product with v.
  * Source: Dao et al., arXiv:2205.14135. */
 PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
                               const void *q, const void *k, const void *v, const void *mask,
@@ -348,7 +356,8 @@ PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, vo
                               int64_t mask_heads, int64_t mask_steps, double scale, int32_t causal);
 /* dmask (nullable) has the mask's shape; its broadcast axes are summed upwards: the queries of a
  * head first, then the heads in the order of (batch, head). dmask is 0 where no key is visible.
- * Without a mask, dmask is the adjoint of a mask of zeros of the stated sizes. */
+ * Without a mask, dmask is the adjoint of a mask of zeros of the stated sizes.
+ * PND_BF16 too: p and ds may be rounded to bf16 before their products; sums are of f32. */
 PND_API int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, void *dk,
                                        void *dv, void *dmask, const void *dout, const void *q,
                                        const void *k, const void *v, const void *mask,

@@ -61,16 +61,28 @@ Call &Call::require(bool holds, const char *format, ...) {
   return *this;
 }
 
+int64_t bytes_of(int32_t dtype) { return dtype == PND_F64 ? 8 : dtype == PND_BF16 ? 2 : 4; }
+
 Call &Call::dtype(int32_t dtype) {
-  if (dtype == PND_I32) return refuse(PND_UNSUPPORTED, "dtype i32 holds indices only");
-  return any_dtype(dtype);
+  if (dtype == PND_BF16) {
+    return refuse(PND_UNSUPPORTED, "dtype bf16 is for storage and products: cast to f32 first");
+  }
+  return float_dtype("dtype", dtype);
 }
 
-Call &Call::any_dtype(int32_t dtype) {
-  if (dtype != PND_F32 && dtype != PND_F64 && dtype != PND_I32) {
-    return refuse(PND_BAD_ARGUMENT, "dtype = %d is none of f32 (0), f64 (1), i32 (2)", dtype);
+Call &Call::float_dtype(const char *name, int32_t dtype) {
+  if (dtype == PND_I32) return refuse(PND_UNSUPPORTED, "%s i32 holds indices only", name);
+  return known_dtype(name, dtype);
+}
+
+Call &Call::any_dtype(int32_t dtype) { return known_dtype("dtype", dtype); }
+
+Call &Call::known_dtype(const char *name, int32_t dtype) {
+  if (dtype < PND_F32 || dtype > PND_BF16) {
+    return refuse(PND_BAD_ARGUMENT, "%s = %d is none of f32 (0), f64 (1), i32 (2), bf16 (3)", name,
+                  dtype);
   }
-  element_bytes_ = dtype == PND_F64 ? 8 : 4;
+  element_bytes_ = bytes_of(dtype);
   return *this;
 }
 

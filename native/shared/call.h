@@ -25,6 +25,9 @@ struct Caller {
   char message[512];
 };
 
+// The size of an element of a known type.
+int64_t bytes_of(int32_t dtype);
+
 // The last failure of a call that had no context.
 extern thread_local char orphan_message[512];
 // What pnd_open, which has no context yet, says and returns when it fails, printf-style.
@@ -39,8 +42,9 @@ class Call {
   Call(const Call &) = delete;
   Call &operator=(const Call &) = delete;
 
-  // The element type: float types only, or any type.
+  // The element type: f32 or f64, one of these or bf16 (by its name), or any type.
   Call &dtype(int32_t dtype);
+  Call &float_dtype(const char *name, int32_t dtype);
   Call &any_dtype(int32_t dtype);
   // A size is at least 1; a value lies in [low, high].
   Call &size(const char *name, int64_t value);
@@ -70,6 +74,7 @@ class Call {
   int32_t status() const { return status_; }
 
  private:
+  Call &known_dtype(const char *name, int32_t dtype);
   Call &array(const char *name, const void *array, std::initializer_list<int64_t> sizes,
               int64_t element_bytes, bool writes);
 
@@ -87,14 +92,15 @@ class Call {
   Range range_[20];
 };
 
-// Runs f(float{}) or f(double{}) and returns its status; one that returns nothing cannot fail.
+// Runs f(float{}) or f(double{}), whichever the type is computed in, and returns its status; one
+// that returns nothing cannot fail.
 template <class F>
 inline int32_t by_type(int32_t dtype, F &&f) {
   if constexpr (std::is_void_v<decltype(f(float{}))>) {
-    dtype == PND_F32 ? f(float{}) : f(double{});
+    dtype == PND_F64 ? f(double{}) : f(float{});
     return PND_OK;
   } else {
-    return dtype == PND_F32 ? f(float{}) : f(double{});
+    return dtype == PND_F64 ? f(double{}) : f(float{});
   }
 }
 

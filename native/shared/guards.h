@@ -56,6 +56,11 @@ inline void fill(Call &call, int32_t dtype, void *y, int64_t n, double value) {
   }
 }
 
+inline void cast(Call &call, int32_t dtype, void *y, const void *x, int64_t n, int32_t from) {
+  call.float_dtype("dtype", dtype).size("n", n).output("y", y, {n});
+  call.float_dtype("from", from).input("x", x, {n});
+}
+
 // affine, power, exp, log, tanh, sigmoid, gelu, silu
 inline void apply(Call &call, int32_t dtype, void *y, const void *x, int64_t n) {
   call.dtype(dtype).size("n", n).output("y", y, {n}).input("x", x, {n});
@@ -209,7 +214,7 @@ inline void uniform(Call &call, int32_t dtype, void *y, const int64_t *step, int
 inline void matmul(Call &call, int32_t dtype, void *y, const void *a, const void *b, int64_t batch,
                    int64_t rows, int64_t cols, int64_t inner, int32_t a_transposed,
                    int32_t b_transposed) {
-  call.dtype(dtype)
+  call.float_dtype("dtype", dtype)
       .size("batch", batch)
       .size("rows", rows)
       .size("cols", cols)
@@ -363,6 +368,9 @@ inline void cross_entropy_backward(Call &call, int32_t dtype, void *dx, void *dw
 
 constexpr int64_t kMostHeadSize = 256;
 
+// Of what is computed from a type and not rounded to it.
+inline int64_t bytes_of_sum(int32_t dtype) { return dtype == PND_F64 ? 8 : 4; }
+
 // What both directions have in common: sizes, which stand before any array, then arrays.
 inline void attend_sizes(Call &call, int64_t batch, int64_t heads, int64_t q_steps, int64_t k_steps,
                          int64_t head_size, int64_t mask_batch, int64_t mask_heads,
@@ -398,11 +406,11 @@ inline void attention(Call &call, int32_t dtype, void *out, void *lse, const voi
                       int64_t heads, int64_t q_steps, int64_t k_steps, int64_t head_size,
                       int64_t mask_batch, int64_t mask_heads, int64_t mask_steps, double,
                       int32_t causal) {
-  call.dtype(dtype);
+  call.float_dtype("dtype", dtype);
   attend_sizes(call, batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps,
                causal);
   call.output("out", out, {batch, q_steps, heads, head_size})
-      .output("lse", lse, {batch, heads, q_steps});
+      .output("lse", lse, {batch, heads, q_steps}, bytes_of_sum(dtype));
   attend_arrays(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
                 mask_heads, mask_steps);
 }
@@ -413,7 +421,7 @@ inline void attention_backward(Call &call, int32_t dtype, void *dq, void *dk, vo
                                const void *lse, int64_t batch, int64_t heads, int64_t q_steps,
                                int64_t k_steps, int64_t head_size, int64_t mask_batch,
                                int64_t mask_heads, int64_t mask_steps, double, int32_t causal) {
-  call.dtype(dtype);
+  call.float_dtype("dtype", dtype);
   attend_sizes(call, batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps,
                causal);
   attend_arrays(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
@@ -424,7 +432,7 @@ inline void attention_backward(Call &call, int32_t dtype, void *dq, void *dk, vo
       .nullable_output("dmask", dmask, {mask_batch, mask_heads, mask_steps, k_steps})
       .input("dout", dout, {batch, q_steps, heads, head_size})
       .input("out", out, {batch, q_steps, heads, head_size})
-      .input("lse", lse, {batch, heads, q_steps});
+      .input("lse", lse, {batch, heads, q_steps}, bytes_of_sum(dtype));
 }
 
 // ---- recurrent memory ---------------------------------------------------------------------------

@@ -15,6 +15,7 @@
 // Work     4 head_size flops per seen pair and product, about 15 more for the softmax
 // Source   Dao et al., arXiv:2205.14135; online sum: Milakov, Gimelshein, arXiv:1805.02867
 #include "attention.h"
+#include "as_float.h"
 
 namespace {
 
@@ -159,7 +160,7 @@ int64_t query_ranges(const AttentionSizes<T> &sizes, int64_t threads) {
 
 template <class T>
 void forward(pnd_context *context, const AttentionSizes<T> &sizes, T *out, T *lse, const T *q,
-             const T *k, const T *v, const T *mask) {
+             const T *k, const T *v, const T *mask, Scratch for_all) {
   const int64_t ranges = query_ranges(sizes, context->threads);
   const bool shared = ranges > 1;  // the packed heads are
   const auto head_of = [&](int64_t pair, T *packed) {
@@ -181,7 +182,7 @@ void forward(pnd_context *context, const AttentionSizes<T> &sizes, T *out, T *ls
                  sizes.head_size, false);
   };
   const int64_t size = packed_keys(sizes) + packed_values(sizes);
-  T *all = shared ? Scratch(context, kShared).take<T>(sizes.pairs() * size) : nullptr;
+  T *all = shared ? for_all.take<T>(sizes.pairs() * size) : nullptr;
   if (shared) {
     parallel(context, sizes.pairs(), [&](int64_t pair, int) { pack(pair, all + pair * size); });
   }
@@ -208,6 +209,12 @@ int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
                    head_size, mask_batch, mask_heads, mask_steps, scale, causal);
   check_lengths(call, lengths, batch, k_steps);
   if (call.refused()) return call.status();
+  AsFloat floats(dtype);
+  floats.output(out, batch * q_steps * heads * head_size);
+  floats.input(q, batch * q_steps * heads * head_size);
+  floats.input(k, batch * k_steps * heads * head_size);
+  floats.input(v, batch * k_steps * heads * head_size);
+  floats.input(mask, mask_batch * mask_heads * mask_steps * k_steps);
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
     const AttentionSizes<T> sizes{
@@ -217,10 +224,14 @@ int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
     const int64_t packed = packed_keys(sizes) + packed_values(sizes);
     const bool shared = query_ranges(sizes, context->threads) > 1;
     call.reserve(Room<T>::bytes() + (shared ? 0 : Scratch::bytes<T>(packed)),
-                 shared ? Scratch::bytes<T>(sizes.pairs() * packed) : 0);
+                 floats.bytes() + (shared ? Scratch::bytes<T>(sizes.pairs() * packed) : 0));
     if (call.refused()) return;
+    Scratch for_all(context, kShared);
+    floats.widen_inputs(context, for_all);
     forward(context, sizes, static_cast<T *>(out), static_cast<T *>(lse), static_cast<const T *>(q),
-            static_cast<const T *>(k), static_cast<const T *>(v), static_cast<const T *>(mask));
+            static_cast<const T *>(k), static_cast<const T *>(v), static_cast<const T *>(mask),
+            for_all);
+    floats.narrow_outputs(context);
   });
   return call.status();
 }

@@ -14,6 +14,7 @@
 // Error    <= 3 x the plain loop; sum over j of ds[i,j] is 0 within 1e-5 of the sum of |ds[i,j]|
 // Work     10 head_size flops per seen pair, about 20 more
 // Source   Dao et al., arXiv:2205.14135, algorithm 4
+#include "as_float.h"
 #include "attention.h"
 #include "turns.h"
 
@@ -319,8 +320,9 @@ class KeyBlock {
 };
 
 template <class T>
-void backward(pnd_context *context, const AttentionSizes<T> &sizes, const Arrays<T> &arrays) {
-  const Shared<T> shared(sizes, Scratch(context, kShared));
+void backward(pnd_context *context, const AttentionSizes<T> &sizes, const Arrays<T> &arrays,
+              Scratch for_all) {
+  const Shared<T> shared(sizes, for_all);
   // What is added to starts from zero.
   constexpr int64_t kSerial = 1 << 16;
   const int64_t rows = sizes.batch * sizes.q_steps;
@@ -366,18 +368,36 @@ int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, vo
                             mask_steps, scale, causal);
   check_lengths(call, lengths, batch, k_steps);
   if (call.refused()) return call.status();
+  const int64_t queries = batch * q_steps * heads * head_size;
+  const int64_t keys = batch * k_steps * heads * head_size;
+  const int64_t masks = mask_batch * mask_heads * mask_steps * k_steps;
+  AsFloat floats(dtype);
+  floats.output(dq, queries);
+  floats.output(dk, keys);
+  floats.output(dv, keys);
+  floats.output(dmask, masks);
+  floats.input(dout, queries);
+  floats.input(q, queries);
+  floats.input(k, keys);
+  floats.input(v, keys);
+  floats.input(mask, masks);
+  floats.input(out, queries);
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
     const AttentionSizes<T> sizes{
         batch,      heads,      q_steps,    k_steps, head_size,
         mask_batch, mask_heads, mask_steps, lengths, static_cast<T>(scale),
         causal != 0};
-    if (call.reserve(Room<T>::bytes(), Shared<T>::bytes(sizes)).refused()) return;
+    if (call.reserve(Room<T>::bytes(), floats.bytes() + Shared<T>::bytes(sizes)).refused()) return;
+    Scratch for_all(context, kShared);
+    floats.widen_inputs(context, for_all);
     backward<T>(context, sizes,
                 {static_cast<T *>(dq), static_cast<T *>(dk), static_cast<T *>(dv),
                  static_cast<T *>(dmask), static_cast<const T *>(dout), static_cast<const T *>(q),
                  static_cast<const T *>(k), static_cast<const T *>(v), static_cast<const T *>(mask),
-                 static_cast<const T *>(out), static_cast<const T *>(lse)});
+                 static_cast<const T *>(out), static_cast<const T *>(lse)},
+                for_all);
+    floats.narrow_outputs(context);
   });
   return call.status();
 }

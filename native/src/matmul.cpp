@@ -5,12 +5,12 @@
 // or
 //          its transpose; row-major, contiguous, no aliasing
 // Method   register tiles on packed operands (tile.h); parallel over the batch, else over blocks of
-//          rows or columns, which never share an output
+//          rows or columns, which never share an output; bf16 as floats (as_float.h)
 // Order    one chain of fused multiply-adds per element, k upwards
 // Error    <= 2 x the plain loop
 // Work     2 rows cols inner flops a product; each operand read once, y written once
 // Source   Goto, van de Geijn, ACM TOMS 34(3), 2008
-#include "context.h"
+#include "as_float.h"
 #include "tile.h"
 
 namespace {
@@ -64,11 +64,20 @@ int32_t pnd_matmul(pnd_context *context, int32_t dtype, void *y, const void *a, 
                    int32_t b_transposed) {
   Call call(context, "matmul");
   guard::matmul(call, dtype, y, a, b, batch, rows, cols, inner, a_transposed, b_transposed);
-  call.reserve(Scratch::bytes<double>(kProductScratch<double>));
   if (call.refused()) return call.status();
-  return by_type(dtype, [&](auto type) {
+  AsFloat floats(dtype);
+  floats.input(a, batch * rows * inner);
+  floats.input(b, batch * inner * cols);
+  floats.output(y, batch * rows * cols);
+  call.reserve(Scratch::bytes<double>(kProductScratch<double>), floats.bytes());
+  if (call.refused()) return call.status();
+  Scratch shared(context, kShared);
+  floats.widen_inputs(context, shared);
+  by_type(dtype, [&](auto type) {
     using T = decltype(type);
     multiply(context, static_cast<T *>(y), static_cast<const T *>(a), static_cast<const T *>(b),
              batch, rows, cols, inner, a_transposed != 0, b_transposed != 0);
   });
+  floats.narrow_outputs(context);
+  return PND_OK;
 }

@@ -2,7 +2,8 @@
 // move: fill, broadcast, swap_axes, slice, pad, concat: elements placed, none computed.
 // y[i] = value;  y[o,m,i] = x[o,i];  y[o,s,m,f,i] = x[o,f,m,s,i];  y[o,c,i] = x[o,start+c,i];
 // y[o,start+c,i] = x[o,c,i], else 0;  y = a then b along the middle axis
-// Shapes   as the header's; row-major, contiguous, no aliasing; elements of 4 or 8 bytes, any type
+// Shapes   as the header's; row-major, contiguous, no aliasing; elements of 2, 4 or 8 bytes, any
+//          type
 // Method   runs of equal places in x and y are copied whole; axes that leave no run are transposed
 //          in square blocks
 // Order    each element alone
@@ -14,15 +15,22 @@
 #include "map.h"
 #include "tile.h"
 
+#include "bf16.h"
+
 namespace {
 
-// Runs f(uint32_t{}) or f(uint64_t{}), whichever has the element's size.
+// Runs f(uint16_t{}), f(uint32_t{}) or f(uint64_t{}), whichever has the element's size.
 template <class F>
 int32_t by_size(int32_t dtype, F &&f) {
-  if (dtype == PND_F64) {
-    f(uint64_t{});
-  } else {
-    f(uint32_t{});
+  switch (bytes_of(dtype)) {
+    case 2:
+      f(uint16_t{});
+      break;
+    case 4:
+      f(uint32_t{});
+      break;
+    default:
+      f(uint64_t{});
   }
   return PND_OK;
 }
@@ -82,7 +90,9 @@ template <class T>
 void transpose(T *y, int64_t y_stride, const T *x, int64_t x_stride, int64_t rows, int64_t cols) {
   using F = std::conditional_t<sizeof(T) == 4, float, double>;
   constexpr int64_t kBlock = 32 / static_cast<int64_t>(sizeof(T));
-  const int64_t whole_rows = rows / kBlock * kBlock, whole_cols = cols / kBlock * kBlock;
+  const bool blocks = sizeof(T) >= 4;  // there is no block of smaller elements
+  const int64_t whole_rows = blocks ? rows / kBlock * kBlock : 0;
+  const int64_t whole_cols = blocks ? cols / kBlock * kBlock : 0;
   for (int64_t f = 0; f < whole_rows; f += kBlock) {
     for (int64_t s = 0; s < whole_cols; s += kBlock) {
       transpose_block(reinterpret_cast<const F *>(x + f * x_stride + s), x_stride,
@@ -172,6 +182,7 @@ int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double
   };
   if (dtype == PND_F64) return run(bits_of(value));
   if (dtype == PND_F32) return run(bits_of(static_cast<float>(value)));
+  if (dtype == PND_BF16) return run(narrowed(value).bits);
   return run(static_cast<uint32_t>(static_cast<int32_t>(std::nearbyint(value))));
 }
 

@@ -165,7 +165,7 @@ TEST(Move, refusesBadArguments) {
   expect_refused(pnd_concat(c, 0, to, from, to, 1, 8, 8, 1), m, "overlaps");
   expect_refused(pnd_swap_axes(c, 0, to, from, 1, huge, 1, 4, 1), m, "overflows");
   expect_refused(pnd_swap_axes(c, 0, to, from, 1, 2, 0, 4, 1), m, "mid = 0");
-  expect_refused(pnd_broadcast(c, 3, to, from, 1, 2, 4), m, "dtype = 3");
+  expect_refused(pnd_broadcast(c, 4, to, from, 1, 2, 4), m, "dtype = 4");
   expect_refused(pnd_broadcast(c, 0, nullptr, from, 1, 2, 4), m, "y is null");
   expect_refused(pnd_fill(c, 0, to, 0, 1), m, "n = 0");
   expect_refused(pnd_fill(c, 0, nullptr, 1, 1), m, "y is null");

@@ -16,9 +16,9 @@
 //   'r' type u64 n, n elements    an array that is read
 //   'w' type u64 n, limit, n expected values             an array that is written
 //   'u' type u64 n, limit, n elements, n expected values an array that is updated in place
-// type is one byte: 0 f32, 1 f64, 2 i32, 3 i64; elements have that type. Expected values are f64
-// for the float types and the type itself for integers, which must be equal. limit is three f64:
-// a value passes if |value - expected| <= absolute + ulps * ulp(expected), and the array if
+// type is one byte: 0 f32, 1 f64, 2 i32, 3 bf16, 4 i64; elements have that type. Expected values
+// are f64 for the float types and the type itself for integers, which must be equal. limit is three
+// f64: a value passes if |value - expected| <= absolute + ulps * ulp(expected), and the array if
 // norm(value - expected) <= relative norm(expected). A value that the type cannot hold, and NaN,
 // must be met exactly.
 //
@@ -26,6 +26,7 @@
 // address that is aligned to its element and to no more; guards and read arrays must come back
 // unchanged. Under AddressSanitizer the guards in this program's memory are poisoned while the call
 // runs; of the device's blocks it sees what passes their ends.
+#include <algorithm>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
@@ -47,7 +48,7 @@
 
 namespace {
 
-enum Type : uint8_t { F32, F64, I32, I64 };
+enum Type : uint8_t { F32, F64, I32, BF16, I64 };
 
 constexpr int64_t kGuard = 64;
 constexpr unsigned char kGuardByte = 0xA5;
@@ -62,7 +63,43 @@ std::string say(const char *format, ...) {
   return text;
 }
 
-int64_t bytes_of(Type type) { return type == F32 || type == I32 ? 4 : 8; }
+int64_t bytes_of(Type type) {
+  constexpr int64_t kBytes[] = {4, 8, 4, 2, 8};
+  return kBytes[type];
+}
+
+// What a type's numbers are, seen as doubles: their value, a double rounded to the nearest of them,
+// and the distance to the next one.
+template <class T>
+struct Numbers {
+  using Stored = T;
+  static double value(T x) { return x; }
+  static double round(double x) { return static_cast<double>(static_cast<T>(x)); }
+  static double ulp(double x) {
+    const T size = static_cast<T>(std::abs(x));
+    const T next = std::nextafter(size, std::numeric_limits<T>::infinity());
+    return std::isinf(next) ? size - std::nextafter(size, T{0}) : next - size;
+  }
+};
+struct Bf16Numbers {
+  using Stored = uint16_t;
+  static constexpr double kLargest = 0x1.FEp127;
+  static double value(uint16_t x) {
+    const uint32_t bits = uint32_t{x} << 16;
+    float result;
+    std::memcpy(&result, &bits, sizeof result);
+    return result;
+  }
+  static double round(double x) {
+    if (x == 0 || !std::isfinite(x)) return x;
+    const double near = std::nearbyint(x / ulp(x)) * ulp(x);
+    return std::abs(near) > kLargest ? std::copysign(HUGE_VAL, x) : near;
+  }
+  static double ulp(double x) {
+    const double size = std::max(std::min(std::abs(x), kLargest), 0x1p-126);
+    return std::ldexp(1.0, std::ilogb(size) - 7);
+  }
+};
 
 struct Array {
   char role = 0;
@@ -122,22 +159,19 @@ struct Array {
     return result;
   }
 
-  template <class T>
+  template <class N>
   std::string compare_floats() const {
     double distance = 0, norm = 0;
     for (int64_t i = 0; i < count; ++i) {
-      const double got = value<T>(data, i);
+      const double got = N::value(value<typename N::Stored>(data, i));
       const double want = value<double>(expected.data(), i);
-      const T near = static_cast<T>(want);
+      const double near = N::round(want);
       bool good;
       if (std::isnan(near) || std::isinf(near)) {
         good = std::isnan(near) ? std::isnan(got) : got == near;
       } else {
-        const T size = std::abs(near);
-        const T next = std::nextafter(size, std::numeric_limits<T>::infinity());
-        const double ulp = std::isinf(next) ? size - std::nextafter(size, T{0}) : next - size;
         const double off = std::abs(got - want);
-        good = off <= absolute + ulps * ulp;
+        good = off <= absolute + ulps * N::ulp(near);
         distance += off * off;
         norm += want * want;
       }
@@ -169,9 +203,11 @@ struct Array {
     }
     switch (type) {
       case F32:
-        return compare_floats<float>();
+        return compare_floats<Numbers<float>>();
       case F64:
-        return compare_floats<double>();
+        return compare_floats<Numbers<double>>();
+      case BF16:
+        return compare_floats<Bf16Numbers>();
       case I32:
         return compare_integers<int32_t>();
       case I64:
@@ -292,6 +328,7 @@ Call read_call(Tape &tape) {
       Array &array = call.arrays[i];
       array.role = role;
       array.type = static_cast<Type>(tape.next<uint8_t>());
+      if (array.type > I64) throw std::runtime_error(say("has an array of type %d", array.type));
       array.count = static_cast<int64_t>(tape.next<uint64_t>());
       if (role != 'r') {
         array.absolute = tape.next<double>();

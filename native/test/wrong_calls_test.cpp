@@ -26,6 +26,8 @@ constexpr int64_t kBlock = 4096;  // bytes of each array: more than any of the c
 const std::set<std::string> kFree = {"pnd_message", "pnd_abi_version", "pnd_build"};
 const std::set<std::string> kAnyType = {"pnd_fill",  "pnd_broadcast", "pnd_swap_axes",
                                         "pnd_slice", "pnd_pad",       "pnd_concat"};
+const std::set<std::string> kBf16 = {"pnd_cast", "pnd_matmul", "pnd_attention",
+                                     "pnd_attention_backward"};
 const std::set<std::string> kNullable = {"mask", "dmask", "lengths"};
 
 // Whether an int64_t parameter is a size: not a place to start at, nor part of a random stream.
@@ -275,18 +277,21 @@ TEST_F(WrongCalls, SizesWhoseProductOverflowsAreRefused) {
 TEST_F(WrongCalls, UnknownAndUnsupportedTypesAreRefused) {
   for (const Function *f : all()) {
     for (size_t i = 0; i < f->kinds.size(); ++i) {
-      if (std::strcmp(f->parameters[i], "dtype") != 0) continue;
-      for (int32_t dtype : {-1, 3, 7, 1 << 30, std::numeric_limits<int32_t>::min()}) {
+      const std::string name = f->parameters[i];
+      if (f->kinds[i] != Kind::Int32 || (name != "dtype" && name != "from")) continue;
+      for (int32_t dtype : {-1, 4, 7, 1 << 30, std::numeric_limits<int32_t>::min()}) {
         Valid valid(*f);
         valid.arguments[i].integer = dtype;
-        refuses(valid, {PND_BAD_ARGUMENT, PND_UNSUPPORTED}, "dtype", "dtype");
+        refuses(valid, {PND_BAD_ARGUMENT, PND_UNSUPPORTED}, name, name);
       }
-      Valid integers(*f);
-      integers.arguments[i].integer = PND_I32;
-      if (kAnyType.count(f->name) > 0) {
-        EXPECT_EQ(call(integers, context_), PND_OK) << f->name << ": " << message(context_);
-      } else {
-        refuses(integers, {PND_BAD_ARGUMENT, PND_UNSUPPORTED}, "dtype", "dtype i32");
+      for (int32_t dtype : {PND_I32, PND_BF16}) {
+        Valid other(*f);
+        other.arguments[i].integer = dtype;
+        if (kAnyType.count(f->name) > 0 || (dtype == PND_BF16 && kBf16.count(f->name) > 0)) {
+          EXPECT_EQ(call(other, context_), PND_OK) << f->name << ": " << message(context_);
+        } else {
+          refuses(other, {PND_UNSUPPORTED}, name, name + (dtype == PND_I32 ? " i32" : " bf16"));
+        }
       }
     }
   }
