@@ -26,7 +26,7 @@ final class Axis {
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
       Shape s = x.shape();
-      DType.requireFloat("sum: x", x.dtype());
+      DType.requireArithmetic("sum: x", x.dtype());
       Tensor y = launch.output(x.dtype(), s.without(axis));
       Kernels.of(launch)
           .sum(
@@ -56,7 +56,7 @@ final class Axis {
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
       Shape s = x.shape();
-      DType.requireFloat("largest: x", x.dtype());
+      DType.requireArithmetic("largest: x", x.dtype());
       Tensor y = launch.output(x.dtype(), s.without(axis));
       Kernels.of(launch)
           .largest(
@@ -103,7 +103,7 @@ final class Axis {
 
     @Override
     public Tensor adjoint(int input, Tensor dy, Tensor y, Tensor... in) {
-      return dy.sum(axis);
+      return dy.cast(dy.dtype().sums()).sum(axis).cast(dy.dtype());
     }
 
     @Override

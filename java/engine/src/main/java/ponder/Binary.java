@@ -131,8 +131,8 @@ abstract class Binary implements Op.Primitive {
   public Result forward(Launch launch, Tensor... in) {
     Tensor a = in[0];
     Tensor b = in[1];
-    if (!a.dtype().isFloat() || b.dtype() != a.dtype()) {
-      DType.requireFloat(Device.nameOf(this) + ": a", a.dtype());
+    if (!a.dtype().hasArithmetic() || b.dtype() != a.dtype()) {
+      DType.requireArithmetic(Device.nameOf(this) + ": a", a.dtype());
       DType.require(Device.nameOf(this) + ": b", b.dtype(), a.dtype());
     }
     Span s = Span.of(a.shape(), b.shape());

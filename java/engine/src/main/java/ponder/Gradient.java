@@ -16,7 +16,7 @@ public final class Gradient {
    * Returns the derivatives of the sum of y's elements. Fused ops use their backward kernels. The
    * results are not recorded: they cannot be differentiated again.
    *
-   * @param y F32 or F64, computed while recording
+   * @param y F32, F64 or BF16, computed while recording
    * @param xs what to differentiate by: values of a store, tensors of a scope, results of ops
    * @return for each x a tensor of its shape, in the innermost open scope; zeros where y does not
    *     depend on it
@@ -31,7 +31,7 @@ public final class Gradient {
    * Returns the derivatives of the sum of y's elements as tensors that can be differentiated in
    * turn. Fused ops use their definitions.
    *
-   * @param y F32 or F64, computed while recording
+   * @param y F32, F64 or BF16, computed while recording
    * @param xs what to differentiate by: values of a store, tensors of a scope, results of ops
    * @return for each x a tensor of its shape, in the innermost open scope; zeros where y does not
    *     depend on it
@@ -251,6 +251,13 @@ public final class Gradient {
     return din;
   }
 
+  private static Tensor sum(Tensor a, Tensor b) {
+    DType type = a.dtype();
+    return type.hasArithmetic()
+        ? a.add(b)
+        : a.cast(type.sums()).add(b.cast(type.sums())).cast(type);
+  }
+
   private static void accumulate(
       Tape tape, Tensor[] adjoints, Tensor t, int input, Tensor part, Spares spares) {
     if (part == null) {
@@ -264,7 +271,7 @@ public final class Gradient {
     }
     int place = tape.place(x);
     Tensor before = adjoints[place];
-    adjoints[place] = before == null ? part : before.add(part);
+    adjoints[place] = before == null ? part : sum(before, part);
     spares.hold(adjoints[place]);
     if (before != null) {
       spares.letGo(before);

@@ -24,7 +24,7 @@ final class Index {
       if (table.shape().rank() == 0) {
         throw new IllegalArgumentException("gather: the table is a scalar, it needs an axis");
       }
-      DType.requireFloat("gather: table", table.dtype());
+      DType.requireArithmetic("gather: table", table.dtype());
       DType.require("gather: index", index.dtype(), DType.I32);
       Tensor y = launch.output(table.dtype(), join(index.shape(), table.shape().without(0)));
       long rows = table.shape().at(0);
@@ -59,7 +59,7 @@ final class Index {
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
       Tensor index = in[1];
-      DType.requireFloat("scatterAdd: x", x.dtype());
+      DType.requireArithmetic("scatterAdd: x", x.dtype());
       DType.require("scatterAdd: index", index.dtype(), DType.I32);
       Shape row = row(x.shape(), index.shape());
       Tensor table = launch.output(x.dtype(), row.insert(0, rows));
@@ -110,7 +110,7 @@ final class Index {
     @Override
     public Result forward(Launch launch, Tensor... in) {
       Tensor index = in[0];
-      DType.requireFloat("oneHot: type", type);
+      DType.requireArithmetic("oneHot: type", type);
       DType.require("oneHot: index", index.dtype(), DType.I32);
       Tensor y = launch.output(type, index.shape().insert(-1, classes));
       Kernels.of(launch)

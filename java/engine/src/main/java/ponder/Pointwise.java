@@ -13,7 +13,7 @@ final class Pointwise {
   private Pointwise() {}
 
   private static Tensor output(String op, Launch launch, Tensor x) {
-    DType.requireFloat(op + ": x", x.dtype());
+    DType.requireArithmetic(op + ": x", x.dtype());
     return launch.output(x.dtype(), x.shape());
   }
 

@@ -125,7 +125,7 @@ public final class Scope implements AutoCloseable {
    * @param type F32 or F64
    */
   public Tensor uniform(DType type, Shape shape, Key key) {
-    DType.requireFloat("uniform: type", type);
+    DType.requireArithmetic("uniform: type", type);
     Tensor t = fresh(type, shape);
     try (Arena cells = Arena.ofConfined()) {
       MemorySegment step = cells.allocate(JAVA_LONG);

@@ -88,17 +88,30 @@ public final class Tensor {
 
   // ---- reading ---------------------------------------------------------------------------
 
-  /** Returns a copy of the elements of an F32 tensor. */
+  /** Returns a copy of the elements of an F32 tensor, or of a BF16 tensor widened. */
   public float[] toFloats() {
+    if (dtype == DType.BF16) {
+      return widened();
+    }
     DType.require("toFloats: the tensor", dtype, DType.F32);
     float[] values = new float[count("toFloats")];
     home.device.download(MemorySegment.ofArray(values), memory);
     return values;
   }
 
-  /** Returns a copy of the elements of an F64 tensor, or of an F32 tensor widened. */
+  private float[] widened() {
+    short[] halves = new short[count("toFloats")];
+    home.device.download(MemorySegment.ofArray(halves), memory);
+    float[] values = new float[halves.length];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = Float.intBitsToFloat(halves[i] << 16);
+    }
+    return values;
+  }
+
+  /** Returns a copy of the elements of an F64 tensor, or of an F32 or BF16 tensor widened. */
   public double[] toDoubles() {
-    if (dtype == DType.F32) {
+    if (dtype == DType.F32 || dtype == DType.BF16) {
       float[] narrow = toFloats();
       double[] values = new double[narrow.length];
       for (int i = 0; i < values.length; i++) {
@@ -120,7 +133,7 @@ public final class Tensor {
     return values;
   }
 
-  /** Returns the element of an F32 or F64 tensor that has one. */
+  /** Returns the element of an F32, F64 or BF16 tensor that has one. */
   public double item() {
     if (size() != 1) {
       throw new IllegalArgumentException("item: shape " + shape + " has " + size() + " elements");
@@ -138,6 +151,16 @@ public final class Tensor {
   }
 
   // ---- element by element ----------------------------------------------------------------
+
+  /**
+   * Returns this in another type, each element rounded once. Its derivative is cast back.
+   *
+   * @param type F32, F64 or BF16, as this tensor's is
+   */
+  public Tensor cast(DType type) {
+    Objects.requireNonNull(type, "cast: type");
+    return type == dtype ? this : new Cast(type).apply(this);
+  }
 
   /** Returns scale x + shift. */
   public Tensor affine(double scale, double shift) {

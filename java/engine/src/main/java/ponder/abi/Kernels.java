@@ -53,6 +53,8 @@ public interface Kernels {
 
   void fill(int dtype, MemorySegment y, long n, double value);
 
+  void cast(int dtype, MemorySegment y, MemorySegment x, long n, int from);
+
   void affine(int dtype, MemorySegment y, MemorySegment x, long n, double scale, double shift);
 
   void power(int dtype, MemorySegment y, MemorySegment x, long n, double exponent);

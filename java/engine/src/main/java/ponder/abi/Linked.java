@@ -28,6 +28,7 @@ final class Linked implements Kernels {
   private static final MethodHandle P2L = handle("PPL");
   private static final MethodHandle NONE = handle("");
   private static final MethodHandle IPLD = handle("IPLD");
+  private static final MethodHandle IP2LI = handle("IPPLI");
   private static final MethodHandle IP2LD2 = handle("IPPLDD");
   private static final MethodHandle IP2LD = handle("IPPLD");
   private static final MethodHandle IP2L = handle("IPPL");
@@ -70,6 +71,7 @@ final class Linked implements Kernels {
   private final MemorySegment launch;
   private final MemorySegment releaseGraph;
   private final MemorySegment fill;
+  private final MemorySegment cast;
   private final MemorySegment affine;
   private final MemorySegment power;
   private final MemorySegment exp;
@@ -139,6 +141,7 @@ final class Linked implements Kernels {
     launch = library.function("launch");
     releaseGraph = library.function("releaseGraph");
     fill = library.function("fill");
+    cast = library.function("cast");
     affine = library.function("affine");
     power = library.function("power");
     exp = library.function("exp");
@@ -209,7 +212,12 @@ final class Linked implements Kernels {
 
   /** Returns the size of an element; 0 for a type the library will refuse. */
   private static long bytes(int dtype) {
-    return dtype == 1 ? 8 : dtype == 0 || dtype == 2 ? 4 : 0;
+    return dtype == 1 ? 8 : dtype == 0 || dtype == 2 ? 4 : dtype == 3 ? 2 : 0;
+  }
+
+  /** Returns the size of what is computed from a type and not rounded to it. */
+  private static long sumBytes(int dtype) {
+    return dtype == 3 ? 4 : bytes(dtype);
   }
 
   /** Returns the product of two sizes; 0 if one is below 1 or the product overflows. */
@@ -299,6 +307,15 @@ final class Linked implements Kernels {
   private void call(MemorySegment function, int i0, MemorySegment p1, long n2, double d3) {
     try {
       check((int) IPLD.invokeExact(function, context, i0, p1, n2, d3));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function, int i0, MemorySegment p1, MemorySegment p2, long n3, int i4) {
+    try {
+      check((int) IP2LI.invokeExact(function, context, i0, p1, p2, n3, i4));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -839,6 +856,13 @@ final class Linked implements Kernels {
   }
 
   @Override
+  public void cast(int dtype, MemorySegment y, MemorySegment x, long n, int from) {
+    reach(times(bytes(dtype), n), y);
+    reach(times(bytes(from), n), x);
+    call(cast, dtype, y, x, n, from);
+  }
+
+  @Override
   public void affine(
       int dtype, MemorySegment y, MemorySegment x, long n, double scale, double shift) {
     reach(times(bytes(dtype), n), y, x);
@@ -1327,7 +1351,7 @@ final class Linked implements Kernels {
       int causal) {
     reach(times(times(times(times(bytes(dtype), batch), qSteps), heads), headSize), out, q);
     reach(times(times(times(times(bytes(dtype), batch), kSteps), heads), headSize), k, v);
-    reach(times(times(times(bytes(dtype), batch), heads), qSteps), lse);
+    reach(times(times(times(sumBytes(dtype), batch), heads), qSteps), lse);
     reach(times(times(times(times(bytes(dtype), maskBatch), maskHeads), maskSteps), kSteps), mask);
     reach(times(4, batch), lengths);
     call(
@@ -1363,7 +1387,7 @@ final class Linked implements Kernels {
     reach(
         times(times(times(times(bytes(dtype), batch), qSteps), heads), headSize), dq, dout, q, out);
     reach(times(times(times(times(bytes(dtype), batch), kSteps), heads), headSize), dk, dv, k, v);
-    reach(times(times(times(bytes(dtype), batch), heads), qSteps), lse);
+    reach(times(times(times(sumBytes(dtype), batch), heads), qSteps), lse);
     reach(
         times(times(times(times(bytes(dtype), maskBatch), maskHeads), maskSteps), kSteps),
         dmask,

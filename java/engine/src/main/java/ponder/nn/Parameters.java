@@ -20,7 +20,7 @@ import ponder.Tensor;
 public record Parameters(Store store, DType type, String prefix, Key key) {
   /** Checks the type. */
   public Parameters {
-    DType.requireFloat("parameters: type", type);
+    DType.requireArithmetic("parameters: type", type);
   }
 
   /** Returns a maker of F32 parameters named from the root. */

@@ -38,7 +38,7 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
    * at most i + k_steps - q_steps. A query that sees no key, or only masks of -infinity, gives
    * zeros.
    *
-   * @param q [batch, q_steps, heads, head_size], F32 or F64; head_size at most 256
+   * @param q [batch, q_steps, heads, head_size], F32, F64 or BF16; head_size at most 256
    * @param k [batch, k_steps, heads, head_size]
    * @param v [batch, k_steps, heads, head_size]
    * @param mask null, or what is added to the scores: up to four axes that broadcast to [batch,
@@ -62,6 +62,12 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
 
   @Override
   public Tensor definition(Tensor... in) {
+    DType type = in[0].dtype();
+    if (!type.hasArithmetic()) {
+      Tensor[] wide = in.clone();
+      for (int i = 0; i < (masked ? 4 : 3); i++) wide[i] = in[i].cast(type.sums());
+      return definition(wide).cast(type);
+    }
     Tensor q = in[0].swapAxes(1, 2);
     Tensor k = in[1].swapAxes(1, 2);
     Tensor v = in[2].swapAxes(1, 2);
@@ -104,7 +110,7 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
     Shape s = q.shape();
     Shape mask = maskShape(in);
     Tensor out = launch.output(q.dtype(), s);
-    Tensor lse = launch.output(q.dtype(), Shape.of(s.dim(0), s.dim(2), s.dim(1)));
+    Tensor lse = launch.output(q.dtype().sums(), Shape.of(s.dim(0), s.dim(2), s.dim(1)));
     Kernels.of(launch)
         .attention(
             q.dtype().code(),
@@ -245,7 +251,7 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
     long queries = in[0].size() / in[0].shape().dim(3);
     long products = 4 * pairs * in[0].shape().dim(3);
     long flops = products + pairs * (masked ? 6 : 5) + in[0].size() + 2 * queries;
-    return new Work(flops, products, queries * in[0].dtype().bytes())
+    return new Work(flops, products, queries * in[0].dtype().sums().bytes())
         .plus(Work.of(0, in))
         .plus(Work.of(0, in[0]));
   }
@@ -263,7 +269,7 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
     long products = 10 * pairs * q.shape().dim(3);
     long flops = products + pairs * (masked ? 7 : 5) + 3 * q.size() + k.size();
     // Read: dout, out, lse and the inputs; written: one derivative for each input of floats.
-    Work work = new Work(flops, products, queries * q.dtype().bytes());
+    Work work = new Work(flops, products, queries * q.dtype().sums().bytes());
     work = work.plus(Work.of(0, q, q, q, k, k)).plus(Work.of(0, in));
     return masked ? work.plus(Work.of(0, in[3])) : work;
   }

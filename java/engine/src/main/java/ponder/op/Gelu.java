@@ -36,7 +36,7 @@ public record Gelu() implements Op.Fused {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
-    DType.requireFloat("gelu: x", x.dtype());
+    DType.requireArithmetic("gelu: x", x.dtype());
     Tensor y = launch.output(x.dtype(), x.shape());
     Kernels.of(launch).gelu(x.dtype().code(), launch.memory(y), launch.memory(x), x.size());
     return new Result(y);

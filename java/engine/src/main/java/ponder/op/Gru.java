@@ -99,7 +99,7 @@ public record Gru() implements Op.Fused {
 
   private static Shape check(Tensor... in) {
     Shape s = in[0].shape();
-    DType.requireFloat("gru: x", in[0].dtype());
+    DType.requireArithmetic("gru: x", in[0].dtype());
     if (s.rank() != 4 || s.dim(2) != 3) {
       throw new IllegalArgumentException(
           "gru: x has shape " + s + ", must be [batch, steps, 3, width]");

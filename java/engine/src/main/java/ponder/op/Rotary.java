@@ -62,7 +62,7 @@ public record Rotary(long start, double base) implements Op.Fused {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
-    DType.requireFloat("rotary: x", x.dtype());
+    DType.requireArithmetic("rotary: x", x.dtype());
     Shape s = x.shape();
     if (s.rank() != 4 || s.dim(3) % 2 != 0) {
       throw new IllegalArgumentException(

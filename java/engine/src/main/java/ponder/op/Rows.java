@@ -11,7 +11,7 @@ final class Rows {
 
   /** Checks that a tensor has rows of floats and returns its shape. */
   static Shape check(String op, String name, Tensor x) {
-    DType.requireFloat(op + ": " + name, x.dtype());
+    DType.requireArithmetic(op + ": " + name, x.dtype());
     if (x.shape().rank() == 0) {
       throw new IllegalArgumentException(op + ": " + name + " is a scalar, must have rows");
     }

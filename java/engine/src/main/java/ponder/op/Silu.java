@@ -32,7 +32,7 @@ public record Silu() implements Op.Fused {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
-    DType.requireFloat("silu: x", x.dtype());
+    DType.requireArithmetic("silu: x", x.dtype());
     Tensor y = launch.output(x.dtype(), x.shape());
     Kernels.of(launch).silu(x.dtype().code(), launch.memory(y), launch.memory(x), x.size());
     return new Result(y);

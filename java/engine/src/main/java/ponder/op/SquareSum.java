@@ -31,7 +31,7 @@ public record SquareSum() implements Op.Fused {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
-    DType.requireFloat("squareSum: x", x.dtype());
+    DType.requireArithmetic("squareSum: x", x.dtype());
     Tensor y = launch.output(x.dtype(), Shape.scalar());
     Kernels.of(launch).squareSum(x.dtype().code(), launch.memory(y), launch.memory(x), x.size());
     return new Result(y);

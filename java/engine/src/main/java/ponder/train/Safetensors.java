@@ -178,6 +178,11 @@ public final class Safetensors {
         bytes.asDoubleBuffer().get(values);
         yield scope.tensor(shape, values);
       }
+      case DType.BF16 -> {
+        float[] values = new float[size];
+        for (int i = 0; i < size; i++) values[i] = Float.intBitsToFloat(bytes.getShort() << 16);
+        yield scope.tensor(shape, values).cast(DType.BF16);
+      }
       case DType.I32 -> {
         int[] values = new int[size];
         bytes.asIntBuffer().get(values);
@@ -191,6 +196,12 @@ public final class Safetensors {
     switch (t.dtype()) {
       case DType.F32 -> bytes.asFloatBuffer().put(t.toFloats());
       case DType.F64 -> bytes.asDoubleBuffer().put(t.toDoubles());
+      case DType.BF16 -> {
+        for (float value : t.toFloats()) {
+          bytes.putShort((short) (Float.floatToRawIntBits(value) >>> 16));
+        }
+        bytes.flip();
+      }
       case DType.I32 -> bytes.asIntBuffer().put(t.toInts());
     }
     return bytes;

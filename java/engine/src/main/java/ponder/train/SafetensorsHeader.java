@@ -172,7 +172,7 @@ final class SafetensorsHeader {
         return type;
       }
     }
-    throw new IOException(name + " has type " + text + ", must be F32, F64 or I32");
+    throw new IOException(name + " has type " + text + ", must be F32, F64, BF16 or I32");
   }
 
   private static Shape shape(String name, long[] dims) throws IOException {

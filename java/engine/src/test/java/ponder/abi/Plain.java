@@ -19,9 +19,11 @@ abstract class Plain {
 
   static final int F64 = 1;
   static final int I32 = 2;
+  static final int BF16 = 3;
 
   private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT_UNALIGNED;
   private static final ValueLayout.OfDouble DOUBLE = ValueLayout.JAVA_DOUBLE_UNALIGNED;
+  private static final ValueLayout.OfShort SHORT = ValueLayout.JAVA_SHORT_UNALIGNED;
   private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT_UNALIGNED;
   private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG_UNALIGNED;
 
@@ -105,6 +107,20 @@ abstract class Plain {
     if (dtype != F32 && dtype != F64) throw new IllegalArgumentException("dtype " + dtype);
   }
 
+  static void storedFloats(int dtype) {
+    if (dtype != BF16) floats(dtype);
+  }
+
+  /** Returns the type of what is computed from a type and not rounded to it. */
+  static int sumType(int dtype) {
+    return dtype == BF16 ? F32 : dtype;
+  }
+
+  /** A factor of a product of two numbers of the type: the plain loop rounds it to the type. */
+  final double factor(int dtype, double value) {
+    return narrow && dtype == BF16 ? Bf16.round(value) : value;
+  }
+
   static boolean missing(MemorySegment memory) {
     return memory.equals(MemorySegment.NULL);
   }
@@ -117,6 +133,7 @@ abstract class Plain {
             case F32 -> memory.get(FLOAT, 4L * i);
             case F64 -> memory.get(DOUBLE, 8L * i);
             case I32 -> memory.get(INT, 4L * i);
+            case BF16 -> Bf16.of(memory.get(SHORT, 2L * i));
             default -> throw new IllegalArgumentException("dtype " + dtype);
           };
     }
@@ -130,6 +147,7 @@ abstract class Plain {
         case F32 -> memory.set(FLOAT, 4L * i, (float) values[i]);
         case F64 -> memory.set(DOUBLE, 8L * i, values[i]);
         case I32 -> memory.set(INT, 4L * i, (int) values[i]);
+        case BF16 -> memory.set(SHORT, 2L * i, Bf16.bits(values[i]));
         default -> throw new IllegalArgumentException("dtype " + dtype);
       }
     }

@@ -44,6 +44,7 @@ public final class PlainKernels extends PlainLayers {
       long maskSteps,
       double scale,
       int causal) {
+    storedFloats(dtype);
     var plan =
         new Geometry(batch, heads, qSteps, kSteps, headSize, maskBatch, maskHeads, maskSteps);
     double[] qs = read(dtype, q, batch, qSteps, heads, headSize);
@@ -62,16 +63,15 @@ public final class PlainKernels extends PlainLayers {
             var sum = new Sum();
             for (int j = 0; j < kSteps; j++) {
               // A key that weighs nothing adds nothing, whatever its value.
-              if (p[j] != 0) sum.add(p[j], vs[plan.at(b, j, plan.kSteps, h, d)]);
+              if (p[j] != 0) sum.add(factor(dtype, p[j]), vs[plan.at(b, j, plan.kSteps, h, d)]);
             }
             result[plan.at(b, i, plan.qSteps, h, d)] = sum.value();
           }
         }
       }
     }
-    floats(dtype);
     write(dtype, out, result);
-    write(dtype, lse, sums);
+    write(sumType(dtype), lse, sums);
   }
 
   /** s[j] = scale q . k[j] + mask where key j is visible, -infinity elsewhere. */
@@ -126,7 +126,7 @@ public final class PlainKernels extends PlainLayers {
       long maskSteps,
       double scale,
       int causal) {
-    floats(dtype);
+    storedFloats(dtype);
     var plan =
         new Geometry(batch, heads, qSteps, kSteps, headSize, maskBatch, maskHeads, maskSteps);
     double[] douts = read(dtype, dout, batch, qSteps, heads, headSize);
@@ -136,7 +136,7 @@ public final class PlainKernels extends PlainLayers {
     double[] masks = plan.mask(dtype, mask);
     int[] keys = plan.keys(lengths);
     double[] outs = read(dtype, out, batch, qSteps, heads, headSize);
-    double[] sums = read(dtype, lse, batch, heads, qSteps);
+    double[] sums = read(sumType(dtype), lse, batch, heads, qSteps);
     var toQ = sums(qs.length);
     var toK = sums(ks.length);
     var toV = sums(vs.length);
@@ -164,9 +164,9 @@ public final class PlainKernels extends PlainLayers {
             for (int d = 0; d < headSize; d++) {
               int query = plan.at(b, i, plan.qSteps, h, d);
               int key = plan.at(b, j, plan.kSteps, h, d);
-              toQ[query].add(ds, ks[key]);
-              toK[key].add(ds, qs[query]);
-              toV[key].add(p, douts[query]);
+              toQ[query].add(factor(dtype, ds), ks[key]);
+              toK[key].add(factor(dtype, ds), qs[query]);
+              toV[key].add(factor(dtype, p), douts[query]);
             }
           }
         }

@@ -106,6 +106,13 @@ abstract class PlainPrimitives extends Plain implements Kernels {
   }
 
   @Override
+  public void cast(int dtype, MemorySegment y, MemorySegment x, long n, int from) {
+    storedFloats(dtype);
+    storedFloats(from);
+    write(dtype, y, read(from, x, n));
+  }
+
+  @Override
   public void affine(
       int dtype, MemorySegment y, MemorySegment x, long n, double scale, double shift) {
     double a = round(scale);
@@ -534,7 +541,7 @@ abstract class PlainPrimitives extends Plain implements Kernels {
       long inner,
       int aTransposed,
       int bTransposed) {
-    floats(dtype);
+    storedFloats(dtype);
     double[] left = read(dtype, a, batch, rows, inner);
     double[] right = read(dtype, b, batch, inner, cols);
     var result = new double[(int) (batch * rows * cols)];

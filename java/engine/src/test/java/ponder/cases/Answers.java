@@ -27,7 +27,7 @@ public final class Answers {
 
   /**
    * Returns what a call should leave in each array that it writes or updates: the answer in double,
-   * and how far off it may be. The plain float loop is measured on this call and, where that gives
+   * and how far off it may be. The plain loop is measured on this call and, where that gives
    * few numbers, on others with the same row and turn: one number can be right by luck. In double a
    * value is to be within 1e-12 of the largest, except that an answer which is what cancellation
    * left over is known no better than that: the plain loop's distance tells, scaled to double.
@@ -36,7 +36,8 @@ public final class Answers {
     Case owner = call.owner();
     var expected = new LinkedHashMap<String, Expected>();
     // What is rounded once is right in the type itself; the rest is asked of doubles.
-    Call asked = owner.isExact() || call.type() != Type.F32 ? call : call.widened();
+    boolean given = owner.isExact() || !call.type().isFloat() || call.type() == Type.F64;
+    Call asked = given ? call : call.widened();
     Map<String, Array> answers = Player.play(PlainKernels.wide(), asked);
     Map<String, Distance> distances = null;
     for (var entry : answers.entrySet()) {
@@ -47,26 +48,28 @@ public final class Answers {
         limit = Limit.EXACT;
       } else if (limit == null) {
         if (distances == null) distances = distances(call);
-        limit = limit(call, answer, owner.times(output), distances.get(output));
+        Type type = call.array(output).type();
+        limit = limit(type, answer, owner.times(output), distances.get(output));
       }
       expected.put(output, new Expected(answer, limit));
     }
     return expected;
   }
 
-  private static Limit limit(Call call, double[] answer, double times, Distance distance) {
+  private static Limit limit(Type type, double[] answer, double times, Distance distance) {
     double largest = largest(answer);
     return Limit.absolute(
-        call.type() == Type.F32
-            ? times * distance.relative * largest + Math.ulp((float) largest)
-            : times * distance.absolute * DOUBLE_TO_FLOAT + 1e-12 * largest);
+        type == Type.F64
+            ? times * distance.absolute * DOUBLE_TO_FLOAT + 1e-12 * largest
+            : times * distance.relative * largest + type.ulp(largest));
   }
 
   private static Map<String, Distance> distances(Call call) {
     var distances = new LinkedHashMap<String, Distance>();
     int met = 0;
     for (int draw = 0; draw < DRAWS && met < FEW; draw++) {
-      Call one = call.owner().redraw(call, Type.F32, draw);
+      Type type = call.type() == Type.F64 ? Type.F32 : call.type();
+      Call one = call.owner().redraw(call, type, draw);
       Map<String, Array> answers = Player.play(PlainKernels.wide(), one.widened());
       Map<String, Array> plain = Player.play(PlainKernels.narrow(), one);
       int least = Integer.MAX_VALUE;

@@ -3,6 +3,7 @@ package ponder.cases;
 
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import ponder.abi.Bf16;
 
 /**
  * An array of a call.
@@ -40,6 +41,7 @@ public record Array(Use use, Type type, long[] shape, byte[] content) {
     return switch (type) {
       case F32 -> memory().get(ValueLayout.JAVA_FLOAT_UNALIGNED, 4L * i);
       case F64 -> memory().get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8L * i);
+      case BF16 -> Bf16.of(memory().get(ValueLayout.JAVA_SHORT_UNALIGNED, 2L * i));
       case I32 -> memory().get(ValueLayout.JAVA_INT_UNALIGNED, 4L * i);
       case I64 -> memory().get(ValueLayout.JAVA_LONG_UNALIGNED, 8L * i);
     };
@@ -49,6 +51,7 @@ public record Array(Use use, Type type, long[] shape, byte[] content) {
     switch (type) {
       case F32 -> memory().set(ValueLayout.JAVA_FLOAT_UNALIGNED, 4L * i, (float) value);
       case F64 -> memory().set(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8L * i, value);
+      case BF16 -> memory().set(ValueLayout.JAVA_SHORT_UNALIGNED, 2L * i, Bf16.bits(value));
       case I32 -> memory().set(ValueLayout.JAVA_INT_UNALIGNED, 4L * i, (int) value);
       case I64 -> memory().set(ValueLayout.JAVA_LONG_UNALIGNED, 8L * i, (long) value);
     }
@@ -63,7 +66,7 @@ public record Array(Use use, Type type, long[] shape, byte[] content) {
 
   /** Returns this array in double, its values unchanged. */
   Array widened() {
-    if (type != Type.F32) return this;
+    if (type != Type.F32 && type != Type.BF16) return this;
     Array wide = empty(use, Type.F64, shape);
     for (int i = 0; i < count(); i++) wide.set(i, get(i));
     return wide;

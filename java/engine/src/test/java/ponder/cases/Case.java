@@ -32,7 +32,7 @@ public final class Case {
       String name,
       String[] shape,
       Array.Use use,
-      Type type,
+      Function<Call, Type> type,
       Values values,
       Object low,
       Object high) {}
@@ -64,36 +64,56 @@ public final class Case {
 
   /** Arrays of the function's type that it writes: a name and a shape each. */
   Case out(String... arrays) {
-    for (String array : arrays) put(array, Array.Use.WRITTEN, null, null, null, null);
+    for (String array : arrays) put(array, Array.Use.WRITTEN, Call::type, null, null, null);
+    return this;
+  }
+
+  /** Arrays that it writes of the type that it sums in: a name and a shape each. */
+  Case sums(String... arrays) {
+    for (String array : arrays) {
+      put(array, Array.Use.WRITTEN, call -> call.type().sums(), null, null, null);
+    }
     return this;
   }
 
   /** An array of the function's type that it reads. */
   Case in(String array, Values values) {
-    return put(array, Array.Use.READ, null, values, null, null);
+    return put(array, Array.Use.READ, Call::type, values, null, null);
+  }
+
+  /** An array that it reads, of the type whose number the row's column {@code from} gives. */
+  Case from(String array, Values values) {
+    Function<Call, Type> type = call -> Type.values()[(int) call.number("from")];
+    return put(array, Array.Use.READ, type, values, null, null);
   }
 
   /** An array of the function's type that it updates in place. */
   Case update(String array, Values values) {
-    return put(array, Array.Use.UPDATED, null, values, null, null);
+    return put(array, Array.Use.UPDATED, Call::type, values, null, null);
   }
 
   /** An array of int32_t in [low, high), each a number or a shape word. */
   Case index(String array, Object low, Object high) {
-    return put(array, Array.Use.READ, Type.I32, null, low, high);
+    return put(array, Array.Use.READ, call -> Type.I32, null, low, high);
   }
 
   /** An array of one int64_t. */
   Case step(String array) {
-    return put(array + " 1", Array.Use.READ, Type.I64, null, null, null);
+    return put(array + " 1", Array.Use.READ, call -> Type.I64, null, null, null);
   }
 
   /** An array of 32-bit words, whatever the function's type. */
   Case words(String array, Array.Use use) {
-    return put(array, use, Type.I32, null, "0", "1000000");
+    return put(array, use, call -> Type.I32, null, "0", "1000000");
   }
 
-  private Case put(String array, Array.Use use, Type type, Values values, Object low, Object high) {
+  private Case put(
+      String array,
+      Array.Use use,
+      Function<Call, Type> type,
+      Values values,
+      Object low,
+      Object high) {
     String[] words = array.split(" ");
     String[] shape = Arrays.copyOfRange(words, 1, words.length);
     specs.put(words[0], new Spec(words[0], shape, use, type, values, low, high));
@@ -258,7 +278,7 @@ public final class Case {
   private static Array array(Spec spec, Call call) {
     var shape = new long[spec.shape.length];
     for (int i = 0; i < shape.length; i++) shape[i] = size(spec.shape[i], call);
-    Type type = spec.type == null ? call.type() : spec.type;
+    Type type = spec.type.apply(call);
     Array array = Array.empty(spec.use, type, shape);
     if (spec.use == Array.Use.WRITTEN) return array;
     int cols = shape.length == 0 ? 1 : (int) shape[shape.length - 1];
@@ -266,7 +286,7 @@ public final class Case {
     var random = new SplittableRandom(seed * 31 + call.draw());
     for (int i = 0; i < array.count(); i++) {
       double value;
-      if (spec.type == Type.I64) {
+      if (type == Type.I64) {
         value =
             switch (call.turn()) {
               case RANDOM -> 7;

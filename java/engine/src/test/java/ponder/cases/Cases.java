@@ -34,7 +34,8 @@ import ponder.op.SquareSum;
 public final class Cases {
   private Cases() {}
 
-  private static final Type[] EVERY = {Type.F32, Type.F64, Type.I32};
+  private static final Type[] EVERY = {Type.F32, Type.F64, Type.I32, Type.BF16};
+  private static final Type[] STORED = {Type.F32, Type.F64, Type.BF16};
 
   /** Returns every case, in the header's order. */
   public static List<Case> all() {
@@ -78,6 +79,14 @@ public final class Cases {
             .types(EVERY)
             .table("n value", "1 0", "3 -7", "17 0.1", "33 -0.001", "301 1000000")
             .large("100003 3")
+            .exact());
+    cases.add(
+        new Case("cast")
+            .types(STORED)
+            .out("y n")
+            .from("x n", EITHER)
+            .table("n from", "1 0", "7 1", "33 3", "301 0", "301 1", "301 3")
+            .large("100003 0", "100003 1", "100003 3")
             .exact());
     cases.add(
         new Case("affine")
@@ -294,6 +303,7 @@ public final class Cases {
             .exact());
     cases.add(
         new Case("matmul")
+            .types(STORED)
             .out("y batch rows cols")
             .in("a batch rows inner", ANY)
             .in("b batch inner cols", ANY)
@@ -488,7 +498,9 @@ public final class Cases {
     };
     Case forward =
         new Case("attention")
-            .out("out batch q_steps heads head_size", "lse batch heads q_steps")
+            .types(STORED)
+            .out("out batch q_steps heads head_size")
+            .sums("lse batch heads q_steps")
             .in("q batch q_steps heads head_size", QUERIES)
             .in("k batch k_steps heads head_size", QUERIES)
             .in("v batch k_steps heads head_size", ANY)
@@ -520,6 +532,7 @@ public final class Cases {
     }
     cases.add(
         new Case("attention_backward")
+            .types(STORED)
             .out(
                 "dq batch q_steps heads head_size",
                 "dk batch k_steps heads head_size",

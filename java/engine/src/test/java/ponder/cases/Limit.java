@@ -27,15 +27,13 @@ public record Limit(double absolute, double ulps, double relative) {
     double norm = 0;
     for (int i = 0; i < answer.length; i++) {
       double value = got.get(i);
-      boolean single = got.type() == Type.F32;
-      double near = single ? (float) answer[i] : answer[i];
+      double near = got.type().round(answer[i]);
       boolean good;
       if (!Double.isFinite(near)) {
         good = Double.compare(value, near) == 0;
       } else {
         double off = this == EXACT ? Math.abs(value - near) : Math.abs(value - answer[i]);
-        double ulp = single ? Math.ulp((float) near) : Math.ulp(near);
-        good = off <= absolute + (ulps == 0 ? 0 : ulps * ulp);
+        good = off <= absolute + (ulps == 0 ? 0 : ulps * got.type().ulp(near));
         distance += off * off;
         norm += near * near;
       }

@@ -50,7 +50,7 @@ class OpsTest {
   @MethodSource("ops")
   void callsItsKernel(Case one, String name) {
     try (Device device = TestDevices.open(name)) {
-      for (Type type : List.of(Type.F32, Type.F64)) {
+      for (Type type : one.types().stream().filter(Type::isFloat).toList()) {
         for (Call call : one.calls(type)) {
           try (Scope scope = device.open()) {
             double[] got = one.op().of(call, inputs(scope, call)).toDoubles();
@@ -326,6 +326,7 @@ class OpsTest {
         for (int i = 0; i < floats.length; i++) floats[i] = (float) values[i];
         yield scope.tensor(shape, floats);
       }
+      case BF16 -> tensor(scope, Type.F32, shape, values).cast(DType.BF16);
       case I32 -> scope.indices(shape, Arrays.stream(values).mapToInt(v -> (int) v).toArray());
       case I64 -> throw new IllegalArgumentException("no tensor holds I64");
     };

@@ -30,7 +30,7 @@ public interface Values {
     }
 
     boolean single() {
-      return call.type() == Type.F32;
+      return call.type() != Type.F64;
     }
   }
 

@@ -52,6 +52,7 @@ class SafetensorsTest {
     try (Scope scope = device.open()) {
       store.add("layer0.weight", scope.tensor(Shape.of(3, 5), key.normalFloats(15)));
       store.add("wide", scope.tensor(Shape.of(2, 1, 2), key.normalDoubles(4)));
+      store.add("half", scope.tensor(Shape.of(3), 1, -2.5f, 1e-39f).cast(DType.BF16));
       store.add("step", scope.indices(Shape.of(1), (int) seed));
       store.add("a \"quoted\"\n\\ name é", scope.tensor(Shape.scalar(), (float) seed));
     }
@@ -66,7 +67,7 @@ class SafetensorsTest {
       values.add(t.toString());
       values.add(
           switch (t.dtype()) {
-            case DType.F32 -> Arrays.toString(t.toFloats());
+            case DType.F32, DType.BF16 -> Arrays.toString(t.toFloats());
             case DType.F64 -> Arrays.toString(t.toDoubles());
             case DType.I32 -> Arrays.toString(t.toInts());
           });
@@ -113,7 +114,7 @@ class SafetensorsTest {
     Safetensors.write(file, store);
     Map<String, Raw> tensors = parse(Files.readAllBytes(file));
     assertEquals(
-        Set.of("layer0.weight", "wide", "step", "a \\\"quoted\\\"\\u000a\\\\ name é"),
+        Set.of("layer0.weight", "wide", "half", "step", "a \\\"quoted\\\"\\u000a\\\\ name é"),
         tensors.keySet());
     Raw weight = tensors.get("layer0.weight");
     assertEquals("F32", weight.type);
@@ -127,6 +128,9 @@ class SafetensorsTest {
     double[] doubles = new double[4];
     ByteBuffer.wrap(wide.bytes).order(ByteOrder.LITTLE_ENDIAN).asDoubleBuffer().get(doubles);
     assertArrayEquals(Key.of(7).normalDoubles(4), doubles);
+    assertEquals("BF16", tensors.get("half").type);
+    byte[] half = {(byte) 0x80, 0x3f, 0x20, (byte) 0xc0, 11, 0};
+    assertArrayEquals(half, tensors.get("half").bytes);
     assertEquals("I32", tensors.get("step").type);
     assertArrayEquals(new byte[] {7, 0, 0, 0}, tensors.get("step").bytes);
     Raw scalar = tensors.get("a \\\"quoted\\\"\\u000a\\\\ name é");
