@@ -6,12 +6,15 @@
 #include <new>
 #include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
+
+#include "blas.cuh"
 
 struct Holdings {
   std::unordered_map<void *, int64_t> blocks;  // what pnd_allocate gave out, in bytes
   std::set<void *> graphs;
-  std::vector<void *> old_scratch;  // what graphs may still read
+  std::vector<std::pair<void *, int64_t>> old_scratch;  // what graphs may still read, in bytes
 };
 
 namespace {
@@ -94,7 +97,7 @@ Call &Call::reserve(int64_t, int64_t shared_bytes) {
     context->used = others;
   } else if (context->scratch != nullptr) {
     try {
-      context->holdings->old_scratch.push_back(context->scratch);
+      context->holdings->old_scratch.emplace_back(context->scratch, context->scratch_size);
     } catch (...) {
       cudaFree(scratch);
       return refuse(PND_OUT_OF_MEMORY, "the host has no memory for a note of scratch memory");
@@ -186,8 +189,9 @@ int32_t pnd_close(pnd_context *context) {
   for (void *graph : context->holdings->graphs) {
     cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
   }
+  close_blas(context->blas);
   for (const auto &block : context->holdings->blocks) cudaFree(block.first);
-  for (void *scratch : context->holdings->old_scratch) cudaFree(scratch);
+  for (const auto &scratch : context->holdings->old_scratch) cudaFree(scratch.first);
   cudaFree(context->scratch);
   cudaFree(context->faults);
   cudaFreeHost(context->found);
@@ -364,5 +368,15 @@ int32_t pnd_release_graph(pnd_context *context, void *graph) {
   call.require(context->holdings->graphs.erase(graph) > 0, "graph %p is none of this context",
                graph);
   if (call.refused()) return call.status();
-  return check(call, context, cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)));
+  cudaSetDevice(context->device);
+  const int32_t status =
+      check(call, context, cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)));
+  auto &holdings = *context->holdings;
+  if (status != PND_OK || !holdings.graphs.empty()) return status;
+  for (const auto &scratch : holdings.old_scratch) {
+    context->used -= scratch.second;
+    check(call, context, cudaFree(scratch.first));
+  }
+  holdings.old_scratch.clear();
+  return call.status();
 }

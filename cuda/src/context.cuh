@@ -36,6 +36,7 @@ struct pnd_context : Caller {
   void *scratch;   // on the device
   int64_t scratch_size;
   bool records;
+  struct Blas *blas;          // blas.cuh
   struct Holdings *holdings;  // what the context must release
 };
 

@@ -155,6 +155,7 @@ TEST_F(Graph, scratchMemoryDoesNotGrowInARecording) {
   ASSERT_EQ(PND_OK, pnd_record(context_));
   refuses(call(), "run the step once");
   ASSERT_EQ(PND_OK, pnd_recorded(context_, &graph));
+  ASSERT_EQ(PND_OK, pnd_release_graph(context_, graph)) << message();
   EXPECT_EQ(PND_OK, call()) << message();
   const auto direct = host(dgain, cols);
   upload(dgain, zeros);
@@ -170,6 +171,12 @@ TEST_F(Graph, scratchMemoryDoesNotGrowInARecording) {
       << message();
   EXPECT_EQ(PND_OK, pnd_launch(context_, graph)) << message();
   expect_equal(host(dgain, cols), direct);
+  // With the last graph goes the scratch memory that graphs alone used.
+  int64_t with = 0, without = 0, peak = 0, limit = 0;
+  ASSERT_EQ(PND_OK, pnd_memory(context_, &with, &peak, &limit));
+  ASSERT_EQ(PND_OK, pnd_release_graph(context_, graph)) << message();
+  ASSERT_EQ(PND_OK, pnd_memory(context_, &without, &peak, &limit));
+  EXPECT_LT(without, with);
 }
 
 TEST_F(Graph, valuesOutsideTheirRangeAreFoundAfterALaunch) {
