@@ -49,8 +49,12 @@ class Bf16Test {
           Tensor twice = x.matmul(x, false, true).matmul(x);
           Tensor moved = x.swapAxes(0, 1).slice(0, 1, 2).pad(0, 1, 4).concat(x.reshape(4, 3), 0);
           Tensor rows = moved.matmul(x.slice(1, 0, 2).reshape(3, 2));
-          return rows.reshape(16).broadcast(0, 2).slice(1, 0, 12).reshape(2, 3, 4)
-              .matmul(twice, false, true).reshape(18);
+          return rows.reshape(16)
+              .broadcast(0, 2)
+              .slice(1, 0, 12)
+              .reshape(2, 3, 4)
+              .matmul(twice, false, true)
+              .reshape(18);
         };
     try (Device device = TestDevices.open(name);
         Scope scope = device.open()) {
@@ -63,7 +67,10 @@ class Bf16Test {
       assertArrayEquals(ofWide.toDoubles(), ofHalf.toDoubles());
       Function<Tensor, Tensor> moves =
           x ->
-              x.swapAxes(0, 1).slice(0, 1, 2).pad(0, 1, 4).concat(x.reshape(4, 3), 0)
+              x.swapAxes(0, 1)
+                  .slice(0, 1, 2)
+                  .pad(0, 1, 4)
+                  .concat(x.reshape(4, 3), 0)
                   .broadcast(0, 2);
       assertArrayEquals(
           Gradient.of(moves.apply(wide), wide)[0].toDoubles(),
@@ -80,7 +87,8 @@ class Bf16Test {
     try (Device device = TestDevices.open(name);
         Scope scope = device.open()) {
       Shape shape = Shape.of(2, 5, 2, 8);
-      Tensor wide = scope.tensor(shape, Key.of(4).normalFloats(160)).cast(DType.BF16).cast(DType.F64);
+      Tensor wide =
+          scope.tensor(shape, Key.of(4).normalFloats(160)).cast(DType.BF16).cast(DType.F64);
       Tensor half = wide.cast(DType.BF16);
       Function<Tensor, Tensor> f =
           x -> {
