@@ -120,7 +120,7 @@ int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *tab
   guard::gather(call, dtype, y, table, index, count, rows, cols);
   if (call.refused()) return call.status();
   const int64_t bytes = cols * bytes_of(dtype);
-  return by_word(
+  return by_word<uint32_t>(
       {bytes},
       [&](auto word) {
         using E = decltype(word);
