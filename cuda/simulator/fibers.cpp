@@ -58,7 +58,9 @@ struct Fiber : Self {
   Stack *stack = nullptr;
   State state = State::Ended;
   Place place{};
+  // A ring: nothing that is moved up could seem to race.
   std::vector<Copy> copies;
+  size_t first_copy = 0, copy_count = 0;
   unsigned groups = 0;
 };
 
@@ -349,8 +351,8 @@ void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, ch
     f.shared = shared;
     f.shared_bytes = shared_bytes;
     f.state = State::Ready;
-    f.copies.clear();
-    if (f.copies.capacity() == 0) f.copies.reserve(kMostCopies);
+    f.first_copy = f.copy_count = 0;
+    f.copies.resize(kMostCopies);
     f.groups = 0;
     f.stack = nullptr;
     if (kWatchesRaces) {
@@ -494,21 +496,22 @@ uint32_t ballot(uint32_t mask, bool yes, Place place) {
 
 void copy_later(void *to, const void *from, size_t bytes,
                 void (*copy)(void *, const void *, size_t), Place place) {
-  auto &copies = grid.current->copies;
-  if (copies.size() == kMostCopies) fail("too many copies that nothing has waited for", place);
-  copies.push_back({to, from, bytes, copy, grid.current->groups});
+  Fiber *me = grid.current;
+  if (me->copy_count == kMostCopies) fail("too many copies that nothing has waited for", place);
+  me->copies[(me->first_copy + me->copy_count++) % kMostCopies] = {to, from, bytes, copy,
+                                                                   me->groups};
 }
 
 void commit_copies() { ++grid.current->groups; }
 
 void wait_for_copies(unsigned groups_left) {
-  auto &copies = grid.current->copies;
-  size_t done = 0;
-  while (done < copies.size() && copies[done].group + groups_left < grid.current->groups) {
-    const Copy &c = copies[done++];
+  Fiber *me = grid.current;
+  while (me->copy_count > 0 && me->copies[me->first_copy].group + groups_left < me->groups) {
+    const Copy &c = me->copies[me->first_copy];
+    me->first_copy = (me->first_copy + 1) % kMostCopies;
+    --me->copy_count;
     c.copy(c.to, c.from, c.bytes);
   }
-  copies.erase(copies.begin(), copies.begin() + static_cast<std::ptrdiff_t>(done));
 }
 
 std::string run(dim3 size, dim3 block, size_t shared_bytes, unsigned seed,
