@@ -13,12 +13,13 @@ constexpr int kPerThread = kTileSteps / kTileSide;  // of them per thread: x, x 
 template <class T>
 constexpr int kBlocks = sizeof(T) == 4 ? 2 : 1;
 
+// T: what the arrays hold.
 template <class T>
 struct AttentionSizes {
   int64_t batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps;
   const int32_t *lengths;
   Range length_range;
-  T scale;
+  Computed<T> scale;
   bool causal, whole;  // whole: rows can be moved 16 bytes at a time
 
   PND_SHARED int64_t pairs() const { return batch * heads; }
@@ -73,11 +74,6 @@ struct Sight {
                                                  : kTileSteps);
   }
 };
-
-// a clamped to [0, most], which fits an int.
-__device__ __forceinline__ int within(int64_t a, int64_t most) {
-  return static_cast<int>(a < 0 ? 0 : a < most ? a : most);
-}
 
 // A block's tiles for heads of up to kHead: kFixed matrices (q, dout or k, v) of kRows rows that
 // stay, a chunk of the rows that pass by, and the tile of scores.
@@ -192,7 +188,7 @@ AttentionSizes<T> attention_sizes(pnd_context *context, Checked array, const int
           mask_steps,
           lengths,
           Range{context->faults, array, 0, k_steps + 1},
-          static_cast<T>(scale),
+          static_cast<Computed<T>>(scale),
           causal != 0,
           head_size % kWide<T> == 0};
 }

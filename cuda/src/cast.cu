@@ -30,12 +30,6 @@ struct Cast {
   }
 };
 
-template <class F>
-void by_stored_type(int32_t dtype, F &&f) {
-  if (dtype == PND_BF16) return f(Bf16{});
-  dtype == PND_F64 ? f(double{}) : f(float{});
-}
-
 }  // namespace
 
 int32_t pnd_cast(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n,

@@ -17,6 +17,10 @@ PND_SHARED float larger(float a, float b) { return a > b ? a : b; }
 PND_SHARED double larger(double a, double b) { return a > b ? a : b; }
 PND_SHARED float smaller(float a, float b) { return a < b ? a : b; }
 PND_SHARED double smaller(double a, double b) { return a < b ? a : b; }
+// a clamped to [0, most], which fits an int.
+PND_SHARED int within(int64_t a, int64_t most) {
+  return static_cast<int>(a < 0 ? 0 : a < most ? a : most);
+}
 template <class V>
 PND_SHARED V choose(bool test, V a, V b) {
   return test ? a : b;
@@ -46,3 +50,28 @@ PND_SHARED double of_bits(uint64_t bits) {
 #include "angle.h"
 #include "bf16.h"
 #include "formulas.h"
+#include "ponder.h"
+
+// What is computed from a stored type.
+template <class T>
+using Computed = std::conditional_t<std::is_same_v<T, Bf16>, float, T>;
+
+PND_SHARED float widened(float x) { return x; }
+PND_SHARED double widened(double x) { return x; }
+
+// As a T, rounded once.
+template <class T>
+PND_SHARED T stored(Computed<T> x) {
+  if constexpr (std::is_same_v<T, Bf16>) {
+    return narrowed(x);
+  } else {
+    return x;
+  }
+}
+
+// Runs f(Bf16{}), f(double{}) or f(float{}), whichever the arrays hold.
+template <class F>
+void by_stored_type(int32_t dtype, F &&f) {
+  if (dtype == PND_BF16) return f(Bf16{});
+  dtype == PND_F64 ? f(double{}) : f(float{});
+}
