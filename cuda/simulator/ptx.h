@@ -68,3 +68,8 @@ inline uint32_t bf16_pair(float low, float high) {
   };
   return rounded(low) | rounded(high) << 16;
 }
+
+inline float power_near(float x) {
+  const float y = std::exp2(x);
+  return y < 0x1p-126f ? 0.0f : y;
+}

@@ -7,14 +7,15 @@
 // Method   a block keeps up to 64 queries of a head in shared memory and meets 64 keys at a time:
 //          scores in registers, largest score and sum carried along, out in registers, rescaled
 //          when they grow. Keys and values pass through one buffer. What no query of the block sees
-//          costs nothing; what one query does not see is not even multiplied by 0
+//          costs nothing; what one query does not see is not even multiplied by 0. bf16 on tensor
+//          cores (attention_bf16.cuh)
 // Order    each score is one chain over the head size, then scaled; row sums fold 16 threads of 4
 //          keys each, then go 64 keys by 64; each output is one chain over the keys
 // Error    out <= 2 x the plain loop; lse 2 ULP and the error of the scores; a mask is arithmetic:
 //          -infinity hides a key unless its score is NaN or +infinity
 // Work     4 head_size flops per seen pair and product, about 15 more for the softmax
 // Source   Dao et al., arXiv:2205.14135; online sum: Milakov, Gimelshein, arXiv:1805.02867
-#include "attention.cuh"
+#include "attention_bf16.cuh"
 
 namespace {
 
@@ -134,20 +135,27 @@ int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
   guard::attention(call, dtype, out, lse, q, k, v, mask, lengths, batch, heads, q_steps, k_steps,
                    head_size, mask_batch, mask_heads, mask_steps, scale, causal);
   if (call.refused()) return call.status();
-  by_type(dtype, [&](auto type) {
+  by_stored_type(dtype, [&](auto type) {
     using T = decltype(type);
     auto sizes = attention_sizes<T>(context, kLengths, lengths, batch, heads, q_steps, k_steps,
                                     head_size, mask_batch, mask_heads, mask_steps, scale, causal);
     for (const void *array : {q, k, v}) {
       sizes.whole = sizes.whole && moves_whole(static_cast<const T *>(array), 0);
     }
+    auto *to = static_cast<T *>(out);
+    auto *to_lse = static_cast<Computed<T> *>(lse);
+    const auto *of_q = static_cast<const T *>(q), *of_k = static_cast<const T *>(k);
+    const auto *of_v = static_cast<const T *>(v), *of_mask = static_cast<const T *>(mask);
     by_head_size(head_size, [&](auto head) {
-      using Tiles = AttentionTiles<T, head(), 1>;
-      const int64_t blocks = (q_steps + Tiles::kRows - 1) / Tiles::kRows;
-      launch_blocks(call, context, attention_kernel<T, head()>, blocks * sizes.pairs(),
-                    dim3(kTileThreads), Tiles::kShared, sizes, static_cast<T *>(out),
-                    static_cast<T *>(lse), static_cast<const T *>(q), static_cast<const T *>(k),
-                    static_cast<const T *>(v), static_cast<const T *>(mask), blocks);
+      if constexpr (std::is_same_v<T, Bf16>) {
+        launch_attention_bf16<head()>(call, context, sizes, to, to_lse, of_q, of_k, of_v, of_mask);
+      } else {
+        using Tiles = AttentionTiles<T, head(), 1>;
+        const int64_t blocks = (q_steps + Tiles::kRows - 1) / Tiles::kRows;
+        launch_blocks(call, context, attention_kernel<T, head()>, blocks * sizes.pairs(),
+                      dim3(kTileThreads), Tiles::kShared, sizes, to, to_lse, of_q, of_k, of_v,
+                      of_mask, blocks);
+      }
     });
   });
   return call.status();

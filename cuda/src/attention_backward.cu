@@ -8,7 +8,8 @@
 //          and writes ds where it is the mask's gradient, a block that keeps keys makes dk and dv,
 //          and the sum of ds over the queries for a mask without that axis. ds of several heads
 //          that share a mask goes to scratch, as many at a time as fit, and is added from there.
-//          What a query does not see costs nothing and is not even multiplied by 0
+//          What a query does not see costs nothing and is not even multiplied by 0. bf16 on tensor
+//          cores (attention_backward_bf16.cuh)
 // Order    dq is one chain over the keys, dk and dv one chain over the queries, upwards. dmask: one
 //          chain over the queries of a head; then heads are added in the order of (batch, head)
 // Error    <= 3 x the plain loop; sum over j of ds[i,j] is 0 within 1e-5 of the sum of |ds[i,j]|
@@ -16,48 +17,15 @@
 // Source   Dao et al., arXiv:2205.14135, algorithm 4
 #include <algorithm>
 
-#include "attention.cuh"
+#include "attention_backward_bf16.cuh"
 #include "map.cuh"
 
 namespace {
 
 template <class T>
-struct Arrays {
-  T *dq, *dk, *dv, *dmask;
-  const T *dout, *q, *k, *v, *mask, *out, *lse;
-};
-
-// Which part of all ds a launch computes, and where it goes, if anywhere.
-template <class T>
-struct Part {
-  T *ds;  // [pairs, queries, k_steps]
-  int64_t pair0, pairs, query0, queries;
-};
-
-template <class T>
 __device__ __forceinline__ T probability(T score, T lse) {
   // A row that sees nothing has lse = -infinity: p = exp(-infinity).
   return exp_of_negative(score - (lse == kNothing<T> ? -kNothing<T> : lse));
-}
-
-constexpr int kDeltaRows = 8;  // of a block, one per warp
-
-template <class T>
-__global__ void __launch_bounds__(kDeltaRows * 32)
-    delta_kernel(int64_t first, AttentionSizes<T> sizes, T *delta, const T *dout, const T *out) {
-  const int64_t row = (first + blockIdx.x) * kDeltaRows + threadIdx.x / 32;
-  if (row >= sizes.pairs() * sizes.q_steps) return;
-  const int64_t size = sizes.head_size, lane = threadIdx.x % 32;
-  T sum = 0;
-  for (int64_t d = lane; d < size; d += 32) {
-    sum = fma(dout[row * size + d], out[row * size + d], sum);
-  }
-  PND_UNROLL
-  for (int w = 16; w > 0; w /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, w);
-  // Rows lie as (batch, query, head); delta as lse does.
-  const int64_t head = row % sizes.heads, query = row / sizes.heads % sizes.q_steps;
-  const int64_t b = row / sizes.heads / sizes.q_steps;
-  if (lane == 0) delta[(b * sizes.heads + head) * sizes.q_steps + query] = sum;
 }
 
 // dq of a block of queries, and their rows of ds.
@@ -81,7 +49,7 @@ __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
   const T *k = arrays.k + sizes.key_start(pair), *v = arrays.v + sizes.key_start(pair);
   const T *mask = sizes.mask_of(arrays.mask, pair);
   if (mask != nullptr) mask += query0 * sizes.mask_stride();
-  T *ds = part.ds;
+  T *ds = part.ds != nullptr ? part.ds : part.dmask;
   if (ds != nullptr) {
     ds += ((pair - part.pair0) * part.queries + query0 - part.query0) * sizes.k_steps;
   }
@@ -246,7 +214,7 @@ __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
 template <class T>
 struct SumHeads {
   T *dmask;
-  const T *ds;
+  const Computed<T> *ds;
   int64_t heads, mask_batch, mask_heads, matrix, elements, start, pair0, pairs;
 
   __device__ void operator()(int64_t n) const {
@@ -258,10 +226,11 @@ struct SumHeads {
     const int64_t end = mask_batch == 1 || begin + heads > last ? last : begin + heads;
     int64_t pair = begin;
     if (pair < pair0) pair += (pair0 - pair + step - 1) / step * step;
-    T sum = pair0 == 0 ? T(0) : dmask[g * matrix + start + e];
+    T &to = dmask[g * matrix + start + e];
+    Computed<T> sum = pair0 == 0 ? Computed<T>(0) : widened(to);
 #pragma unroll 8
     for (; pair < end; pair += step) sum += ds[(pair - pair0) * elements + e];
-    dmask[g * matrix + start + e] = sum;
+    to = stored<T>(sum);
   }
 };
 
@@ -282,9 +251,11 @@ class Backward {
       ds_bytes_ = over_heads_ ? pairs * sizes.k_steps * size() : 0;
     } else if (over_heads_) {
       const int64_t row = sizes.k_steps * size(), head = sizes.q_steps * row;
-      part_pairs_ = std::clamp<int64_t>(kMostBytes / head, 1, pairs);
-      part_queries_ = std::clamp<int64_t>(kMostBytes / row / kMostRows * kMostRows, kMostRows,
-                                          sizes.q_steps + kMostRows);
+      // What is rounded must be summed in one go.
+      part_pairs_ = kRounds ? pairs : std::clamp<int64_t>(kMostBytes / head, 1, pairs);
+      const int64_t rows = kMostBytes / row / (kRounds ? pairs : 1);
+      part_queries_ =
+          std::clamp<int64_t>(rows / kMostRows * kMostRows, kMostRows, sizes.q_steps + kMostRows);
       part_queries_ = std::min(part_queries_, sizes.q_steps);
       ds_bytes_ = part_pairs_ * part_queries_ * row;
     }
@@ -295,37 +266,50 @@ class Backward {
   template <int kHead>
   void run() {
     constexpr int64_t kOnce = kDeltaRows;
-    T *delta = static_cast<T *>(context_->scratch);
-    T *ds = delta + delta_bytes_ / size();
+    auto *delta = static_cast<Computed<T> *>(context_->scratch);
+    Computed<T> *ds = delta + delta_bytes_ / size();
     const int64_t pairs = sizes_.pairs();
     launch_blocks(call_, context_, delta_kernel<T>, (pairs * sizes_.q_steps + kOnce - 1) / kOnce,
                   dim3(kDeltaRows * 32), 0, sizes_, delta, arrays_.dout, arrays_.out);
-    T *mask_sums = !over_queries_ ? nullptr : over_heads_ ? ds : arrays_.dmask;
-    using Tiles = AttentionTiles<T, kHead, 2>;
-    if (!call_.refused()) {
+    Computed<T> *mask_sums = over_queries_ && over_heads_ ? ds : nullptr;
+    T *own_sums = over_queries_ && !over_heads_ ? arrays_.dmask : nullptr;
+    if (call_.refused()) return;
+    if constexpr (kRounds) {
+      launch_keys_bf16<kHead>(call_, context_, sizes_, arrays_, delta, mask_sums, own_sums);
+    } else {
+      using Tiles = AttentionTiles<T, kHead, 2>;
       launch_blocks(call_, context_, key_kernel<T, kHead>,
                     (sizes_.k_steps + Tiles::kRows - 1) / Tiles::kRows * pairs, dim3(kTileThreads),
-                    Tiles::kShared, sizes_, arrays_, delta, mask_sums);
+                    Tiles::kShared, sizes_, arrays_, delta,
+                    mask_sums != nullptr ? mask_sums : own_sums);
     }
-    if (over_queries_ && over_heads_) add_heads({ds, 0, pairs, 0, 1});
-    T *to = over_queries_ ? nullptr : over_heads_ ? ds : arrays_.dmask;
+    if (over_queries_ && over_heads_) add_heads({ds, nullptr, 0, pairs, 0, 1});
+    Computed<T> *to = !over_queries_ && over_heads_ ? ds : nullptr;
+    T *own = !over_queries_ && !over_heads_ ? arrays_.dmask : nullptr;
     for (int64_t query = 0; query < sizes_.q_steps; query += part_queries_) {
       for (int64_t pair = 0; pair < pairs; pair += part_pairs_) {
-        const Part<T> part{to, pair, std::min(part_pairs_, pairs - pair), query,
-                           std::min(part_queries_, sizes_.q_steps - query)};
+        const Part<T> part{to,    own,
+                           pair,  std::min(part_pairs_, pairs - pair),
+                           query, std::min(part_queries_, sizes_.q_steps - query)};
         if (call_.refused()) return;
-        const int64_t blocks = (part.queries + Tiles::kRows - 1) / Tiles::kRows;
-        launch_blocks(call_, context_, query_kernel<T, kHead>, blocks * part.pairs,
-                      dim3(kTileThreads), Tiles::kShared, sizes_, arrays_, delta, part, blocks);
-        if (!over_queries_ && over_heads_) add_heads(part);
+        if constexpr (kRounds) {
+          launch_queries_bf16<kHead>(call_, context_, sizes_, arrays_, delta, part);
+        } else {
+          using Tiles = AttentionTiles<T, kHead, 2>;
+          const int64_t blocks = (part.queries + Tiles::kRows - 1) / Tiles::kRows;
+          launch_blocks(call_, context_, query_kernel<T, kHead>, blocks * part.pairs,
+                        dim3(kTileThreads), Tiles::kShared, sizes_, arrays_, delta, part, blocks);
+        }
+        if (to != nullptr) add_heads(part);
       }
     }
   }
 
  private:
+  static constexpr bool kRounds = std::is_same_v<T, Bf16>;
   static constexpr int64_t kMostBytes = 256 << 20;  // of ds at a time
   static constexpr int64_t kMostRows = 64;          // of any block
-  static constexpr int64_t size() { return sizeof(T); }
+  static constexpr int64_t size() { return sizeof(Computed<T>); }
 
   void add_heads(const Part<T> &part) {
     if (call_.refused()) return;
@@ -358,7 +342,7 @@ int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, vo
                             batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads,
                             mask_steps, scale, causal);
   if (call.refused()) return call.status();
-  by_type(dtype, [&](auto type) {
+  by_stored_type(dtype, [&](auto type) {
     using T = decltype(type);
     auto sizes =
         attention_sizes<T>(context, kLengthsBackward, lengths, batch, heads, q_steps, k_steps,
@@ -366,11 +350,17 @@ int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, vo
     for (const void *array : {q, k, v, dout}) {
       sizes.whole = sizes.whole && moves_whole(static_cast<const T *>(array), 0);
     }
-    const Arrays<T> arrays{
-        static_cast<T *>(dq),        static_cast<T *>(dk),         static_cast<T *>(dv),
-        static_cast<T *>(dmask),     static_cast<const T *>(dout), static_cast<const T *>(q),
-        static_cast<const T *>(k),   static_cast<const T *>(v),    static_cast<const T *>(mask),
-        static_cast<const T *>(out), static_cast<const T *>(lse)};
+    const Arrays<T> arrays{static_cast<T *>(dq),
+                           static_cast<T *>(dk),
+                           static_cast<T *>(dv),
+                           static_cast<T *>(dmask),
+                           static_cast<const T *>(dout),
+                           static_cast<const T *>(q),
+                           static_cast<const T *>(k),
+                           static_cast<const T *>(v),
+                           static_cast<const T *>(mask),
+                           static_cast<const T *>(out),
+                           static_cast<const Computed<T> *>(lse)};
     Backward<T> backward(call, context, sizes, arrays);
     if (call.reserve(0, backward.bytes()).refused()) return;
     by_head_size(head_size, [&](auto head) { backward.template run<head()>(); });

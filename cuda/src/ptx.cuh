@@ -108,4 +108,11 @@ __device__ __forceinline__ uint32_t bf16_pair(float low, float high) {
   return pair;
 }
 
+// 2^x within a 2^-22th of it; 0 where that is below the least normal number.
+__device__ __forceinline__ float power_near(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 #endif

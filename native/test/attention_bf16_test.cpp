@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bf16.h"
+
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+struct Shape {
+  int64_t batch, heads, q_steps, k_steps, head_size;
+  int mask = -1;  // 1: full batch axis, 2: full head axis, 4: full query axis; -1: none
+  bool lengths = false, causal = false;
+  int64_t shift = 0;  // of every array, in elements
+
+  int64_t mask_batch() const { return mask >= 0 && (mask & 1) ? batch : 1; }
+  int64_t mask_heads() const { return mask >= 0 && (mask & 2) ? heads : 1; }
+  int64_t mask_steps() const { return mask >= 0 && (mask & 4) ? q_steps : 1; }
+  int64_t query_size() const { return batch * q_steps * heads * head_size; }
+  int64_t key_size() const { return batch * k_steps * heads * head_size; }
+  int64_t rows() const { return batch * heads * q_steps; }
+  int64_t mask_size() const { return mask_batch() * mask_heads() * mask_steps() * k_steps; }
+  double scale() const { return 1 / std::sqrt(static_cast<double>(head_size)); }
+  int64_t query(int64_t b, int64_t i, int64_t h) const {
+    return ((b * q_steps + i) * heads + h) * head_size;
+  }
+  int64_t key(int64_t b, int64_t j, int64_t h) const {
+    return ((b * k_steps + j) * heads + h) * head_size;
+  }
+  int64_t row(int64_t b, int64_t h, int64_t i) const { return (b * heads + h) * q_steps + i; }
+  int64_t mask_at(int64_t b, int64_t h, int64_t i, int64_t j) const {
+    const int64_t matrix = (mask_batch() == 1 ? 0 : b) * mask_heads() + (mask_heads() == 1 ? 0 : h);
+    return (matrix * mask_steps() + (mask_steps() == 1 ? 0 : i)) * k_steps + j;
+  }
+};
+
+std::ostream &operator<<(std::ostream &out, const Shape &s) {
+  return out << "batch " << s.batch << " heads " << s.heads << " steps " << s.q_steps << " "
+             << s.k_steps << " head_size " << s.head_size << " mask " << s.mask << " lengths "
+             << s.lengths << " causal " << s.causal << " shift " << s.shift;
+}
+
+struct Inputs {
+  std::vector<Bf16> q, k, v, mask, dout;
+  std::vector<int32_t> lengths;
+
+  explicit Inputs(const Shape &s)
+      : q(random_bf16(s.query_size(), 1)),
+        k(random_bf16(s.key_size(), 2)),
+        v(random_bf16(s.key_size(), 3)),
+        dout(random_bf16(s.query_size(), 4)) {
+    if (s.mask >= 0) {
+      mask = random_bf16(s.mask_size(), 5);
+      for (size_t i = 2; i < mask.size(); i += 5) mask[i] = Bf16(-kInfinity);
+    }
+    // Nothing, something and all of the keys, in turn.
+    for (int64_t b = 0; s.lengths && b < s.batch; ++b) {
+      lengths.push_back(static_cast<int32_t>(b % 3 * s.k_steps / 2));
+    }
+  }
+  bool sees(const Shape &s, int64_t b, int64_t i, int64_t j) const {
+    return (lengths.empty() || j < lengths[b]) && (!s.causal || j <= i + s.k_steps - s.q_steps);
+  }
+};
+
+struct Results {
+  std::vector<Bf16> out, dq, dk, dv, dmask;
+  std::vector<float> lse;
+};
+
+Results forward(const Shape &s, const Inputs &in) {
+  Results r;
+  for (const Machine &m : own_machines()) {
+    Placed<Bf16> out(s.query_size(), s.shift), q(in.q, s.shift), k(in.k, s.shift), v(in.v, s.shift),
+        mask(in.mask, s.shift);
+    Placed<float> lse(s.rows(), s.shift);
+    expect_done(
+        PND_ON(m, pnd_attention, PND_BF16, out.data(), lse.data(), q.data(), k.data(), v.data(),
+               mask.data_or_null(), in.lengths.empty() ? nullptr : in.lengths.data(), s.batch,
+               s.heads, s.q_steps, s.k_steps, s.head_size, s.mask_batch(), s.mask_heads(),
+               s.mask_steps(), s.scale(), s.causal),
+        m);
+    keep_or_compare(r.out, out, m);
+    keep_or_compare(r.lse, lse, m);
+  }
+  return r;
+}
+
+void backward(const Shape &s, const Inputs &in, Results &r) {
+  for (auto *gradient : {&r.dq, &r.dk, &r.dv, &r.dmask}) gradient->clear();
+  for (const Machine &m : own_machines()) {
+    Placed<Bf16> dq(s.query_size(), s.shift), dk(s.key_size(), s.shift), dv(s.key_size(), s.shift),
+        dmask(s.mask_size(), s.shift), dout(in.dout, s.shift), q(in.q, s.shift), k(in.k, s.shift),
+        v(in.v, s.shift), mask(in.mask, s.shift), out(r.out, s.shift);
+    Placed<float> lse(r.lse, s.shift);
+    expect_done(PND_ON(m, pnd_attention_backward, PND_BF16, dq.data(), dk.data(), dv.data(),
+                       dmask.data(), dout.data(), q.data(), k.data(), v.data(), mask.data_or_null(),
+                       in.lengths.empty() ? nullptr : in.lengths.data(), out.data(), lse.data(),
+                       s.batch, s.heads, s.q_steps, s.k_steps, s.head_size, s.mask_batch(),
+                       s.mask_heads(), s.mask_steps(), s.scale(), s.causal),
+                m);
+    keep_or_compare(r.dq, dq, m);
+    keep_or_compare(r.dk, dk, m);
+    keep_or_compare(r.dv, dv, m);
+    keep_or_compare(r.dmask, dmask, m);
+  }
+}
+
+// The header's formula, loop by loop, in R. Naive: as one would compute it from bf16 in floats, p
+// and ds rounded for their products, out and the gradients in the end.
+template <class R>
+struct Plain {
+  std::vector<R> out, lse, dq, dk, dv, dmask;
+};
+template <class R>
+Plain<R> plain(const Shape &s, const Inputs &in) {
+  constexpr bool kNaive = std::is_same_v<R, float>;
+  const auto rounded = [](R x) { return kNaive ? R{Bf16(static_cast<double>(x))} : x; };
+  Plain<R> r{std::vector<R>(s.query_size()), std::vector<R>(s.rows()),
+             std::vector<R>(s.query_size()), std::vector<R>(s.key_size()),
+             std::vector<R>(s.key_size()),   std::vector<R>(s.mask_size())};
+  const R scale = static_cast<R>(s.scale());
+  std::vector<R> p(s.k_steps), dp(s.k_steps);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      for (int64_t i = 0; i < s.q_steps; ++i) {
+        R largest = -kInfinity, sum = 0, delta = 0;
+        const int64_t qi = s.query(b, i, h);
+        for (int64_t j = 0; j < s.k_steps; ++j) {
+          p[j] = -kInfinity;
+          if (!in.sees(s, b, i, j)) continue;
+          R dot = 0;
+          for (int64_t d = 0; d < s.head_size; ++d) {
+            dot += static_cast<R>(in.q[qi + d]) * in.k[s.key(b, j, h) + d];
+          }
+          p[j] = dot * scale + (s.mask < 0 ? R{0} : R{in.mask[s.mask_at(b, h, i, j)]});
+          largest = std::max(largest, p[j]);
+        }
+        if (largest == -kInfinity) {
+          r.lse[s.row(b, h, i)] = largest;
+          continue;
+        }
+        for (R &x : p) sum += x = std::exp(x - largest);
+        r.lse[s.row(b, h, i)] = largest + std::log(sum);
+        for (int64_t j = 0; j < s.k_steps; ++j) {
+          p[j] /= sum;
+          dp[j] = 0;
+          if (!in.sees(s, b, i, j)) continue;
+          for (int64_t d = 0; d < s.head_size; ++d) {
+            r.out[qi + d] += rounded(p[j]) * in.v[s.key(b, j, h) + d];
+            dp[j] += static_cast<R>(in.dout[qi + d]) * in.v[s.key(b, j, h) + d];
+          }
+        }
+        for (int64_t d = 0; d < s.head_size; ++d) {
+          r.out[qi + d] = rounded(r.out[qi + d]);
+          delta += in.dout[qi + d] * r.out[qi + d];
+        }
+        for (int64_t j = 0; j < s.k_steps; ++j) {
+          if (!in.sees(s, b, i, j)) continue;
+          const R ds = p[j] * (dp[j] - delta);
+          r.dmask[s.mask_at(b, h, i, j)] += ds;
+          for (int64_t d = 0; d < s.head_size; ++d) {
+            r.dq[qi + d] += rounded(ds) * scale * in.k[s.key(b, j, h) + d];
+            r.dk[s.key(b, j, h) + d] += rounded(ds) * scale * in.q[qi + d];
+            r.dv[s.key(b, j, h) + d] += rounded(p[j]) * in.dout[qi + d];
+          }
+        }
+      }
+    }
+  }
+  for (auto *gradient : {&r.dq, &r.dk, &r.dv, &r.dmask}) {
+    for (R &x : *gradient) x = rounded(x);
+  }
+  return r;
+}
+
+// |got - exact| <= times x the largest error of the naive computation + the rounding of the largest
+// value; the same infinities.
+template <class T>
+void expect_near(const std::vector<T> &got, const std::vector<double> &exact,
+                 const std::vector<float> &naive, int times, double least) {
+  ASSERT_EQ(got.size(), exact.size());
+  double error = 0, largest = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    if (!std::isfinite(exact[i])) continue;
+    largest = std::max(largest, std::abs(exact[i]));
+    error = std::max(error, std::abs(naive[i] - exact[i]));
+  }
+  const double limit = times * error + least * largest;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    if (exact[i] == got[i]) continue;
+    ASSERT_LE(std::abs(got[i] - exact[i]), limit)
+        << "at " << i << ": " << got[i] << " for " << exact[i];
+  }
+}
+constexpr double kRounding = 0x1p-8;
+
+// All mask shapes with all kinds of sight, all head sizes to compile for, and sizes around tiles,
+// blocks and warps.
+std::vector<Shape> shapes() {
+  std::vector<Shape> all = {{1, 1, 1, 1, 1},      {1, 1, 7, 17, 8},    {1, 2, 17, 7, 20},
+                            {1, 1, 63, 65, 32},   {1, 1, 64, 64, 40},  {2, 1, 65, 63, 64},
+                            {1, 1, 129, 129, 64}, {1, 1, 33, 129, 80}, {1, 1, 65, 33, 128},
+                            {1, 1, 17, 40, 200},  {1, 1, 65, 17, 256}, {1, 2, 130, 100, 16},
+                            {4, 1, 129, 70, 24}};
+  const size_t sizes = all.size();
+  for (size_t i = 0; i < sizes; ++i) {
+    Shape shape = all[i];
+    shape.causal = true;
+    all.push_back(shape);
+  }
+  for (int mask = 0; mask < 8; ++mask) {
+    for (bool lengths : {false, true}) {
+      all.push_back({3, 2, 17, 33, 8, mask, lengths, false});
+      all.push_back({3, 2, 33, 17, 7, mask, lengths, true, 1});
+    }
+    all.push_back({3, 1, 65, 70, 32, mask, true, true});
+  }
+  all.push_back({1, 2, 17, 33, 64, -1, false, false, 1});
+  all.push_back({1, 1, 33, 17, 128, 4, false, false, 4});
+  return all;
+}
+
+TEST(AttentionBf16, matchesItsFormula) {
+  for (const Shape &s : shapes()) {
+    SCOPED_TRACE(testing::Message() << s);
+    const Inputs in(s);
+    Results got = forward(s, in);
+    const auto exact = plain<double>(s, in);
+    const auto naive = plain<float>(s, in);
+    expect_near(got.out, exact.out, naive.out, 2, kRounding);
+    expect_near(got.lse, exact.lse, naive.lse, 2, 1e-5);
+    if (HasFailure()) return;
+    backward(s, in, got);
+    expect_near(got.dq, exact.dq, naive.dq, 3, kRounding);
+    expect_near(got.dk, exact.dk, naive.dk, 3, kRounding);
+    expect_near(got.dv, exact.dv, naive.dv, 3, kRounding);
+    expect_near(got.dmask, exact.dmask, naive.dmask, 3, kRounding);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(AttentionBf16, neverTouchesWhatNoQuerySees) {
+  for (bool causal : {false, true}) {
+    const Shape s{3, 2, 33, 45, 16, -1, true, causal};
+    const Inputs clean(s);
+    Inputs in = clean;
+    for (int64_t b = 0; b < s.batch; ++b) {
+      for (int64_t j = in.lengths[b]; j < s.k_steps; ++j) {
+        std::fill_n(in.k.begin() + s.key(b, j, 0), s.heads * s.head_size, Bf16(NAN));
+        std::fill_n(in.v.begin() + s.key(b, j, 0), s.heads * s.head_size, Bf16(kInfinity));
+      }
+    }
+    Results want = forward(s, clean), got = forward(s, in);
+    backward(s, clean, want);
+    backward(s, in, got);
+    expect_equal(got.out, want.out);
+    expect_equal(got.lse, want.lse);
+    expect_equal(got.dq, want.dq);
+    expect_equal(got.dk, want.dk);
+    expect_equal(got.dv, want.dv);
+    expect_equal(got.dmask, want.dmask);
+  }
+}
+
+TEST(AttentionBf16, aQueryWithoutKeysGivesZeros) {
+  // Masks of -infinity in the first head; no length in the first sequence; no sight before the
+  // third query.
+  Shape masked{1, 2, 9, 17, 8, 2, false, false}, empty{2, 1, 9, 17, 8, -1, true, false};
+  Shape blind{1, 1, 9, 7, 8, -1, false, true};
+  for (const Shape &s : {masked, empty, blind}) {
+    SCOPED_TRACE(testing::Message() << s);
+    Inputs in(s);
+    if (s.mask >= 0) std::fill_n(in.mask.begin(), s.k_steps, Bf16(-kInfinity));
+    Results got = forward(s, in);
+    backward(s, in, got);
+    for (int64_t i = 0; i < (s.causal ? 2 : s.q_steps); ++i) {
+      EXPECT_EQ(got.lse[s.row(0, 0, i)], -kInfinity);
+      for (int64_t d = 0; d < s.head_size; ++d) {
+        EXPECT_EQ(got.out[s.query(0, i, 0) + d], 0);
+        EXPECT_EQ(got.dq[s.query(0, i, 0) + d], 0);
+      }
+    }
+    for (const auto *gradient : {&got.dk, &got.dv, &got.dmask}) {
+      for (Bf16 x : *gradient) EXPECT_TRUE(std::isfinite(x));
+    }
+  }
+}
+
+TEST(AttentionBf16, keysBeyondTheLengthGetZerosWhateverTheQueriesHold) {
+  const Shape s{1, 1, 33, 45, 16, 0, true, false};
+  Inputs in(s);
+  in.lengths = {20};
+  Results got = forward(s, in);
+  for (Bf16 &x : in.dout) x = Bf16(NAN);
+  backward(s, in, got);
+  for (int64_t j = 0; j < s.k_steps; ++j) {
+    EXPECT_EQ(j >= 20, got.dk[s.key(0, j, 0)] == 0);
+    EXPECT_EQ(j >= 20, got.dv[s.key(0, j, 0)] == 0);
+    EXPECT_EQ(j >= 20, got.dmask[j] == 0);
+  }
+}
+
+TEST(AttentionBf16, aNaNReachesWhoSeesIt) {
+  const Shape s{1, 1, 17, 40, 24, -1, false, false};
+  Inputs in(s);
+  in.q[s.query(0, 16, 0)] = Bf16(NAN);
+  Results got = forward(s, in);
+  for (int64_t i = 0; i < s.q_steps; ++i) {
+    EXPECT_EQ(i == 16, std::isnan(got.lse[i]));
+    EXPECT_EQ(i == 16, std::isnan(got.out[s.query(0, i, 0) + 23]));
+  }
+}
+
+TEST(AttentionBf16, survivesScoresThatExpCannotHold) {
+  const Shape s{1, 1, 7, 129, 8, 4, false, false};
+  Inputs in(s);
+  for (Bf16 &x : in.mask) x = Bf16(1000.0 * x);
+  Results got = forward(s, in);
+  const auto exact = plain<double>(s, in);
+  const auto naive = plain<float>(s, in);
+  expect_near(got.out, exact.out, naive.out, 2, kRounding);
+  expect_near(got.lse, exact.lse, naive.lse, 2, 1e-5);
+  backward(s, in, got);
+  expect_near(got.dv, exact.dv, naive.dv, 3, kRounding);
+}
+
+}  // namespace
