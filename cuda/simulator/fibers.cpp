@@ -26,24 +26,43 @@ constexpr bool kWatchesRaces = false;
 #endif
 
 namespace simulator {
+
+// ThreadSanitizer is told of the order that barriers make, and of no other.
+void publish([[maybe_unused]] void *at) {
+#ifdef PND_SIMULATOR_TSAN
+  __tsan_release(at);
+#endif
+}
+void observe([[maybe_unused]] void *at) {
+#ifdef PND_SIMULATOR_TSAN
+  __tsan_acquire(at);
+#endif
+}
+
+static std::string say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static std::string say(const char *format, ...) {
+  char text[400];
+  va_list values;
+  va_start(values, format);
+  std::vsnprintf(text, sizeof text, format, values);
+  va_end(values);
+  return text;
+}
+
+std::string text_of(Place place) {
+  const char *slash = place.file == nullptr ? nullptr : std::strrchr(place.file, '/');
+  return say("%s:%d", slash != nullptr ? slash + 1 : place.file, place.line);
+}
+
 namespace {
 
 constexpr size_t kStack = 256 << 10;
 constexpr size_t kPage = 4096;
 constexpr size_t kSharedAlignment = 1024;
 constexpr int kMostIdleTurns = 100000;  // passes in which threads only gave way to others
-constexpr size_t kMostCopies = 1024;    // of one thread, not yet waited for
 constexpr unsigned kBlockShift = 37;    // how far a thread's stack moves from block to block
 
-enum class State { Ready, AtBarrier, InCollective, GaveWay, Ended };
-
-struct Copy {
-  void *to;
-  const void *from;
-  size_t bytes;
-  void (*copy)(void *, const void *, size_t);
-  unsigned group;
-};
+enum class State { Ready, AtBarrier, InCollective, Rests, GaveWay, Ended };
 
 // A stack, and where its registers rest while another one runs.
 struct Stack {
@@ -58,10 +77,10 @@ struct Fiber : Self {
   Stack *stack = nullptr;
   State state = State::Ended;
   Place place{};
-  // A ring: nothing that is moved up could seem to race.
-  std::vector<Copy> copies;
-  size_t first_copy = 0, copy_count = 0;
-  unsigned groups = 0;
+  const void *rests_for = nullptr;
+  const char *note = nullptr;
+  WorkList work[kUnits];
+  unsigned groups[kUnits] = {};
 };
 
 struct Warp {
@@ -90,41 +109,15 @@ struct Grid {
   Place barrier_place{};
   std::string error;
   unsigned seed = 0;
+  Work *spare = nullptr;  // memory of work that has been done
 };
 
 Grid grid;
 std::mutex one_launch;
 
-std::string say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-std::string say(const char *format, ...) {
-  char text[400];
-  va_list values;
-  va_start(values, format);
-  std::vsnprintf(text, sizeof text, format, values);
-  va_end(values);
-  return text;
-}
-
-std::string text_of(Place place) {
-  const char *slash = place.file == nullptr ? nullptr : std::strrchr(place.file, '/');
-  return say("%s:%d", slash != nullptr ? slash + 1 : place.file, place.line);
-}
-
 std::string name_of(const Fiber &f) {
   return say("block (%u, %u, %u), thread (%u, %u, %u)", f.block.x, f.block.y, f.block.z, f.thread.x,
              f.thread.y, f.thread.z);
-}
-
-// ThreadSanitizer is told of the order that barriers make, and of no other.
-void publish([[maybe_unused]] void *at) {
-#ifdef PND_SIMULATOR_TSAN
-  __tsan_release(at);
-#endif
-}
-void observe([[maybe_unused]] void *at) {
-#ifdef PND_SIMULATOR_TSAN
-  __tsan_acquire(at);
-#endif
 }
 
 // ---- from one stack to another ------------------------------------------------------------------
@@ -203,6 +196,10 @@ void rest(State state, Place place) {
   observe(&grid.start);
   (*grid.body)();
   Fiber *me = grid.current;
+  for (Unit unit : {Unit::Stores, Unit::Products}) {
+    const Work *left = handed_over(unit).first();
+    if (left != nullptr) fail("a thread ends before this is done", left->place);
+  }
   ++grid.ended;
   grid.warps[me->warp].ended |= 1u << me->lane;
   if (grid.at_barrier > 0) {
@@ -285,10 +282,13 @@ void describe_deadlock() {
     if (first == nullptr) first = &f;
     if (f.state != first->state || f.place.line != first->place.line) other = &f;
   }
-  grid.error = "deadlock: " + name_of(*first) + " waits in " + text_of(first->place);
+  const auto note = [](const Fiber &f) {
+    return f.state == State::Rests ? std::string(" for ") + f.note : std::string();
+  };
+  grid.error = "deadlock: " + name_of(*first) + " waits in " + text_of(first->place) + note(*first);
   if (other != nullptr) {
-    grid.error += ", " + name_of(*other) + " in " + text_of(other->place);
-  } else {
+    grid.error += ", " + name_of(*other) + " in " + text_of(other->place) + note(*other);
+  } else if (first->state != State::Rests) {
     grid.error +=
         first->state == State::Ready ? " for what no thread does" : " for lanes that do not come";
   }
@@ -351,9 +351,8 @@ void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, ch
     f.shared = shared;
     f.shared_bytes = shared_bytes;
     f.state = State::Ready;
-    f.first_copy = f.copy_count = 0;
-    f.copies.resize(kMostCopies);
-    f.groups = 0;
+    for (WorkList &work : f.work) work.clear();
+    for (unsigned &groups : f.groups) groups = 0;
     f.stack = nullptr;
     if (kWatchesRaces) {
       f.stack = grid.stacks[(i + kBlockShift * number) % grid.stacks.size()].get();
@@ -391,6 +390,18 @@ void fail(std::string sentence, Place place) {
 }
 
 void yield(Place place) { rest(State::GaveWay, place); }
+
+void rest_for(const void *what, const char *note, Place place) {
+  grid.current->rests_for = what;
+  grid.current->note = note;
+  rest(State::Rests, place);
+}
+
+void wake(const void *what) {
+  for (Fiber &f : grid.fibers) {
+    if (f.state == State::Rests && f.rests_for == what) f.state = State::Ready;
+  }
+}
 
 void fence() {
   publish(&grid.fence);
@@ -494,24 +505,65 @@ uint32_t ballot(uint32_t mask, bool yes, Place place) {
   return slot.all;
 }
 
-void copy_later(void *to, const void *from, size_t bytes,
-                void (*copy)(void *, const void *, size_t), Place place) {
-  Fiber *me = grid.current;
-  if (me->copy_count == kMostCopies) fail("too many copies that nothing has waited for", place);
-  me->copies[(me->first_copy + me->copy_count++) % kMostCopies] = {to, from, bytes, copy,
-                                                                   me->groups};
+void copy_words(void *to, const void *from, size_t bytes) {
+  size_t i = 0;
+  for (; i + 8 <= bytes; i += 8) {
+    uint64_t word;
+    __builtin_memcpy(&word, static_cast<const char *>(from) + i, 8);
+    *reinterpret_cast<volatile uint64_t *>(static_cast<char *>(to) + i) = word;
+  }
+  for (; i < bytes; ++i) static_cast<volatile char *>(to)[i] = static_cast<const char *>(from)[i];
 }
 
-void commit_copies() { ++grid.current->groups; }
-
-void wait_for_copies(unsigned groups_left) {
-  Fiber *me = grid.current;
-  while (me->copy_count > 0 && me->copies[me->first_copy].group + groups_left < me->groups) {
-    const Copy &c = me->copies[me->first_copy];
-    me->first_copy = (me->first_copy + 1) % kMostCopies;
-    --me->copy_count;
-    c.copy(c.to, c.from, c.bytes);
+Work *WorkList::add(const Work &work) {
+  Work *made = grid.spare;
+  if (made == nullptr) {
+    made = new Work;
+  } else {
+    grid.spare = made->next;
   }
+  made->run = work.run;
+  made->bytes = work.bytes;
+  made->place = work.place;
+  made->group = work.group;
+  made->next = nullptr;
+  copy_words(made->input, work.input, work.bytes);
+  (first_ == nullptr ? first_ : last_->next) = made;
+  return last_ = made;
+}
+
+void WorkList::drop_first() {
+  Work *dropped = first_;
+  first_ = dropped->next;
+  dropped->next = grid.spare;
+  grid.spare = dropped;
+}
+
+void WorkList::run_first() {
+  alignas(64) char input[kMostInput];
+  copy_words(input, first_->input, first_->bytes);
+  first_->run(input);
+  drop_first();
+}
+
+void WorkList::clear() {
+  while (!empty()) drop_first();
+}
+
+WorkList &handed_over(Unit unit) { return grid.current->work[static_cast<size_t>(unit)]; }
+
+Work *hand_over(Unit unit, const Work &work) {
+  Work *given = handed_over(unit).add(work);
+  given->group = grid.current->groups[static_cast<size_t>(unit)];
+  return given;
+}
+
+void commit(Unit unit) { ++grid.current->groups[static_cast<size_t>(unit)]; }
+
+void wait_for(Unit unit, unsigned groups_left) {
+  WorkList &work = handed_over(unit);
+  const unsigned groups = grid.current->groups[static_cast<size_t>(unit)];
+  while (!work.empty() && work.first()->group + groups_left < groups) work.run_first();
 }
 
 std::string run(dim3 size, dim3 block, size_t shared_bytes, unsigned seed,

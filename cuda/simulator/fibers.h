@@ -9,14 +9,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
+#include <type_traits>
 
 #include "dim3.h"
 
 namespace simulator {
 
 constexpr unsigned kWarp = 32;
+constexpr unsigned kWarpgroup = 4 * kWarp;
 constexpr uint32_t kAllLanes = 0xffffffffu;
 
 // A line of a kernel.
@@ -24,6 +27,8 @@ struct Place {
   const char *file;
   int line;
 };
+
+std::string text_of(Place place);
 
 // What a thread knows of itself.
 struct Self {
@@ -54,11 +59,62 @@ void yield(Place place);
 // Ends the launch with an error of this thread.
 [[noreturn]] void fail(std::string sentence, Place place);
 
-// Asynchronous copies of this thread: they happen when their group is waited for.
-void copy_later(void *to, const void *from, size_t bytes,
-                void (*copy)(void *, const void *, size_t), Place place);
-void commit_copies();
-void wait_for_copies(unsigned groups_left);
+// Rests until another thread wakes those that rest for `what`; the note tells what for.
+void rest_for(const void *what, const char *note, Place place);
+void wake(const void *what);
+
+// Work for a unit of the machine that does it on its own: a function and what it works on. It is
+// done as late as possible, when it is waited for.
+constexpr size_t kMostInput = 768;
+struct Work {
+  void (*run)(void *input) = nullptr;
+  alignas(64) char input[kMostInput];
+  size_t bytes = 0;
+  Place place{};
+  unsigned group = 0;
+  Work *next = nullptr;
+};
+template <class Input>
+Work work(void (*run)(void *), const Input &input, Place place) {
+  static_assert(sizeof input <= kMostInput && std::is_trivially_copyable_v<Input>);
+  Work made;
+  made.run = run;
+  made.bytes = sizeof input;
+  made.place = place;
+  std::memcpy(made.input, &input, sizeof input);
+  return made;
+}
+
+// Copies where ThreadSanitizer does not look, which watches every memcpy.
+void copy_words(void *to, const void *from, size_t bytes);
+
+// Work in its order.
+class WorkList {
+ public:
+  bool empty() const { return first_ == nullptr; }
+  Work *first() const { return first_; }
+  Work *add(const Work &work);
+  // Does the first of it, with a copy of its input on the caller's stack.
+  void run_first();
+  void clear();
+
+ private:
+  void drop_first();
+
+  Work *first_ = nullptr, *last_ = nullptr;
+};
+
+// What a thread has handed to each unit, in groups: cp.async, bulk stores, products.
+enum class Unit { Copies, Stores, Products };
+constexpr size_t kUnits = 3;
+Work *hand_over(Unit unit, const Work &work);
+WorkList &handed_over(Unit unit);
+void commit(Unit unit);
+void wait_for(Unit unit, unsigned groups_left);
+
+// For ThreadSanitizer: what comes before `publish` is ordered before what follows `observe`.
+void publish(void *at);
+void observe(void *at);
 
 // A fence: what this thread wrote before it is seen by threads that pass a fence later.
 void fence();

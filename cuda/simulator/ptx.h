@@ -24,22 +24,28 @@ void copy_async(void *to, const void *from, bool inside = true, PND_HERE) {
     simulator::fail("an asynchronous copy that is not aligned to its size", {file, line});
   }
   std::memset(to, 0xFF, kBytes);
-  if (inside) {
-    simulator::copy_later(to, from, kBytes,
-                          [](void *t, const void *f, size_t) { std::memcpy(t, f, kBytes); },
-                          {file, line});
-  } else {
-    simulator::copy_later(to, from, kBytes,
-                          [](void *t, const void *, size_t) { std::memset(t, 0, kBytes); },
-                          {file, line});
-  }
+  struct Copy {
+    void *to;
+    const void *from;
+  };
+  simulator::hand_over(simulator::Unit::Copies,
+                       simulator::work(
+                           [](void *input) {
+                             const auto *copy = static_cast<const Copy *>(input);
+                             if (copy->from == nullptr) {
+                               std::memset(copy->to, 0, kBytes);
+                             } else {
+                               std::memcpy(copy->to, copy->from, kBytes);
+                             }
+                           },
+                           Copy{to, inside ? from : nullptr}, {file, line}));
 }
 
-inline void commit_copies() { simulator::commit_copies(); }
+inline void commit_copies() { simulator::commit(simulator::Unit::Copies); }
 
 template <int kLeft>
 void await_copies() {
-  simulator::wait_for_copies(kLeft);
+  simulator::wait_for(simulator::Unit::Copies, kLeft);
 }
 
 template <int n, bool kTransposed = false>
