@@ -15,6 +15,8 @@
 #include <numeric>
 #include <vector>
 
+#include "async.h"
+
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif
@@ -80,6 +82,7 @@ struct Fiber : Self {
   const void *rests_for = nullptr;
   const char *note = nullptr;
   WorkList work[kUnits];
+  bool fenced = false;
   unsigned groups[kUnits] = {};
 };
 
@@ -352,6 +355,7 @@ void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, ch
     f.shared_bytes = shared_bytes;
     f.state = State::Ready;
     for (WorkList &work : f.work) work.clear();
+    f.fenced = false;
     for (unsigned &groups : f.groups) groups = 0;
     f.stack = nullptr;
     if (kWatchesRaces) {
@@ -515,6 +519,8 @@ void copy_words(void *to, const void *from, size_t bytes) {
   for (; i < bytes; ++i) static_cast<volatile char *>(to)[i] = static_cast<const char *>(from)[i];
 }
 
+bool &registers_fenced() { return grid.current->fenced; }
+
 Work *WorkList::add(const Work &work) {
   Work *made = grid.spare;
   if (made == nullptr) {
@@ -593,6 +599,8 @@ std::string run(dim3 size, dim3 block, size_t shared_bytes, unsigned seed,
                 static_cast<char *>(shared));
     publish(&grid.start);
     run_block();
+    const std::string left = end_block_async();
+    if (grid.error.empty()) grid.error = left;
     if (!kWatchesRaces) free_shared();
   }
   observe(&grid.end);

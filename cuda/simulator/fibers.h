@@ -112,6 +112,9 @@ WorkList &handed_over(Unit unit);
 void commit(Unit unit);
 void wait_for(Unit unit, unsigned groups_left);
 
+// Whether this thread's registers are fenced for products; false at first.
+bool &registers_fenced();
+
 // For ThreadSanitizer: what comes before `publish` is ordered before what follows `observe`.
 void publish(void *at);
 void observe(void *at);

@@ -17,4 +17,18 @@ void exchange_matrices(uint32_t *to, const uint16_t (&row)[8], int count, bool t
 // sums open; here each is one chain over k.
 void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Place place);
 
+// wgmma.m64nNk16 of a warpgroup, the same chains. The factors are read, by `read`, and the sums are
+// in c, when the product's group is waited for; until then c is NaN, which nothing may write.
+struct GroupProduct {
+  float *c;
+  int columns;
+  bool adds;
+  const uint32_t *rows;     // four registers of a, or null: then
+  uint64_t a, b;            // descriptors
+  bool turned_a, turned_b;  // not K-major
+  uint16_t (*read)(const char *at);
+};
+void multiply_group(const GroupProduct &product, Place place);
+void wait_for_products(unsigned groups_left);
+
 }  // namespace simulator

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ptx.cuh: what CUDA C++ lacks, one wrapper per instruction, and a block's shared memory. Nothing
-// else holds inline PTX; the simulator has the same wrappers (simulator/ptx.h), on the processor.
+// but this and hopper.cuh holds inline PTX; the simulator has the same wrappers (simulator/ptx.h),
+// on the processor.
 #pragma once
 
 #include <cuda_runtime.h>
