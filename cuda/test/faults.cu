@@ -6,69 +6,11 @@
 // test_faults runs it, built plainly and with each sanitizer.
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <map>
-#include <string>
-#include <vector>
 
-#include "ptx.cuh"
+#include "faults.h"
 
 namespace {
-
-// Memory of the device, NaN at first. Each array has its own block, whose end a sanitizer knows.
-template <class T>
-class Array {
- public:
-  explicit Array(size_t n) : n_(n) {
-    if (cudaMalloc(reinterpret_cast<void **>(&data_), n * sizeof(T)) != cudaSuccess) std::abort();
-  }
-  explicit Array(const std::vector<T> &values) : Array(values.size()) {
-    std::memcpy(data_, values.data(), n_ * sizeof(T));
-  }
-  ~Array() { cudaFree(data_); }
-  Array(const Array &) = delete;
-  T *data() const { return data_; }
-  std::vector<T> values() const { return {data_, data_ + n_}; }
-
- private:
-  size_t n_;
-  T *data_ = nullptr;
-};
-
-struct Outcome {
-  std::string error;  // of the launch; none: empty
-  std::vector<float> got, want;
-};
-
-// A stream of the seed in the environment.
-class Launcher {
- public:
-  Launcher() { cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); }
-  ~Launcher() { cudaStreamDestroy(stream_); }
-  Launcher(const Launcher &) = delete;
-
-  template <class... P, class... A>
-  std::string run(void (*kernel)(P...), unsigned blocks, unsigned threads, size_t shared_floats,
-                  A... arguments) {
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(blocks);
-    config.blockDim = dim3(threads);
-    config.dynamicSmemBytes = shared_floats * sizeof(float);
-    config.stream = stream_;
-    const cudaError_t error = cudaLaunchKernelEx(&config, kernel, P(arguments)...);
-    return error == cudaSuccess ? "" : cudaGetErrorString(error);
-  }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
-std::vector<float> counting(size_t n, float first = 1) {
-  std::vector<float> x(n);
-  for (size_t i = 0; i < n; ++i) x[i] = first + static_cast<float>(i);
-  return x;
-}
 
 // ---- barriers and shared memory -----------------------------------------------------------------
 
@@ -446,11 +388,6 @@ std::string verdict(const Outcome &outcome) {
   return "right";
 }
 
-struct Case {
-  Outcome (*right)();
-  Outcome (*faulty)();
-};
-
 #define CASE(name)                     \
   {                                    \
 #name, { name<false>, name<true> } \
@@ -485,8 +422,10 @@ const std::map<std::string, Case> kCases = {
 }  // namespace
 
 int main(int count, char **words) {
-  const auto found = count >= 4 ? kCases.find(words[1]) : kCases.end();
-  if (found == kCases.end()) {
+  std::map<std::string, Case> cases = kCases;
+  cases.insert(kHopperCases.begin(), kHopperCases.end());
+  const auto found = count >= 4 ? cases.find(words[1]) : cases.end();
+  if (found == cases.end()) {
     std::fprintf(stderr, "usage: faults CASE right|faulty SEED...\n");
     return 2;
   }
