@@ -83,13 +83,25 @@ class HouseTest {
   }
 
   @Test
-  void theEngineNeedsNothingButTheJdk() {
+  void theEngineNeedsNothingButTheJdkAndJCuda() {
     classes()
         .that()
         .resideOutsideOfPackage("ponder.lab..")
         .should()
         .onlyDependOnClassesThat()
-        .resideInAnyPackage("java..", "ponder..")
+        .resideInAnyPackage("java..", "ponder..", "jcuda..")
+        .check(classes);
+  }
+
+  /** JCuda may be absent: what names it cannot be linked then. */
+  @Test
+  void oneClassAloneNamesJCuda() {
+    noClasses()
+        .that()
+        .doNotHaveFullyQualifiedName("ponder.CudaDriver")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage("jcuda..")
         .check(classes);
   }
 
