@@ -2,6 +2,7 @@
 package ponder;
 
 import java.util.List;
+import java.util.Optional;
 import ponder.abi.Failures;
 import ponder.abi.Library;
 import ponder.abi.Processor;
@@ -50,7 +51,21 @@ public final class Libraries {
 
   /** Returns every library considered for this machine, in the order of the search. */
   public static List<Candidate> candidates() {
-    return search().candidates().stream()
+    return candidates(search());
+  }
+
+  /** Returns every CUDA library considered for this machine, in the order of the search. */
+  public static List<Candidate> cudaCandidates() {
+    return candidates(searchCuda());
+  }
+
+  /** Returns the CUDA library's name and toolkit, such as {@code cuda 13.0}, if there is one. */
+  public static Optional<String> cudaBuild() {
+    return Optional.ofNullable(searchCuda().library()).map(Library::build);
+  }
+
+  private static List<Candidate> candidates(Search search) {
+    return search.candidates().stream()
         .map(c -> new Candidate(c.source(), c.place(), c.build(), c.taken(), c.reason()))
         .toList();
   }
@@ -59,9 +74,13 @@ public final class Libraries {
     return new Search(Search.Settings.ofProcess(), Processor.here(), FAILURES);
   }
 
+  private static Search searchCuda() {
+    return new Search(
+        Search.Settings.ofProcess(), Processor.here(), List.of(Search.CUDA), FAILURES);
+  }
+
   static Device openCuda(int index, long memoryLimit) {
-    Search search =
-        new Search(Search.Settings.ofProcess(), Processor.here(), List.of(Search.CUDA), FAILURES);
+    Search search = searchCuda();
     if (search.library() == null) {
       throw new LibraryNotFoundException(search.failure());
     }

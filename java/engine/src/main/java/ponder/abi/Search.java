@@ -215,7 +215,13 @@ public final class Search {
         library = Library.open(path == null ? unpack(place) : path, failures);
         candidates.add(
             new Candidate(
-                source, place, build, true, "the fastest build this processor can run here"));
+                source,
+                place,
+                build,
+                true,
+                build.equals(CUDA)
+                    ? "the first that can be loaded"
+                    : "the fastest build this processor can run here"));
       } catch (IllegalArgumentException e) {
         refuse(source, place, build, e.getMessage());
       } catch (IOException | UncheckedIOException e) {

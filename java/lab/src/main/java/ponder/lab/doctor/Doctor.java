@@ -9,8 +9,12 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import ponder.CudaDevices;
 import ponder.Device;
 import ponder.Libraries;
 import ponder.LibraryNotFoundException;
@@ -26,20 +30,17 @@ public final class Doctor {
     List<Finding> findings = new ArrayList<>();
     findings.add(java(Runtime.version(), System.getProperty("java.vm.vendor", "unknown vendor")));
     findings.add(Finding.well("platform", Libraries.platform()));
-    for (Libraries.Candidate c : Libraries.candidates()) {
-      findings.add(
-          Finding.well(
-              "library " + c.build(),
-              (c.taken() ? "taken: " : "refused: ")
-                  + c.place()
-                  + " ("
-                  + c.source()
-                  + "): "
-                  + c.reason()));
-    }
+    Libraries.candidates().forEach(c -> findings.add(library(c)));
     findings.addAll(device());
-    findings.addAll(cuda());
+    findings.addAll(toolkit());
+    findings.addAll(cuda(Libraries.cudaCandidates(), Libraries.cudaBuild(), CudaDevices.list()));
     return findings;
+  }
+
+  private static Finding library(Libraries.Candidate c) {
+    return Finding.well(
+        "library " + c.build(),
+        (c.taken() ? "taken: " : "refused: ") + c.place() + " (" + c.source() + "): " + c.reason());
   }
 
   /** Judges a JDK. */
@@ -71,7 +72,7 @@ public final class Doctor {
     }
   }
 
-  private static List<Finding> cuda() {
+  private static List<Finding> toolkit() {
     List<Finding> findings = new ArrayList<>();
     String toolkit = firstLine(List.of("nvcc", "--version"), "release");
     findings.add(
@@ -89,6 +90,60 @@ public final class Doctor {
           Finding.warning("CUDA driver", "unreadable: " + e.getMessage(), "reinstall the driver"));
     }
     return findings;
+  }
+
+  /**
+   * Judges the CUDA library and the devices it would use.
+   *
+   * @param build the library's name and the toolkit it was built with, if there is one
+   */
+  static List<Finding> cuda(
+      List<Libraries.Candidate> candidates, Optional<String> build, CudaDevices found) {
+    List<Finding> findings = new ArrayList<>();
+    candidates.forEach(c -> findings.add(library(c)));
+    if (candidates.isEmpty()) {
+      findings.add(Finding.well("library cuda", "none found; CUDA devices cannot be used"));
+    }
+    int toolkit = build.map(Doctor::major).orElse(0);
+    CudaDevices.minimumDriver(toolkit)
+        .ifPresent(driver -> findings.add(oldestDriver(toolkit, driver, found.driverVersion())));
+    for (CudaDevices.CudaDevice d : found.devices()) {
+      findings.add(
+          Finding.well(
+              "cuda:" + d.index(),
+              String.format(
+                  Locale.ROOT,
+                  "%s, compute capability %d.%d, %.1f GiB, %d multiprocessors",
+                  d.name(),
+                  d.major(),
+                  d.minor(),
+                  (double) d.memoryBytes() / GIB,
+                  d.multiprocessors())));
+    }
+    if (found.devices().isEmpty()) {
+      findings.add(Finding.well("CUDA devices", "none: " + found.reason()));
+    }
+    return findings;
+  }
+
+  /** Judges the driver by the CUDA it serves, 0 if that is unknown. */
+  private static Finding oldestDriver(int toolkit, int driver, int version) {
+    String needed = "%d or later, as CUDA %d built the library".formatted(driver, toolkit);
+    if (version == 0) {
+      return Finding.well("CUDA driver needed", needed);
+    }
+    String state =
+        "%s; this one serves CUDA %d.%d".formatted(needed, version / 1000, version % 1000 / 10);
+    return version / 1000 >= toolkit
+        ? Finding.well("CUDA driver needed", state)
+        : Finding.warning(
+            "CUDA driver needed", state, "update NVIDIA's driver to " + driver + " or later");
+  }
+
+  /** Returns the 13 of {@code cuda 13.0}; 0 if the build names no toolkit. */
+  private static int major(String build) {
+    Matcher version = Pattern.compile("cuda (\\d+)\\.\\d+").matcher(build);
+    return version.matches() ? Integer.parseInt(version.group(1)) : 0;
   }
 
   /** Returns the first line of a program's output that has this word, or null. */

@@ -6,7 +6,10 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
+import ponder.CudaDevices;
+import ponder.Libraries;
 
 final class DoctorTest {
   @Test
@@ -27,11 +30,56 @@ final class DoctorTest {
     List<String> libraries =
         findings.stream()
             .filter(f -> f.subject().startsWith("library"))
+            .filter(f -> !f.subject().equals("library cuda"))
             .map(Finding::state)
             .toList();
     assertEquals(
         1, libraries.stream().filter(s -> s.startsWith("taken: ")).count(), libraries::toString);
     assertTrue(libraries.stream().allMatch(s -> s.matches("(taken|refused): .+: .+")));
     assertTrue(findings.stream().anyMatch(f -> f.subject().equals("memory limit")));
+  }
+
+  @Test
+  void describesEachCudaDevice() {
+    List<Finding> findings =
+        Doctor.cuda(
+            List.of(new Libraries.Candidate("a place", "/x.so", "cuda", true, "it loads")),
+            Optional.of("cuda 13.0"),
+            new CudaDevices(
+                List.of(
+                    new CudaDevices.CudaDevice(0, "First", 9, 0, 5L << 30, 132),
+                    new CudaDevices.CudaDevice(1, "Second", 8, 6, 3L << 29, 7)),
+                13010,
+                ""));
+    assertEquals(
+        List.of(
+            Finding.well("library cuda", "taken: /x.so (a place): it loads"),
+            Finding.well(
+                "CUDA driver needed",
+                "580 or later, as CUDA 13 built the library; this one serves CUDA 13.1"),
+            Finding.well("cuda:0", "First, compute capability 9.0, 5.0 GiB, 132 multiprocessors"),
+            Finding.well("cuda:1", "Second, compute capability 8.6, 1.5 GiB, 7 multiprocessors")),
+        findings);
+  }
+
+  @Test
+  void asksForANewerCudaDriver() {
+    Finding driver =
+        Doctor.cuda(
+                List.of(), Optional.of("cuda 13.0"), new CudaDevices(List.of(), 12090, "a reason"))
+            .get(1);
+    assertEquals("CUDA driver needed", driver.subject());
+    assertTrue(driver.state().endsWith("this one serves CUDA 12.9"), driver.state());
+    assertEquals("update NVIDIA's driver to 580 or later", driver.fix());
+    assertFalse(driver.fatal());
+  }
+
+  @Test
+  void findsNothingWrongWithoutCuda() {
+    assertEquals(
+        List.of(
+            Finding.well("library cuda", "none found; CUDA devices cannot be used"),
+            Finding.well("CUDA devices", "none: a reason")),
+        Doctor.cuda(List.of(), Optional.empty(), new CudaDevices(List.of(), 0, "a reason")));
   }
 }
