@@ -128,7 +128,7 @@ public final class Doctor {
 
   /** Judges the driver by the CUDA it serves, 0 if that is unknown. */
   private static Finding oldestDriver(int toolkit, int driver, int version) {
-    String needed = "%d or later, as CUDA %d built the library".formatted(driver, toolkit);
+    String needed = "%d or later, for a library built with CUDA %d".formatted(driver, toolkit);
     if (version == 0) {
       return Finding.well("CUDA driver needed", needed);
     }

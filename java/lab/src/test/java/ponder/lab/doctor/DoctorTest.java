@@ -56,7 +56,7 @@ final class DoctorTest {
             Finding.well("library cuda", "taken: /x.so (a place): it loads"),
             Finding.well(
                 "CUDA driver needed",
-                "580 or later, as CUDA 13 built the library; this one serves CUDA 13.1"),
+                "580 or later, for a library built with CUDA 13; this one serves CUDA 13.1"),
             Finding.well("cuda:0", "First, compute capability 9.0, 5.0 GiB, 132 multiprocessors"),
             Finding.well("cuda:1", "Second, compute capability 8.6, 1.5 GiB, 7 multiprocessors")),
         findings);
