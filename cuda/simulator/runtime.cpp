@@ -2,9 +2,11 @@
 // runtime: CUDA's runtime library for one simulated device. Memory is the host's and starts as NaN;
 // streams run their work at once; a capture keeps it for replays. A stream's threads run in the
 // order of the seed in PONDER_SIMULATOR_SEED when it is made; its launch of the number in
-// PONDER_SIMULATOR_FAILS fails, as those of a broken device.
+// PONDER_SIMULATOR_FAILS fails, as those of a broken device. It has as many bytes of
+// memory as PONDER_SIMULATOR_MEMORY says, else as the machine can give.
 #include <sys/sysinfo.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <unordered_map>
@@ -41,7 +43,17 @@ constexpr size_t kMemoryAlignment = 256;  // as cudaMalloc's
 
 std::mutex guard;
 std::unordered_map<const void *, size_t> allowed_shared;
+std::unordered_map<const void *, size_t> allocated;
+size_t allocated_bytes = 0;
 thread_local std::string failure;
+
+// The bytes that a device of so much memory has left; all there can be where nobody says how much.
+size_t left() {
+  const char *memory = std::getenv("PONDER_SIMULATOR_MEMORY");
+  if (memory == nullptr) return SIZE_MAX;
+  const size_t bytes = std::strtoul(memory, nullptr, 10);
+  return bytes - std::min(bytes, allocated_bytes);
+}
 
 }  // namespace
 
@@ -99,22 +111,33 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
 }
 
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
+  const std::lock_guard<std::mutex> held(simulator::guard);
   struct sysinfo info;
   sysinfo(&info);
   *total = info.totalram * static_cast<size_t>(info.mem_unit);
-  *free = info.freeram * static_cast<size_t>(info.mem_unit);
+  *free = std::min(info.freeram * static_cast<size_t>(info.mem_unit), simulator::left());
   return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
-  if (posix_memalign(memory, simulator::kMemoryAlignment, bytes) != 0) {
+  const std::lock_guard<std::mutex> held(simulator::guard);
+  if (bytes > simulator::left() ||
+      posix_memalign(memory, simulator::kMemoryAlignment, bytes) != 0) {
     return cudaErrorMemoryAllocation;
   }
   std::memset(*memory, 0xFF, bytes);
+  simulator::allocated[*memory] = bytes;
+  simulator::allocated_bytes += bytes;
   return cudaSuccess;
 }
 
 cudaError_t cudaFree(void *memory) {
+  const std::lock_guard<std::mutex> held(simulator::guard);
+  const auto found = simulator::allocated.find(memory);
+  if (found != simulator::allocated.end()) {
+    simulator::allocated_bytes -= found->second;
+    simulator::allocated.erase(found);
+  }
   std::free(memory);
   return cudaSuccess;
 }

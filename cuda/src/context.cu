@@ -57,6 +57,17 @@ int32_t wait(Call &call, pnd_context *context) {
   return status == PND_OK ? report(call, context) : status;
 }
 
+// Refuses bytes that there is no room for, with all that tells how much there is.
+Call &no_room(Call &call, const pnd_context *context, const char *asked, int64_t bytes,
+              const char *why) {
+  size_t free = 0, total = 0;
+  cudaMemGetInfo(&free, &total);
+  return call.refuse(PND_OUT_OF_MEMORY,
+                     "%lld bytes %s, %lld of %lld in use, %lld free on the device: %s",
+                     static_cast<long long>(bytes), asked, static_cast<long long>(context->used),
+                     static_cast<long long>(context->limit), static_cast<long long>(free), why);
+}
+
 // Refuses what a recording cannot hold.
 Call &not_recorded(Call &call, const pnd_context *context) {
   return call.require(!context->records, "not while calls are recorded");
@@ -81,16 +92,15 @@ Call &Call::reserve(int64_t, int64_t shared_bytes) {
           "before it is recorded");
   if (refused()) return *this;
   const int64_t others = context->used - context->scratch_size;
-  if (shared_bytes > context->limit - others) {
-    return refuse(PND_OUT_OF_MEMORY, "scratch memory of %lld bytes passes the limit of %lld",
-                  static_cast<long long>(shared_bytes), static_cast<long long>(context->limit));
-  }
-  void *scratch = nullptr;
   cudaSetDevice(context->device);
+  const auto refuse_for = [&](const char *why) -> Call & {
+    return no_room(*this, context, "of scratch memory asked", shared_bytes, why);
+  };
+  if (shared_bytes > context->limit - others) return refuse_for("beyond the limit");
+  void *scratch = nullptr;
   if (cudaMalloc(&scratch, static_cast<size_t>(shared_bytes)) != cudaSuccess) {
     cudaGetLastError();
-    return refuse(PND_OUT_OF_MEMORY, "the device has no %lld bytes of scratch memory",
-                  static_cast<long long>(shared_bytes));
+    return refuse_for("the device has no more");
   }
   if (context->holdings->graphs.empty()) {
     cudaFree(context->scratch);  // waits for the work that uses it
@@ -100,7 +110,7 @@ Call &Call::reserve(int64_t, int64_t shared_bytes) {
       context->holdings->old_scratch.emplace_back(context->scratch, context->scratch_size);
     } catch (...) {
       cudaFree(scratch);
-      return refuse(PND_OUT_OF_MEMORY, "the host has no memory for a note of scratch memory");
+      return refuse_for("the host has no more");
     }
   }
   context->scratch = scratch;
@@ -237,16 +247,9 @@ int32_t pnd_allocate(pnd_context *context, void **memory, int64_t bytes) {
   guard::allocate(call, memory, bytes);
   if (call.refused() || not_recorded(call, context).refused()) return call.status();
   *memory = nullptr;
-  size_t free = 0, total = 0;
   cudaSetDevice(context->device);
-  cudaMemGetInfo(&free, &total);
   const auto refuse = [&](const char *why) {
-    return call
-        .refuse(PND_OUT_OF_MEMORY,
-                "%lld bytes asked, %lld of %lld in use, %lld free on the device: %s",
-                static_cast<long long>(bytes), static_cast<long long>(context->used),
-                static_cast<long long>(context->limit), static_cast<long long>(free), why)
-        .status();
+    return no_room(call, context, "asked", bytes, why).status();
   };
   if (bytes > context->limit - context->used) return refuse("beyond the limit");
   void *block = nullptr;

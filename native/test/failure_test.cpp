@@ -44,4 +44,32 @@ TEST(Failure, endsWithTheContext) {
   EXPECT_EQ(PND_OK, pnd_close(m.context));
 }
 
+// A call without room says what it asked for and what there is, and the next one is served.
+TEST(Failure, ofRoomLeavesTheDeviceUsable) {
+  if (!is_simulated()) GTEST_SKIP() << "only a simulated device has as little memory as it is told";
+  setenv("PONDER_SIMULATOR_MEMORY", "400000", 1);
+  Machine m{"small", nullptr};
+  ASSERT_EQ(PND_OK, pnd_open(&m.context, 0, 1, 1 << 20));
+  void *table = nullptr, *index = nullptr, *more = nullptr;
+  ASSERT_EQ(PND_OK, pnd_allocate(m.context, &table, 4 * 16));
+  ASSERT_EQ(PND_OK, pnd_allocate(m.context, &index, 4 * 60000)) << message_of(m);
+  EXPECT_EQ(PND_OUT_OF_MEMORY, pnd_allocate(m.context, &more, 500000));
+  EXPECT_EQ(0u, message_of(m).find("allocate: 500000 bytes asked, 240064 of 1048576 in use, 1"))
+      << message_of(m);
+  EXPECT_NE(std::string::npos, message_of(m).find(" free on the device: the device has no more"));
+  EXPECT_EQ(PND_OUT_OF_MEMORY, pnd_allocate(m.context, &more, 900000));
+  EXPECT_NE(std::string::npos, message_of(m).find(" free on the device: beyond the limit"));
+
+  // The indices are sorted in scratch memory.
+  ASSERT_EQ(PND_OK, pnd_fill(m.context, PND_I32, index, 60000, 3));
+  EXPECT_EQ(PND_OUT_OF_MEMORY, pnd_scatter_add(m.context, PND_F32, table, index,
+                                               static_cast<int32_t *>(index), 60000, 16, 1))
+      << message_of(m);
+  EXPECT_NE(std::string::npos, message_of(m).find("bytes of scratch memory asked, 240064 of"))
+      << message_of(m);
+  unsetenv("PONDER_SIMULATOR_MEMORY");
+  EXPECT_EQ(PND_OK, pnd_fill(m.context, PND_F32, table, 16, 1)) << message_of(m);
+  EXPECT_EQ(PND_OK, pnd_close(m.context));
+}
+
 }  // namespace
