@@ -3,6 +3,7 @@ package ponder;
 
 import java.util.List;
 import java.util.OptionalInt;
+import java.util.OptionalLong;
 
 /**
  * The CUDA devices of this machine as its driver describes them. They are listed through JCuda,
@@ -40,6 +41,21 @@ public record CudaDevices(List<CudaDevice> devices, int driverVersion, String re
     }
   }
 
+  /**
+   * Returns how many bytes of a device's memory no process uses. This makes the device ready for
+   * work, which takes a while and some of its memory.
+   *
+   * @param index the device's number, from 0
+   * @return empty if the driver does not say
+   */
+  public static OptionalLong freeBytes(int index) {
+    try (CudaContext context = new CudaContext(index)) {
+      return OptionalLong.of(context.freeBytes());
+    } catch (LinkageError | IllegalStateException e) {
+      return OptionalLong.empty();
+    }
+  }
+
   static CudaDevices none(int driverVersion, String reason) {
     return new CudaDevices(List.of(), driverVersion, reason);
   }
@@ -61,10 +77,10 @@ public record CudaDevices(List<CudaDevice> devices, int driverVersion, String re
   }
 
   /** JCuda tells what failed in the text of an error alone, which quotes the system's loader. */
-  private static String why(LinkageError e) {
+  static String why(LinkageError e) {
     String text = String.valueOf(e.getMessage());
     if (e instanceof NoClassDefFoundError && text.startsWith("jcuda/")) {
-      return "JCuda, which lists them, is not on the path";
+      return "JCuda, which asks the driver, is not on the path";
     }
     if (text.contains("libcuda.so.1: cannot open")) {
       return "this machine has no libcuda.so.1, a part of NVIDIA's driver";

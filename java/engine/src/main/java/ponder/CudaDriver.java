@@ -14,8 +14,8 @@ import jcuda.driver.JCudaDriver;
 import ponder.CudaDevices.CudaDevice;
 
 /**
- * The driver's list of devices, through JCuda: the only class that names it, so that without JCuda
- * only this class cannot be linked.
+ * The driver's list of devices, through JCuda. Only this class and {@link CudaContext} name it, so
+ * that without JCuda only they cannot be linked.
  */
 final class CudaDriver {
   private CudaDriver() {}
@@ -26,17 +26,9 @@ final class CudaDriver {
    * @throws LinkageError if JCuda, its library or the driver's is missing
    */
   static CudaDevices list() {
-    // Without the permission the JVM would write a warning when JCuda loads its library.
-    Module jcuda = CUresult.class.getModule();
-    if (!jcuda.isNativeAccessEnabled()) {
-      return CudaDevices.none(
-          0,
-          "JCuda, which lists them, may not load its library; start Java with"
-              + " --enable-native-access=ponder.engine,"
-              + (jcuda.isNamed() ? jcuda.getName() : "ALL-UNNAMED"));
-    }
     int[] version = {0};
     try {
+      requirePermission();
       require("cuDriverGetVersion", JCudaDriver.cuDriverGetVersion(version));
       require("cuInit", JCudaDriver.cuInit(0));
       int[] count = {0};
@@ -54,9 +46,26 @@ final class CudaDriver {
     }
   }
 
-  private static CudaDevice device(int index) {
+  /** Without the permission the JVM would write a warning when JCuda loads its library. */
+  static void requirePermission() {
+    Module jcuda = CUresult.class.getModule();
+    if (!jcuda.isNativeAccessEnabled()) {
+      throw new IllegalStateException(
+          "JCuda, which asks the driver, may not load its library; start Java with"
+              + " --enable-native-access=ponder.engine,"
+              + (jcuda.isNamed() ? jcuda.getName() : "ALL-UNNAMED"));
+    }
+  }
+
+  /** Returns the driver's handle of a device. */
+  static CUdevice handle(int index) {
     CUdevice device = new CUdevice();
     require("cuDeviceGet", JCudaDriver.cuDeviceGet(device, index));
+    return device;
+  }
+
+  private static CudaDevice device(int index) {
+    CUdevice device = handle(index);
     byte[] name = new byte[256];
     require("cuDeviceGetName", JCudaDriver.cuDeviceGetName(name, name.length, device));
     long[] bytes = {0};
@@ -85,7 +94,7 @@ final class CudaDriver {
     return new String(bytes, 0, length, StandardCharsets.UTF_8).strip();
   }
 
-  private static void require(String call, int status) {
+  static void require(String call, int status) {
     if (status != CUresult.CUDA_SUCCESS) {
       throw new IllegalStateException(
           "the CUDA driver refuses " + call + ": " + CUresult.stringFor(status));

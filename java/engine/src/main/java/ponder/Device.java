@@ -17,8 +17,6 @@ import ponder.abi.Kernels;
  * back.
  */
 public final class Device implements AutoCloseable {
-  private static final long STAGING_BYTES = 256L << 10;
-
   /**
    * What a device holds, in bytes.
    *
@@ -33,6 +31,7 @@ public final class Device implements AutoCloseable {
   final Kernels kernels;
   final Pool pool;
   final Stage stage = new Stage(this, null);
+  final int cudaIndex;
   boolean recording = true;
 
   /** Where to note tensors made during a walk backwards, or null. */
@@ -45,7 +44,7 @@ public final class Device implements AutoCloseable {
   private final Meter meter = new Meter();
   private final List<Store> stores = new ArrayList<>();
   private final Leak leak;
-  private MemorySegment staging;
+  private Staging staging;
   private Scope scope;
   private volatile Thread serving;
   private long serial;
@@ -57,12 +56,14 @@ public final class Device implements AutoCloseable {
    * @param build the kernels' name, such as {@code "cpu v4"}
    * @param closing what to run at the end
    * @param poison whether fresh memory is filled with NaN, which tests ask for
+   * @param cudaIndex the CUDA device's number; -1 for a device of another kind
    */
-  Device(Kernels kernels, String build, Runnable closing, boolean poison) {
+  Device(Kernels kernels, String build, Runnable closing, boolean poison, int cudaIndex) {
     this.kernels = kernels;
     this.name = build + "@" + Integer.toHexString(System.identityHashCode(this));
     this.closing = closing;
     this.poison = poison;
+    this.cudaIndex = cudaIndex;
     this.pool = new Pool(kernels, arena);
     this.leak = Leak.watch(this, "device " + name);
   }
@@ -222,6 +223,9 @@ public final class Device implements AutoCloseable {
     } catch (DeviceFailedException e) {
       // A failed device takes no block back; its context, closed below, gives all of them up.
     }
+    if (staging != null) {
+      staging.close();
+    }
     arena.close();
     closing.run();
   }
@@ -360,8 +364,8 @@ public final class Device implements AutoCloseable {
   /** Copies from the memory of this machine to the device's, in pieces through one buffer. */
   synchronized void upload(MemorySegment to, MemorySegment array) {
     MemorySegment buffer = staging();
-    for (long at = 0; at < array.byteSize(); at += STAGING_BYTES) {
-      long count = Math.min(STAGING_BYTES, array.byteSize() - at);
+    for (long at = 0; at < array.byteSize(); at += Staging.BYTES) {
+      long count = Math.min(Staging.BYTES, array.byteSize() - at);
       MemorySegment.copy(array, at, buffer, 0, count);
       kernels.upload(to.asSlice(at, count), buffer, count);
     }
@@ -370,8 +374,8 @@ public final class Device implements AutoCloseable {
   /** Copies from the device's memory to that of this machine. */
   synchronized void download(MemorySegment array, MemorySegment from) {
     MemorySegment buffer = staging();
-    for (long at = 0; at < array.byteSize(); at += STAGING_BYTES) {
-      long count = Math.min(STAGING_BYTES, array.byteSize() - at);
+    for (long at = 0; at < array.byteSize(); at += Staging.BYTES) {
+      long count = Math.min(Staging.BYTES, array.byteSize() - at);
       kernels.download(buffer, from.asSlice(at, count), count);
       MemorySegment.copy(buffer, 0, array, at, count);
     }
@@ -379,8 +383,8 @@ public final class Device implements AutoCloseable {
 
   private MemorySegment staging() {
     if (staging == null) {
-      staging = arena.allocate(STAGING_BYTES, 64);
+      staging = new Staging(arena, cudaIndex);
     }
-    return staging;
+    return staging.memory;
   }
 }

@@ -84,7 +84,7 @@ public final class Libraries {
     if (search.library() == null) {
       throw new LibraryNotFoundException(search.failure());
     }
-    return open(search.library(), index, 1, memoryLimit, false);
+    return openCuda(search.library(), index, memoryLimit, false);
   }
 
   static Device open(int threads, long memoryLimit) {
@@ -97,7 +97,16 @@ public final class Libraries {
 
   /** Opens a device over one library, which tests choose. */
   static Device open(Library library, int index, int threads, long memoryLimit, boolean poison) {
-    Library.Context context = library.open(index, threads, memoryLimit);
-    return new Device(context.kernels(), library.build(), context::close, poison);
+    return device(library, library.open(index, threads, memoryLimit), poison, -1);
+  }
+
+  /** Opens a CUDA device over one library, which tests choose. */
+  static Device openCuda(Library library, int index, long memoryLimit, boolean poison) {
+    return device(library, library.open(index, 1, memoryLimit), poison, index);
+  }
+
+  private static Device device(
+      Library library, Library.Context context, boolean poison, int cudaIndex) {
+    return new Device(context.kernels(), library.build(), context::close, poison, cudaIndex);
   }
 }

@@ -2,6 +2,7 @@
 package ponder;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeFalse;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
@@ -10,6 +11,7 @@ import java.io.File;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalInt;
@@ -24,12 +26,34 @@ class CudaDevicesTest {
 
   @TempDir Path work;
 
-  /** Prints the list, one line each. */
+  /** Prints the list, one line each; or, asked for a device, what else the driver does for it. */
   static final class Printing {
-    public static void main(String[] none) {
+    public static void main(String[] arguments) {
+      if (arguments.length > 0) {
+        use(Integer.parseInt(arguments[0]));
+        return;
+      }
       CudaDevices found = CudaDevices.list();
       found.devices().forEach(System.out::println);
       System.out.println(found.driverVersion() + " " + found.reason());
+    }
+
+    private static void use(int index) {
+      System.out.println(CudaDevices.freeBytes(index));
+      try (Device device = TestDevices.simulatedCuda(index);
+          Scope scope = device.open()) {
+        // More than the staging buffer holds.
+        float[] numbers = Key.of(1).uniformFloats(100_000);
+        System.out.println(
+            Arrays.equals(numbers, scope.tensor(Shape.of(numbers.length), numbers).toFloats()));
+        try (CudaTimer timer = CudaTimer.of(device)) {
+          timer.start();
+          timer.stop();
+          System.out.println(timer.seconds());
+        } catch (UnsupportedOperationException | DeviceFailedException e) {
+          System.out.println(e.getMessage());
+        }
+      }
     }
   }
 
@@ -41,6 +65,111 @@ class CudaDevicesTest {
             new CudaDevice(1, "Fake 1", 8, 6, (5L << 32) + 1, 131).toString(),
             "13010 "),
         print(driver(), Map.of(), PERMITTED));
+  }
+
+  /** Free memory, pinned staging, events in the device's stream; all of it is given back. */
+  @Test
+  void worksInThePrimaryContext() throws Exception {
+    assumeTrue(TestDevices.hasSimulatedCuda(), "the simulated CUDA library is not built");
+    assertEquals(
+        List.of("OptionalLong[" + (3L << 32) + "]", "true", "0.0015"),
+        print(Printing.class, driver(), Map.of(), permitted(), List.of("0")));
+    assertEquals(
+        List.of(
+            "OptionalLong.empty",
+            "true",
+            "timer: the CUDA driver refuses cuInit: CUDA_ERROR_NO_DEVICE"),
+        print(
+            Printing.class, driver(), Map.of("FAKE_CUDA_INIT", "100"), permitted(), List.of("0")));
+    assertEquals(
+        List.of(
+            "OptionalLong.empty",
+            "true",
+            "timer: JCuda, which asks the driver, is not on the path"),
+        print(Printing.class, work, Map.of(), permitted(), List.of("0"), "jcuda"));
+  }
+
+  @Test
+  void aTimerEndsWithItsDevice() throws Exception {
+    assumeTrue(TestDevices.hasSimulatedCuda(), "the simulated CUDA library is not built");
+    assertEquals(
+        List.of(
+            "OptionalLong[" + (3L << 32) + "]",
+            "true",
+            "timer: the CUDA driver refuses cuEventRecord: CUDA_ERROR_ILLEGAL_ADDRESS"),
+        print(
+            Printing.class, driver(), Map.of("FAKE_CUDA_EVENT", "700"), permitted(), List.of("0")));
+  }
+
+  /** Prints how a device without room and a failing one answer. */
+  static final class Failing {
+    public static void main(String[] none) {
+      try (Device device = TestDevices.simulatedCuda();
+          Scope scope = device.open()) {
+        Tensor x = scope.full(DType.F32, Shape.of(2), 3);
+        say(() -> scope.full(DType.F32, Shape.of(1 << 20), 1));
+        System.out.println(Arrays.toString(x.affine(2, 1).toFloats()));
+        for (int i = 0; i < 2; i++) {
+          say(() -> x.exp());
+        }
+        say(x::toFloats);
+        say(device::synchronize);
+      }
+      try (Device device = TestDevices.simulatedCuda();
+          Scope scope = device.open()) {
+        System.out.println(scope.full(DType.F64, Shape.of(1), 5).item());
+      }
+    }
+
+    private static void say(Runnable call) {
+      try {
+        call.run();
+        System.out.println("well");
+      } catch (RuntimeException e) {
+        System.out.println(e.getClass().getSimpleName() + " " + e.getMessage());
+      }
+    }
+  }
+
+  /** The device has room for one block more; its fourth launch fails. */
+  @Test
+  void saysWhatThereIsNoRoomForAndEndsWithItsFailure() throws Exception {
+    assumeTrue(TestDevices.hasSimulatedCuda(), "the simulated CUDA library is not built");
+    List<String> lines =
+        print(
+            Failing.class,
+            work,
+            Map.of("PONDER_SIMULATOR_MEMORY", "1000000", "PONDER_SIMULATOR_FAILS", "4"),
+            permitted(),
+            List.of());
+    String failed = "DeviceFailedException exp: ";
+    String later = ": an earlier call failed on the device: open another context";
+    assertTrue(
+        lines
+            .getFirst()
+            .matches(
+                "DeviceOutOfMemoryException allocate: 4194304 bytes asked, 65536 of \\d+ in use,"
+                    + " \\d+ free on the device: .+"),
+        lines.getFirst());
+    assertEquals(
+        List.of(
+            "[7.0, 7.0]",
+            "well",
+            failed + "the device failed: a failure that was asked for",
+            "DeviceFailedException download" + later,
+            "DeviceFailedException synchronize" + later,
+            "5.0"),
+        lines.subList(1, lines.size()));
+  }
+
+  @Test
+  void timesNoProcessor() {
+    try (Device device = TestDevices.open(TestDevices.PLAIN)) {
+      String sentence =
+          assertThrows(UnsupportedOperationException.class, () -> CudaTimer.of(device))
+              .getMessage();
+      assertEquals("timer: " + device + " is no CUDA device", sentence);
+    }
   }
 
   @Test
@@ -75,7 +204,7 @@ class CudaDevicesTest {
   @Test
   void saysThatJCudaIsMissing() throws Exception {
     assertEquals(
-        List.of("0 JCuda, which lists them, is not on the path"),
+        List.of("0 JCuda, which asks the driver, is not on the path"),
         print(work, Map.of(), PERMITTED, "jcuda"));
     assertEquals(
         List.of("0 JCuda cannot load its own library for this machine"),
@@ -87,7 +216,7 @@ class CudaDevicesTest {
   void asksForAPermissionBeforeJavaWarns() throws Exception {
     assertEquals(
         List.of(
-            "0 JCuda, which lists them, may not load its library; start Java with"
+            "0 JCuda, which asks the driver, may not load its library; start Java with"
                 + " --enable-native-access=ponder.engine,ALL-UNNAMED"),
         print(work, Map.of(), List.of("--enable-native-access=java.base")));
   }
@@ -111,6 +240,12 @@ class CudaDevicesTest {
     assumeTrue(Libraries.platform().equals("linux-x86_64"), "JCuda has no library for this one");
   }
 
+  /** Returns the options of a process that opens the libraries of this one. */
+  private static List<String> permitted() {
+    String libraries = System.getProperty("ponder.library.path", "build/native");
+    return List.of(PERMITTED.getFirst(), "-Dponder.library.path=" + libraries);
+  }
+
   /** Returns the folder of the fake driver, which the native build makes. */
   private static Path driver() {
     requireNatives();
@@ -122,13 +257,24 @@ class CudaDevicesTest {
   }
 
   /**
-   * Returns the lines a process of its own prints.
+   * Returns the lines a process of its own prints, complaints of the fake driver included.
    *
    * @param driver where the system's loader looks first
    * @param without the start of the names of jars to leave out of its path
    */
   private List<String> print(
       Path driver, Map<String, String> environment, List<String> options, String... without)
+      throws Exception {
+    return print(Printing.class, driver, environment, options, List.of(), without);
+  }
+
+  private List<String> print(
+      Class<?> program,
+      Path driver,
+      Map<String, String> environment,
+      List<String> options,
+      List<String> arguments,
+      String... without)
       throws Exception {
     List<String> path = new ArrayList<>();
     for (String property : List.of("java.class.path", "jdk.module.path")) {
@@ -152,7 +298,8 @@ class CudaDevicesTest {
             "-Djava.io.tmpdir=" + work,
             "-cp",
             String.join(File.pathSeparator, path),
-            Printing.class.getName()));
+            program.getName()));
+    command.addAll(arguments);
     ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
     builder.environment().put("LD_LIBRARY_PATH", driver.toString());
     builder.environment().putAll(environment);

@@ -62,7 +62,7 @@ class DeviceTest {
                   }
                   return method.invoke(plain, arguments);
                 });
-    Device device = new Device(failing, "failing", () -> ended[0] = true, false);
+    Device device = new Device(failing, "failing", () -> ended[0] = true, false, -1);
     Scope scope = device.open();
     Tensor x = scope.full(DType.F32, Shape.of(3), 1);
     failed[0] = true;

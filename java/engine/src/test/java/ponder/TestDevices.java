@@ -61,9 +61,17 @@ public final class TestDevices {
     return open(SIMULATED);
   }
 
+  /**
+   * Opens the same as a CUDA device that the driver knows by that number: a fake driver, which
+   * looks at no address.
+   */
+  public static Device simulatedCuda(int index) {
+    return Libraries.openCuda(library(SIMULATED), index, 0, true);
+  }
+
   /** Opens a device over kernels of any kind. */
   public static Device over(Kernels kernels, String name) {
-    return new Device(kernels, name, () -> {}, true);
+    return new Device(kernels, name, () -> {}, true, -1);
   }
 
   /** Opens the library of a build. */
