@@ -10,7 +10,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.concurrent.TimeUnit;
+import java.util.function.IntFunction;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -33,7 +35,12 @@ public final class Doctor {
     Libraries.candidates().forEach(c -> findings.add(library(c)));
     findings.addAll(device());
     findings.addAll(toolkit());
-    findings.addAll(cuda(Libraries.cudaCandidates(), Libraries.cudaBuild(), CudaDevices.list()));
+    findings.addAll(
+        cuda(
+            Libraries.cudaCandidates(),
+            Libraries.cudaBuild(),
+            CudaDevices.list(),
+            CudaDevices::freeBytes));
     return findings;
   }
 
@@ -96,9 +103,13 @@ public final class Doctor {
    * Judges the CUDA library and the devices it would use.
    *
    * @param build the library's name and the toolkit it was built with, if there is one
+   * @param free how many bytes of a device's memory are free, if that is known
    */
   static List<Finding> cuda(
-      List<Libraries.Candidate> candidates, Optional<String> build, CudaDevices found) {
+      List<Libraries.Candidate> candidates,
+      Optional<String> build,
+      CudaDevices found,
+      IntFunction<OptionalLong> free) {
     List<Finding> findings = new ArrayList<>();
     candidates.forEach(c -> findings.add(library(c)));
     if (candidates.isEmpty()) {
@@ -108,22 +119,30 @@ public final class Doctor {
     CudaDevices.minimumDriver(toolkit)
         .ifPresent(driver -> findings.add(oldestDriver(toolkit, driver, found.driverVersion())));
     for (CudaDevices.CudaDevice d : found.devices()) {
+      OptionalLong unused = free.apply(d.index());
       findings.add(
           Finding.well(
               "cuda:" + d.index(),
               String.format(
                   Locale.ROOT,
-                  "%s, compute capability %d.%d, %.1f GiB, %d multiprocessors",
+                  "%s, compute capability %d.%d, %.1f GiB%s, %d multiprocessors",
                   d.name(),
                   d.major(),
                   d.minor(),
-                  (double) d.memoryBytes() / GIB,
+                  gib(d.memoryBytes()),
+                  unused.isPresent()
+                      ? String.format(Locale.ROOT, " (%.1f free)", gib(unused.getAsLong()))
+                      : "",
                   d.multiprocessors())));
     }
     if (found.devices().isEmpty()) {
       findings.add(Finding.well("CUDA devices", "none: " + found.reason()));
     }
     return findings;
+  }
+
+  private static double gib(long bytes) {
+    return (double) bytes / GIB;
   }
 
   /** Judges the driver by the CUDA it serves, 0 if that is unknown. */

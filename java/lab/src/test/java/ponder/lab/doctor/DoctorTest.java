@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import org.junit.jupiter.api.Test;
 import ponder.CudaDevices;
 import ponder.Libraries;
@@ -50,14 +51,16 @@ final class DoctorTest {
                     new CudaDevices.CudaDevice(0, "First", 9, 0, 5L << 30, 132),
                     new CudaDevices.CudaDevice(1, "Second", 8, 6, 3L << 29, 7)),
                 13010,
-                ""));
+                ""),
+            index -> index == 0 ? OptionalLong.of(9L << 29) : OptionalLong.empty());
     assertEquals(
         List.of(
             Finding.well("library cuda", "taken: /x.so (a place): it loads"),
             Finding.well(
                 "CUDA driver needed",
                 "580 or later, for a library built with CUDA 13; this one serves CUDA 13.1"),
-            Finding.well("cuda:0", "First, compute capability 9.0, 5.0 GiB, 132 multiprocessors"),
+            Finding.well(
+                "cuda:0", "First, compute capability 9.0, 5.0 GiB (4.5 free), 132 multiprocessors"),
             Finding.well("cuda:1", "Second, compute capability 8.6, 1.5 GiB, 7 multiprocessors")),
         findings);
   }
@@ -66,7 +69,10 @@ final class DoctorTest {
   void asksForANewerCudaDriver() {
     Finding driver =
         Doctor.cuda(
-                List.of(), Optional.of("cuda 13.0"), new CudaDevices(List.of(), 12090, "a reason"))
+                List.of(),
+                Optional.of("cuda 13.0"),
+                new CudaDevices(List.of(), 12090, "a reason"),
+                index -> null)
             .get(1);
     assertEquals("CUDA driver needed", driver.subject());
     assertTrue(driver.state().endsWith("this one serves CUDA 12.9"), driver.state());
@@ -80,6 +86,7 @@ final class DoctorTest {
         List.of(
             Finding.well("library cuda", "none found; CUDA devices cannot be used"),
             Finding.well("CUDA devices", "none: a reason")),
-        Doctor.cuda(List.of(), Optional.empty(), new CudaDevices(List.of(), 0, "a reason")));
+        Doctor.cuda(
+            List.of(), Optional.empty(), new CudaDevices(List.of(), 0, "a reason"), index -> null));
   }
 }
