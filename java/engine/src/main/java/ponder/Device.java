@@ -34,6 +34,12 @@ public final class Device implements AutoCloseable {
   final int cudaIndex;
   boolean recording = true;
 
+  /** Where the blocks of new scopes come from: the pool or, in a graph's step, the graph's own. */
+  Pool scopePool;
+
+  /** The graph whose step runs or is counted now, or null. */
+  CudaGraph graph;
+
   /** Where to note tensors made during a walk backwards, or null. */
   List<Tensor> made;
 
@@ -43,6 +49,7 @@ public final class Device implements AutoCloseable {
   private final Arena arena = Arena.ofShared();
   private final Meter meter = new Meter();
   private final List<Store> stores = new ArrayList<>();
+  private final List<CudaGraph> graphs = new ArrayList<>();
   private final Leak leak;
   private Staging staging;
   private Scope scope;
@@ -65,6 +72,7 @@ public final class Device implements AutoCloseable {
     this.poison = poison;
     this.cudaIndex = cudaIndex;
     this.pool = new Pool(kernels, arena);
+    this.scopePool = pool;
     this.leak = Leak.watch(this, "device " + name);
   }
 
@@ -167,10 +175,15 @@ public final class Device implements AutoCloseable {
     return open(false);
   }
 
-  private synchronized Scope open(boolean records) {
+  private Scope open(boolean records) {
+    return open(records, new Slab(this, "scope", Arena.ofConfined(), scopePool));
+  }
+
+  /** Opens a scope over memory. */
+  synchronized Scope open(boolean records, Slab slab) {
     requireThread("open");
     serving = Thread.currentThread();
-    scope = new Scope(this, scope, recording);
+    scope = new Scope(this, scope, recording, slab);
     recording = records;
     return scope;
   }
@@ -188,6 +201,7 @@ public final class Device implements AutoCloseable {
   /** Makes a store on this device. */
   public Store store() {
     requireThread("store");
+    requireUnrecorded("store");
     Store store = new Store(this);
     stores.add(store);
     return store;
@@ -196,6 +210,7 @@ public final class Device implements AutoCloseable {
   /** Waits until everything asked of the device is done. */
   public void synchronize() {
     requireThread("synchronize");
+    requireUnrecorded("synchronize");
     kernels.synchronize();
   }
 
@@ -212,6 +227,9 @@ public final class Device implements AutoCloseable {
     requireThread("close");
     while (scope != null) {
       scope.close();
+    }
+    for (CudaGraph each : List.copyOf(graphs)) {
+      each.close();
     }
     for (Store store : List.copyOf(stores)) {
       store.close();
@@ -257,7 +275,11 @@ public final class Device implements AutoCloseable {
       throw new IllegalStateException(
           nameOf(op) + ": forward must return a tensor of its own from launch.output");
     }
-    meter.add(op.work(in));
+    if (graph == null) {
+      meter.add(op.work(in));
+    } else {
+      graph.count(() -> op.work(in));
+    }
     if (recording) {
       y.op = op;
       y.inputs = in;
@@ -351,6 +373,42 @@ public final class Device implements AutoCloseable {
 
   void left(Store closed) {
     stores.remove(closed);
+  }
+
+  void entered(CudaGraph made) {
+    graphs.add(made);
+  }
+
+  void left(CudaGraph closed) {
+    graphs.remove(closed);
+  }
+
+  /** Takes notice that a call reads or writes the memory of a tensor. */
+  void uses(Tensor t) {
+    if (graph != null && graph.isRecording()) {
+      graph.uses(t.home);
+    }
+  }
+
+  /**
+   * Takes notice that a value of a store has been written.
+   *
+   * @param known its elements if the host knows them, or null
+   */
+  void wrote(Tensor t, int[] known) {
+    t.written = nextSerial();
+    t.known = known;
+    if (graph != null && graph.isRecording()) {
+      graph.writes(t);
+    }
+  }
+
+  /** Refuses what a graph cannot record. */
+  void requireUnrecorded(String what) {
+    if (graph != null && graph.isRecording()) {
+      throw new IllegalStateException(
+          what + ": not in a step while " + graph + " records it; before or after its run");
+    }
   }
 
   long nextSerial() {

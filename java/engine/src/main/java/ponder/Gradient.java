@@ -180,14 +180,16 @@ public final class Gradient {
       int place = tape.place(in[j]);
       needs[j] = place >= 0 && depends[place];
       any |= needs[j];
-      if (in[j].base.written > t.serial) {
+    }
+    if (!any) {
+      return;
+    }
+    for (int j = 0; j < in.length; j++) {
+      if (in[j].lastWritten() > t.serial) {
         throw new IllegalStateException(
             "gradient: %s read input %s, %s of %s, before it was replaced; its derivative is lost"
                 .formatted(Device.nameOf(t.op), j, in[j], in[j].home.name()));
       }
-    }
-    if (!any) {
-      return;
     }
     switch (t.op) {
       case Op.Primitive primitive -> {
@@ -220,7 +222,11 @@ public final class Gradient {
           "%s: backward returned %s derivatives for %s inputs"
               .formatted(Device.nameOf(fused), din.length, t.inputs.length));
     }
-    device.meter().add(fused.backwardWork(t.inputs));
+    if (device.graph == null) {
+      device.meter().add(fused.backwardWork(t.inputs));
+    } else {
+      device.graph.count(() -> fused.backwardWork(t.inputs));
+    }
     return din;
   }
 

@@ -28,12 +28,21 @@ final class Pool {
 
   private final Kernels kernels;
   private final MemorySegment cell;
+  private final Pool source;
   private final List<ArrayDeque<Block>> free = new ArrayList<>();
   private long allocations;
 
   Pool(Kernels kernels, Arena arena) {
     this.kernels = kernels;
     this.cell = arena.allocate(ADDRESS);
+    this.source = null;
+  }
+
+  /** Makes a pool that takes its blocks from another one and keeps them until it is drained. */
+  Pool(Pool source) {
+    this.kernels = null;
+    this.cell = null;
+    this.source = source;
   }
 
   /** Returns the class of the smallest block that holds so many bytes. */
@@ -56,6 +65,9 @@ final class Pool {
   }
 
   private Block allocate(int kind) {
+    if (source != null) {
+      return source.take(kind);
+    }
     try {
       kernels.allocate(cell, bytes(kind));
     } catch (DeviceOutOfMemoryException full) {
@@ -87,6 +99,14 @@ final class Pool {
       }
     }
     return released;
+  }
+
+  /** Gives every free block back to the pool it came from. */
+  synchronized void drain() {
+    for (ArrayDeque<Block> blocks : free) {
+      blocks.forEach(source::give);
+      blocks.clear();
+    }
   }
 
   /** Returns how many blocks were ever allocated. */

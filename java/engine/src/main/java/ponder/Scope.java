@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder;
 
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
-
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
@@ -25,11 +22,11 @@ public final class Scope implements AutoCloseable {
   private final boolean recordingBefore;
   private final Slab slab;
 
-  Scope(Device device, Scope parent, boolean recordingBefore) {
+  Scope(Device device, Scope parent, boolean recordingBefore, Slab slab) {
     this.device = device;
     this.parent = parent;
     this.recordingBefore = recordingBefore;
-    this.slab = new Slab(device, "scope", Arena.ofConfined());
+    this.slab = slab;
   }
 
   /** Returns the device. */
@@ -97,7 +94,10 @@ public final class Scope implements AutoCloseable {
    */
   public Tensor indices(Shape shape, int... values) {
     Objects.requireNonNull(values, "tensor: values");
-    return filled(DType.I32, shape, values.length, MemorySegment.ofArray(values));
+    int[] known = values.clone();
+    Tensor t = filled(DType.I32, shape, known.length, MemorySegment.ofArray(known));
+    t.known = known;
+    return t;
   }
 
   private Tensor filled(DType type, Shape shape, long count, MemorySegment array) {
@@ -106,6 +106,7 @@ public final class Scope implements AutoCloseable {
       throw new IllegalArgumentException(
           "tensor: shape %s has %s elements, got %s values".formatted(shape, shape.size(), count));
     }
+    device.requireUnrecorded("tensor");
     Tensor t = fresh(type, shape);
     device.upload(t.memory, array);
     return t;
@@ -125,12 +126,34 @@ public final class Scope implements AutoCloseable {
    * @param type F32 or F64
    */
   public Tensor uniform(DType type, Shape shape, Key key) {
+    // A graph would give the same numbers again and again.
+    device.requireUnrecorded("uniform without a step");
     DType.requireArithmetic("uniform: type", type);
+    return drawn(type, shape, key, full(DType.I32, Shape.of(2), 0));
+  }
+
+  /**
+   * Returns uniform numbers in [0, 1), others for each step; step 0 has those of {@link
+   * #uniform(DType, Shape, Key)}.
+   *
+   * @param type F32 or F64
+   * @param step [1], I32, at least 0, read on the device: in a graph each launch has its own
+   */
+  public Tensor uniform(DType type, Shape shape, Key key, Tensor step) {
+    DType.requireArithmetic("uniform: type", type);
+    device.check("uniform", "step", step);
+    DType.require("uniform: step", step.dtype(), DType.I32);
+    Shape.require("uniform: step", step.shape(), Shape.of(1));
+    device.uses(step);
+    Tensor words = full(DType.I32, Shape.of(2), 0);
+    device.kernels.copy(words.memory, step.memory, step.bytes());
+    return drawn(type, shape, key, words);
+  }
+
+  /** The 64 bits of a step are two words, the lower one first. */
+  private Tensor drawn(DType type, Shape shape, Key key, Tensor words) {
     Tensor t = fresh(type, shape);
-    try (Arena cells = Arena.ofConfined()) {
-      MemorySegment step = cells.allocate(JAVA_LONG);
-      device.kernels.uniform(type.code(), t.memory, step, shape.size(), 0, key.value());
-    }
+    device.kernels.uniform(type.code(), t.memory, words.memory, shape.size(), 0, key.value());
     return t;
   }
 
@@ -143,10 +166,11 @@ public final class Scope implements AutoCloseable {
   public Tensor keep(Tensor t) {
     requireOpen("keep");
     device.check("keep", "tensor", t);
-    if (parent == null) {
+    if (parent == null || slab.isGraph()) {
       throw new IllegalStateException(
           "keep: no scope is around " + name() + "; open one, or use a store");
     }
+    device.uses(t);
     Tensor kept = parent.fresh(t.dtype(), t.shape());
     device.kernels.copy(kept.memory, t.memory, t.bytes());
     return kept;
@@ -163,13 +187,18 @@ public final class Scope implements AutoCloseable {
     if (!slab.isOpen()) {
       return;
     }
+    leave();
+    slab.close();
+  }
+
+  /** Ends the scope and those inside it; its memory stays. */
+  void leave() {
     device.requireThread("close of " + name());
     for (Scope inner = device.innermost("close");
         inner != this;
         inner = device.innermost("close")) {
       inner.close();
     }
-    slab.close();
     device.left(this, parent, recordingBefore);
   }
 

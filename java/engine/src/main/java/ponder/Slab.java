@@ -10,8 +10,8 @@ import java.util.Map;
 import ponder.abi.Pointers;
 
 /**
- * The memory of one scope or store, handed out in order from blocks of the device's pool and given
- * back whole. Its arena makes every segment of it unusable at the same moment.
+ * The memory of one scope, store or graph, handed out in order from blocks of a pool and given back
+ * whole. Its arena makes every segment of it unusable at the same moment.
  */
 final class Slab {
   private static final long ALIGNMENT = 64;
@@ -21,6 +21,7 @@ final class Slab {
   private final String kind;
   private final long number;
   private final Arena arena;
+  final Pool pool;
   private final List<Pool.Block> blocks = new ArrayList<>(4);
   private final Map<Long, List<MemorySegment>> spares = new HashMap<>();
   private MemorySegment block = MemorySegment.NULL;
@@ -28,16 +29,20 @@ final class Slab {
   private long held;
   private boolean open = true;
 
+  /** When all of it may last have been written anew at once, as a graph's is by a launch. */
+  long written;
+
   /**
    * Makes an empty slab.
    *
-   * @param kind what owns it, "scope" or "store"
+   * @param kind what owns it, "scope", "store" or "graph"
    */
-  Slab(Device device, String kind, Arena arena) {
+  Slab(Device device, String kind, Arena arena, Pool pool) {
     this.device = device;
     this.kind = kind;
     this.number = device.nextSerial();
     this.arena = arena;
+    this.pool = pool;
   }
 
   /** Returns the owner's name for messages. */
@@ -48,6 +53,11 @@ final class Slab {
   /** Returns whether it belongs to a store, so that its values may be written again. */
   boolean isStore() {
     return kind.equals("store");
+  }
+
+  /** Returns whether it belongs to a graph, so that launches write it again. */
+  boolean isGraph() {
+    return kind.equals("graph");
   }
 
   boolean isOpen() {
@@ -78,7 +88,7 @@ final class Slab {
   /** Serves a request from a new block, and later ones from whichever block has more room. */
   private MemorySegment grow(long bytes) {
     long wanted = Math.max(bytes, Math.min(LARGEST_GROWTH, held / 2));
-    Pool.Block taken = device.pool.take(Pool.kind(wanted));
+    Pool.Block taken = pool.take(Pool.kind(wanted));
     blocks.add(taken);
     held += taken.bytes();
     MemorySegment fresh = Pointers.view(taken.address(), taken.bytes(), arena);
@@ -95,13 +105,17 @@ final class Slab {
     spares.computeIfAbsent(memory.byteSize(), size -> new ArrayList<>()).add(memory);
   }
 
+  /** Gives the memory back. A second call has no effect. */
   void close() {
+    if (!open) {
+      return;
+    }
     open = false;
     spares.clear();
     block = MemorySegment.NULL;
     arena.close();
     for (Pool.Block taken : blocks) {
-      device.pool.give(taken);
+      pool.give(taken);
     }
     blocks.clear();
   }

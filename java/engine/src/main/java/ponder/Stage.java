@@ -30,6 +30,7 @@ final class Stage implements Launch, KernelSource {
     if (device.unusable(t)) {
       device.check("memory", "tensor", t);
     }
+    device.uses(t);
     return t.memory;
   }
 

@@ -2,6 +2,7 @@
 package ponder;
 
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -21,7 +22,7 @@ public final class Store implements AutoCloseable {
 
   Store(Device device) {
     this.device = device;
-    this.slab = new Slab(device, "store", Arena.ofShared());
+    this.slab = new Slab(device, "store", Arena.ofShared(), device.pool);
     this.leak = Leak.watch(this, slab.name() + " of " + device);
   }
 
@@ -39,6 +40,7 @@ public final class Store implements AutoCloseable {
    */
   public Tensor add(String name, Tensor initial) {
     requireOpen("add");
+    device.requireUnrecorded("store: add");
     if (name == null || name.isEmpty()) {
       throw new IllegalArgumentException("store: a value needs a name");
     }
@@ -48,6 +50,7 @@ public final class Store implements AutoCloseable {
     }
     Tensor t = new Tensor(slab, initial.dtype(), initial.shape(), slab.take(initial.bytes()), null);
     device.kernels.copy(t.memory, initial.memory, t.bytes());
+    t.known = initial.base.known;
     values.put(name, t);
     return t;
   }
@@ -94,8 +97,49 @@ public final class Store implements AutoCloseable {
     if (value.base == t) {
       return;
     }
+    device.uses(value);
     device.kernels.copy(t.memory, value.memory, t.bytes());
-    t.written = device.nextSerial();
+    device.wrote(t, value.base.known);
+  }
+
+  /**
+   * Writes an F32 value in place.
+   *
+   * @param values as many as it has elements, row-major
+   */
+  public void upload(String name, float... values) {
+    upload(name, DType.F32, values.length, MemorySegment.ofArray(values), null);
+  }
+
+  /**
+   * Writes an F64 value in place.
+   *
+   * @param values as many as it has elements, row-major
+   */
+  public void upload(String name, double... values) {
+    upload(name, DType.F64, values.length, MemorySegment.ofArray(values), null);
+  }
+
+  /**
+   * Writes an I32 value in place.
+   *
+   * @param values as many as it has elements, row-major
+   */
+  public void upload(String name, int... values) {
+    upload(name, DType.I32, values.length, MemorySegment.ofArray(values), values.clone());
+  }
+
+  private void upload(String name, DType type, long count, MemorySegment array, int[] known) {
+    Tensor t = get(name);
+    device.requireUnrecorded("store: upload");
+    DType.require("store: " + name, type, t.dtype());
+    if (count != t.size()) {
+      throw new IllegalArgumentException(
+          "store: %s has shape %s of %s elements, got %s values"
+              .formatted(name, t.shape(), t.size(), count));
+    }
+    device.upload(t.memory, array);
+    device.wrote(t, known);
   }
 
   /**
@@ -120,12 +164,15 @@ public final class Store implements AutoCloseable {
     }
     try {
       update.run(device.stage, targets, in);
-      device.meter().add(update.work(targets, in));
+      if (device.graph == null) {
+        device.meter().add(update.work(targets, in));
+      } else {
+        device.graph.count(() -> update.work(targets, in));
+      }
     } finally {
       // A step that failed may have written a part.
-      long now = device.nextSerial();
       for (Tensor t : targets) {
-        t.written = now;
+        device.wrote(t, null);
       }
     }
   }

@@ -38,6 +38,9 @@ public final class Tensor {
   /** When the memory was last written. Changes for values of a store, and at the end. */
   long written;
 
+  /** The elements of an I32 tensor where the host knows them; of a view, its base's count. */
+  int[] known;
+
   /** How many places of a walk backwards hold this or a view of it; -1 outside of a walk. */
   int holds = -1;
 
@@ -86,6 +89,11 @@ public final class Tensor {
     return base.written > serial && (base != this || written == GIVEN_BACK);
   }
 
+  /** Returns when the memory was last written. */
+  long lastWritten() {
+    return Math.max(base.written, home.written);
+  }
+
   // ---- reading ---------------------------------------------------------------------------
 
   /** Returns a copy of the elements of an F32 tensor, or of a BF16 tensor widened. */
@@ -128,7 +136,15 @@ public final class Tensor {
   /** Returns a copy of the elements of an I32 tensor. */
   public int[] toInts() {
     DType.require("toInts: the tensor", dtype, DType.I32);
-    int[] values = new int[count("toInts")];
+    CudaGraph graph = home.device.graph;
+    if (graph != null && graph.isCounting()) {
+      return graph.values(this);
+    }
+    int count = count("toInts");
+    if (base.known != null) {
+      return base.known.clone();
+    }
+    int[] values = new int[count];
     home.device.download(MemorySegment.ofArray(values), memory);
     return values;
   }
@@ -143,6 +159,7 @@ public final class Tensor {
 
   private int count(String what) {
     home.device.check(what, "the tensor", this);
+    home.device.requireUnrecorded(what);
     if (size() > Integer.MAX_VALUE - 8) {
       throw new IllegalArgumentException(
           what + ": shape " + shape + " has more elements than an array can hold");

@@ -40,7 +40,7 @@ class CudaDevicesTest {
 
     private static void use(int index) {
       System.out.println(CudaDevices.freeBytes(index));
-      try (Device device = TestDevices.simulatedCuda(index);
+      try (Device device = TestDevices.simulatedCudaAt(index);
           Scope scope = device.open()) {
         // More than the staging buffer holds.
         float[] numbers = Key.of(1).uniformFloats(100_000);

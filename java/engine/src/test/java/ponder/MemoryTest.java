@@ -52,6 +52,86 @@ class MemoryTest {
 
   @ParameterizedTest
   @MethodSource(DEVICES)
+  void eachStepHasUniformNumbersOfItsOwn(String name) {
+    try (Device device = TestDevices.open(name);
+        Device plain = TestDevices.open(TestDevices.PLAIN);
+        Scope scope = device.open();
+        Scope oracle = plain.open()) {
+      Key key = Key.of(11);
+      Set<Float> firsts = new HashSet<>();
+      for (int step : new int[] {0, 1, 2, Integer.MAX_VALUE}) {
+        Tensor number = scope.indices(Shape.of(1), step);
+        float[] numbers = scope.uniform(DType.F32, Shape.of(33), key, number).toFloats();
+        number = oracle.indices(Shape.of(1), step);
+        assertArrayEquals(oracle.uniform(DType.F32, Shape.of(33), key, number).toFloats(), numbers);
+        assertTrue(firsts.add(numbers[0]), "step " + step);
+        if (step == 0) {
+          assertArrayEquals(key.uniformFloats(33), numbers);
+        }
+      }
+      Tensor two = scope.indices(Shape.of(2), 0, 0);
+      assertThrows(
+          IllegalArgumentException.class, () -> scope.uniform(DType.F32, Shape.of(3), key, two));
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource(DEVICES)
+  void aStoreTakesArrays(String name) {
+    try (Device device = TestDevices.open(name);
+        Scope scope = device.open();
+        Store store = device.store()) {
+      Tensor f = store.add("f", scope.full(DType.F32, Shape.of(2), 0));
+      Tensor d = store.add("d", scope.full(DType.F64, Shape.of(1), 0));
+      int[] given = {1, 2, 3};
+      Tensor i = store.add("i", scope.indices(Shape.of(3), given));
+      given[0] = 7;
+      assertArrayEquals(new int[] {1, 2, 3}, i.toInts());
+      Tensor square = f.mul(f);
+      store.upload("f", 1.5f, 2);
+      store.upload("d", 0.1);
+      store.upload("i", given);
+      given[0] = 9;
+      assertArrayEquals(new float[] {1.5f, 2}, f.toFloats());
+      assertArrayEquals(new double[] {0.1}, d.toDoubles());
+      assertArrayEquals(new int[] {7, 2, 3}, i.toInts());
+      i.toInts()[0] = 8;
+      assertArrayEquals(new int[] {7, 2, 3}, i.reshape(1, 3).toInts());
+      assertThrows(IllegalStateException.class, () -> Gradient.of(square, f));
+      // What the device alone knows is read from it.
+      store.replace("i", scope.full(DType.I32, Shape.of(3), 4));
+      assertArrayEquals(new int[] {4, 4, 4}, i.toInts());
+      store.replace("i", scope.indices(Shape.of(3), 5, 6, 7));
+      assertArrayEquals(new int[] {5, 6, 7}, i.toInts());
+      for (Runnable wrong :
+          new Runnable[] {
+            () -> store.upload("f", 1f),
+            () -> store.upload("f", 1.0, 2.0),
+            () -> store.upload("f", 1, 2),
+            () -> store.upload("i", 1f, 2f, 3f),
+            () -> store.upload("none", 1)
+          }) {
+        assertThrows(IllegalArgumentException.class, wrong::run);
+      }
+      assertArrayEquals(new float[] {1.5f, 2}, f.toFloats());
+    }
+  }
+
+  /** The elements that the host remembers are also there. */
+  @ParameterizedTest
+  @MethodSource(DEVICES)
+  void indicesReachTheDevice(String name) {
+    try (Device device = TestDevices.open(name);
+        Scope outer = device.open()) {
+      Tensor t = outer.indices(Shape.of(3), 4, -5, 6);
+      try (Scope inner = device.open()) {
+        assertArrayEquals(new int[] {4, -5, 6}, inner.keep(t).toInts());
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource(DEVICES)
   void keepCopiesToTheScopeAround(String name) {
     try (Device device = TestDevices.open(name);
         Scope outer = device.open()) {

@@ -61,11 +61,16 @@ public final class TestDevices {
     return open(SIMULATED);
   }
 
+  /** Opens the same under a memory limit. */
+  public static Device simulatedCuda(long memoryLimit) {
+    return open(SIMULATED, 1, memoryLimit);
+  }
+
   /**
    * Opens the same as a CUDA device that the driver knows by that number: a fake driver, which
    * looks at no address.
    */
-  public static Device simulatedCuda(int index) {
+  public static Device simulatedCudaAt(int index) {
     return Libraries.openCuda(library(SIMULATED), index, 0, true);
   }
 
