@@ -49,12 +49,14 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
   }
 
   @Override
-  public void step(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
-    Inputs.check("adamw", parameters, gradients, rate, scale);
+  public void count(Store state) {
+    state.upload(STEP, state.get(STEP).toInts()[0] + 1);
+  }
+
+  @Override
+  public void move(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
+    Inputs.check(this, parameters, gradients, rate, scale);
     Tensor step = state.get(STEP);
-    try (Scope scope = state.device().openUnrecorded()) {
-      state.replace(STEP, scope.indices(Shape.of(1), step.toInts()[0] + 1));
-    }
     int i = 0;
     for (String name : parameters.names()) {
       Tensor p = parameters.get(name);

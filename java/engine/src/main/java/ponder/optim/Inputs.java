@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.optim;
 
+import java.util.Locale;
 import ponder.Store;
 import ponder.Tensor;
 
@@ -9,7 +10,9 @@ final class Inputs {
   private Inputs() {}
 
   /** Checks that each parameter has a gradient, and that rate and scale are one number each. */
-  static void check(String what, Store parameters, Tensor[] gradients, Tensor rate, Tensor scale) {
+  static void check(
+      Optimiser rule, Store parameters, Tensor[] gradients, Tensor rate, Tensor scale) {
+    String what = rule.getClass().getSimpleName().toLowerCase(Locale.ROOT);
     int count = parameters.names().size();
     if (gradients.length != count) {
       throw new IllegalArgumentException(

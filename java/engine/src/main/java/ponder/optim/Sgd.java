@@ -40,8 +40,8 @@ public record Sgd(double momentum, double decay) implements Optimiser {
   }
 
   @Override
-  public void step(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
-    Inputs.check("sgd", parameters, gradients, rate, scale);
+  public void move(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
+    Inputs.check(this, parameters, gradients, rate, scale);
     int i = 0;
     for (String name : parameters.names()) {
       Tensor p = parameters.get(name);
