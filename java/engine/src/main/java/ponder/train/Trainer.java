@@ -7,19 +7,17 @@ import java.util.LinkedHashMap;
 import java.util.SequencedMap;
 import ponder.Budget;
 import ponder.Device;
-import ponder.Gradient;
 import ponder.Scope;
-import ponder.Shape;
 import ponder.Store;
-import ponder.Tensor;
 import ponder.Work;
-import ponder.op.SquareSum;
 import ponder.optim.Optimiser;
 
 /**
  * Trains the parameters of a store until a budget of training FLOPs is spent, and leaves in the
  * store the parameters with the lowest validation loss seen. Only what a step does (loss, gradient,
- * update) counts towards the budget; validation is counted apart, what listeners do not at all.
+ * update) counts towards the budget; validation is counted apart, what listeners do not at all. On
+ * a device that has graphs ({@link ponder.CudaGraph}) the steps of a {@link BatchObjective} are
+ * recorded and launched, with the same results.
  *
  * @param optimiser moves the parameters
  * @param schedule the step size over the budget
@@ -106,6 +104,7 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
     Device device = parameters.device();
     try (Store state = device.store();
         Store best = device.store();
+        Steps steps = Steps.of(new Descent(optimiser, clip, parameters, state), objective);
         Keeper keeper =
             checkpoints.keeper(this, flops, stores(parameters, state, best), objective)) {
       optimiser.prepare(parameters, state);
@@ -117,7 +116,7 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
       Budget budget = new Budget(device.meter(), flops, at.work.flops());
       while (!budget.exhausted()) {
         double rate = schedule.rate(budget.share());
-        Measured measured = step(parameters, state, objective, at.steps, rate);
+        Descent.Measured measured = steps.make(at.steps, rate);
         Work stepped = device.meter().total();
         long step = at.steps + 1;
         double validation = Double.NaN;
@@ -141,10 +140,10 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
         Progress.Step done =
             new Progress.Step(
                 step,
-                measured.loss,
+                measured.loss(),
                 validation,
                 rate,
-                measured.norm,
+                measured.norm(),
                 at.work.flops(),
                 flops,
                 at.seconds);
@@ -183,34 +182,6 @@ public record Trainer(Optimiser optimiser, Schedule schedule, double clip, int v
             "training: after step " + step + " the validation loss is " + validation);
       }
       return validation;
-    }
-  }
-
-  /** What a step measured before it moved the parameters. */
-  private record Measured(double loss, double norm) {}
-
-  private Measured step(
-      Store parameters, Store state, Objective objective, long step, double rate) {
-    try (Scope scope = parameters.device().open()) {
-      Tensor loss = objective.loss(scope, step);
-      Tensor[] xs = parameters.names().stream().map(parameters::get).toArray(Tensor[]::new);
-      Tensor[] gradients = Gradient.of(loss, xs);
-      Tensor square = SquareSum.squareSum(gradients[0]);
-      for (int i = 1; i < gradients.length; i++) {
-        square = square.add(SquareSum.squareSum(gradients[i]));
-      }
-      double value = loss.item();
-      double norm = Math.sqrt(square.item());
-      if (!Double.isFinite(value) || !Double.isFinite(norm)) {
-        throw new ArithmeticException(
-            "training: step " + (step + 1) + " has loss " + value + " and gradient norm " + norm);
-      }
-      // min(1, clip / norm), written with maximum; a norm of 0 gives 1.
-      Shape one = Shape.of(1);
-      Tensor least = scope.full(square.dtype(), one, -1);
-      Tensor scale = square.reshape(one).power(-0.5).scale(-clip).maximum(least).neg();
-      optimiser.step(parameters, state, gradients, scope.full(square.dtype(), one, rate), scale);
-      return new Measured(value, norm);
     }
   }
 

@@ -11,7 +11,7 @@ import ponder.nn.SequenceModel;
  * Sequences of random letters, a mark, and the same letters again, which are to be predicted. There
  * are far too many to be learned by heart.
  */
-final class CopyTask implements Objective {
+final class CopyTask implements BatchObjective<SequenceModel> {
   static final int LETTERS = 10;
   static final int VOCABULARY = LETTERS + 1;
 
@@ -33,16 +33,21 @@ final class CopyTask implements Objective {
   }
 
   @Override
-  public Tensor loss(Scope scope, long step) {
-    return loss(scope, key.split("train").split(step));
+  public Batch<SequenceModel> batch(long step) {
+    return batch(key.split("train").split(step));
+  }
+
+  @Override
+  public Tensor loss(SequenceModel model, Tensor... arrays) {
+    return model.losses(arrays[0], arrays[1]).sum().scale(1.0 / (batch * length));
   }
 
   @Override
   public double validation(Scope scope) {
-    return loss(scope, key.split("validation")).item();
+    return loss(model, batch(key.split("validation")).of(scope)).item();
   }
 
-  private Tensor loss(Scope scope, Key data) {
+  private Batch<SequenceModel> batch(Key data) {
     int[] letters = data.ints(batch * length, LETTERS);
     int steps = 2 * length;
     int[] tokens = new int[batch * steps];
@@ -60,7 +65,6 @@ final class CopyTask implements Objective {
       tokens[row * steps + length] = LETTERS;
     }
     Shape shape = Shape.of(batch, steps);
-    Tensor losses = model.losses(scope.indices(shape, tokens), scope.indices(shape, targets));
-    return losses.sum().scale(1.0 / (batch * length));
+    return Batch.of(model).with(shape, tokens).with(shape, targets);
   }
 }
