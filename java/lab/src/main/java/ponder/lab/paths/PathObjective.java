@@ -13,10 +13,11 @@ import ponder.lab.cities.PathTable;
 import ponder.lab.cities.PathTokens;
 import ponder.lab.cities.Split;
 import ponder.nn.SequenceModel;
-import ponder.train.Objective;
+import ponder.train.Batch;
+import ponder.train.BatchObjective;
 
 /** Mean loss per predicted token on the training paths; on the first validation paths. */
-public final class PathObjective implements Objective {
+public final class PathObjective implements BatchObjective<SequenceModel> {
   private final SequenceModel model;
   private final LongFunction<SequenceModel> inStep;
   private final PathBatches batches;
@@ -56,12 +57,32 @@ public final class PathObjective implements Objective {
 
   @Override
   public Tensor loss(Scope scope, long step) {
+    PathTokens.Batch batch = next(step);
+    return losses(inStep.apply(step), scope, batch).sum().scale(1.0 / batch.predictions());
+  }
+
+  /** The paths differ in how many tokens they predict: a graph reads their share from an array. */
+  @Override
+  public Batch<SequenceModel> batch(long step) {
+    PathTokens.Batch batch = next(step);
+    Shape shape = Shape.of(batch.rows(), batch.steps());
+    return Batch.of(inStep.apply(step))
+        .with(shape, batch.input())
+        .with(shape, batch.target())
+        .with(Shape.scalar(), (float) (1.0 / batch.predictions()));
+  }
+
+  @Override
+  public Tensor loss(SequenceModel model, Tensor... arrays) {
+    return model.losses(arrays[0], arrays[1]).sum().mul(arrays[2]);
+  }
+
+  private PathTokens.Batch next(long step) {
     if (step != steps++) {
       throw new IllegalArgumentException(
           "path objective: step " + step + " asked for, step " + (steps - 1) + " is next");
     }
-    PathTokens.Batch batch = batches.next();
-    return losses(inStep.apply(step), scope, batch).sum().scale(1.0 / batch.predictions());
+    return batches.next();
   }
 
   @Override
