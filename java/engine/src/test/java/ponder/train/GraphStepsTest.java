@@ -26,6 +26,12 @@ import ponder.Store;
 import ponder.Tensor;
 import ponder.TestDevices;
 import ponder.Work;
+import ponder.nn.GruModel;
+import ponder.nn.LoopedTransformer;
+import ponder.nn.Parameters;
+import ponder.nn.RandomRounds;
+import ponder.nn.SequenceModel;
+import ponder.nn.Transformer;
 import ponder.op.CrossEntropy;
 import ponder.optim.AdamW;
 import ponder.optim.Optimiser;
@@ -169,6 +175,61 @@ class GraphStepsTest {
       }
       assertEquals(plain, graphs);
     }
+  }
+
+  /** Sequences to be copied by a net whose rounds are drawn for each step. */
+  private record Nets(SequenceModel model) implements BatchObjective<SequenceModel> {
+    private static final int MOST_ROUNDS = 2;
+
+    static Nets of(String net, Store store) {
+      Parameters parameters = Parameters.of(store, Key.of(1));
+      int vocabulary = CopyTask.VOCABULARY;
+      return new Nets(
+          switch (net) {
+            case "gru" -> GruModel.create(parameters, vocabulary, 1, 6);
+            case "transformer" -> Transformer.create(parameters, vocabulary, 1, 8, 2);
+            default -> LoopedTransformer.create(parameters, vocabulary, 1, 8, 2, MOST_ROUNDS);
+          });
+    }
+
+    private CopyTask task(long step) {
+      SequenceModel now =
+          model instanceof LoopedTransformer looped
+              ? new RandomRounds(MOST_ROUNDS, 0.7, Key.of(4)).of(looped, step)
+              : model;
+      return new CopyTask(now, Key.of(2), 2, 2);
+    }
+
+    @Override
+    public Batch<SequenceModel> batch(long step) {
+      return task(step).batch(step);
+    }
+
+    @Override
+    public Tensor loss(SequenceModel now, Tensor... arrays) {
+      return task(0).loss(now, arrays);
+    }
+
+    @Override
+    public double validation(Scope scope) {
+      return task(0).validation(scope);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"gru", "transformer", "looped"})
+  void givesTheSameNet(String net) {
+    List<Run> runs = new ArrayList<>();
+    for (boolean graphs : new boolean[] {false, true}) {
+      try (Device device = TestDevices.simulatedCuda();
+          Store store = device.store()) {
+        Objective objective = Nets.of(net, store);
+        objective = graphs ? objective : new Plain(objective);
+        runs.add(run(store, AdamW.usual(), objective, net.equals("gru") ? 600_000 : 1_500_000));
+      }
+    }
+    assertTrue(runs.get(0).heard.size() >= 10, runs.get(0).heard.size() + " steps");
+    assertEquals(runs.get(0), runs.get(1));
   }
 
   /** Each kind keeps its memory; where there is no more, steps are made one by one. */

@@ -114,6 +114,25 @@ class ResumeTest {
     requireSameFiles();
   }
 
+  @Test
+  void resumedWithGraphsItEndsInTheSameBits() throws IOException {
+    assumeTrue(TestDevices.hasSimulatedCuda(), "the simulated CUDA library is not built");
+    TinyRun run = new TinyRun("gru", STEPS);
+    Path whole = Files.createDirectory(folder.resolve("whole"));
+    TinyRun.End expected;
+    try (Device device = TestDevices.simulatedCuda()) {
+      expected = run.run(device, run.flops(device), run.in(whole), Progress.NONE);
+    }
+    int[] asked = {0};
+    Checkpoints plan = run.in(kept).resume(true).stop(() -> ++asked[0] == STOP);
+    try (Device device = TestDevices.simulatedCuda()) {
+      long flops = run.flops(device);
+      assertThrows(StoppedException.class, () -> run.run(device, flops, plan, Progress.NONE));
+      expected.requireSame(run.run(device, flops, plan, Progress.NONE));
+    }
+    requireSameFiles();
+  }
+
   /** Fails after eight steps. */
   private static final Progress FAILING =
       step -> {

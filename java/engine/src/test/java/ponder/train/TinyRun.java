@@ -36,7 +36,7 @@ record TinyRun(String net, int steps) {
   private static final int VALIDATIONS = 5;
 
   /** An objective that cannot know its batch from the step's number alone. */
-  private static final class Reader implements Objective {
+  private static final class Reader implements BatchObjective<SequenceModel> {
     private final CopyTask task;
     private long next;
     private long taken;
@@ -46,10 +46,15 @@ record TinyRun(String net, int steps) {
     }
 
     @Override
-    public Tensor loss(Scope scope, long step) {
+    public Batch<SequenceModel> batch(long step) {
       require(step == next++);
       taken += 1 + step % 3;
-      return task.loss(scope, taken);
+      return task.batch(taken);
+    }
+
+    @Override
+    public Tensor loss(SequenceModel model, Tensor... arrays) {
+      return task.loss(model, arrays);
     }
 
     /** An assertion of the processes that know no JUnit. */
