@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Plays the call tapes in TAPES, which the Java tests write, on LIBRARY, on one thread and on two; if
-# it is SIMULATED, with the device's threads in a rising order and in a shuffled one, on arrays in
-# the device's memory as on a real device, and in replay's own, where sanitizers see the most.
+# it is SIMULATED, with the device's threads in a rising order and in a shuffled one: on arrays in
+# the device's memory as on a real device, recorded as well, and on arrays in replay's own, where
+# sanitizers see the most.
 # TESTS is the library's own test program: it knows whether this processor runs the library.
 file(GLOB tapes ${TAPES}/*.tape)
 if(NOT tapes)
@@ -15,7 +16,7 @@ if(result EQUAL 77)
 endif()
 if(SIMULATED)
   set(ENV{PONDER_SIMULATOR_SEED} 0)
-  execute_process(COMMAND ${REPLAY} --device ${LIBRARY} ${tapes} COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND ${REPLAY} --recorded --device ${LIBRARY} ${tapes} COMMAND_ERROR_IS_FATAL ANY)
   set(ENV{PONDER_SIMULATOR_SEED} 2)
   execute_process(COMMAND ${REPLAY} --host ${LIBRARY} ${tapes} COMMAND_ERROR_IS_FATAL ANY)
 else()

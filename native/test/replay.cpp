@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // replay: plays call tapes on a library and compares what it wrote with what the tape expects.
-//   replay [--threads N] [--repeat N] [--within BYTES] [--host | --device] LIBRARY TAPE...
+//   replay [--threads N] [--repeat N] [--recorded] [--within BYTES] [--host | --device]
+//          LIBRARY TAPE...
 // One line per tape and a last line "N passed, N failed"; the exit code is 1 if a call failed.
 //   --repeat    plays each call N times, which must leave the same bits
+//   --recorded  plays each call once more, recorded as a graph that is launched; it must leave the
+//               same bits. Copies between host and device cannot be recorded.
 //   --within    plays only the calls whose arrays hold at most that many bytes together
 //   --host      the arrays lie in this program's memory, as they do for CPU libraries
 //   --device    each lies in a block from pnd_allocate, uploaded before a call and downloaded after
@@ -284,6 +287,13 @@ struct Call {
            (name == "pnd_download" && parameter == "to");
   }
 
+  bool moves_to_or_from_the_host() const {
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      if (is_of_host(i)) return true;
+    }
+    return false;
+  }
+
   std::string describe() const {
     std::string text = function.name + std::strlen("pnd_");
     for (size_t i = 0; i < arguments.size(); ++i) {
@@ -363,16 +373,18 @@ class Player {
   Player &operator=(const Player &) = delete;
 
   // Plays a call; returns what was wrong with it.
-  std::string play(Call &call, int64_t repeats) {
+  std::string play(Call &call, int64_t repeats, bool recorded) {
     for (int64_t time = 0; time < repeats; ++time) {
-      const std::string wrong = play(call);
+      const std::string wrong = play(call, &Player::run);
       if (!wrong.empty()) return call.describe() + ": " + wrong;
     }
-    return "";
+    if (!recorded || call.moves_to_or_from_the_host()) return "";
+    const std::string wrong = play(call, &Player::launch);
+    return wrong.empty() ? "" : call.describe() + ", recorded: " + wrong;
   }
 
  private:
-  std::string play(Call &call) {
+  std::string play(Call &call, int32_t (Player::*way)(const Call &) const) {
     std::vector<void *> blocks(call.arrays.size());
     int32_t status = PND_OK;
     for (size_t i = 0; i < blocks.size(); ++i) {
@@ -388,10 +400,7 @@ class Player {
         array.poison_guards();
       }
     }
-    if (status == PND_OK) {
-      const Function &function = call.function;
-      status = function.call(library_.symbol(function.name), context_, call.arguments.data());
-    }
+    if (status == PND_OK) status = (this->*way)(call);
     if (status == PND_OK) {
       status = library_.as<decltype(&pnd_synchronize)>("pnd_synchronize")(context_);
     }
@@ -410,6 +419,27 @@ class Player {
       if (wrong.empty() && !why.empty()) wrong = call.function.parameters[i] + (" " + why);
     }
     return wrong.empty() ? refusal : wrong;
+  }
+
+  int32_t run(const Call &call) const {
+    const Function &function = call.function;
+    return function.call(library_.symbol(function.name), context_, call.arguments.data());
+  }
+
+  // Runs the call as a graph of its own. A recording is ended also where the call was refused.
+  int32_t launch(const Call &call) const {
+    const int32_t begun = library_.as<decltype(&pnd_record)>("pnd_record")(context_);
+    if (begun != PND_OK) return begun;
+    const int32_t taken = run(call);
+    void *graph = nullptr;
+    int32_t status = library_.as<decltype(&pnd_recorded)>("pnd_recorded")(context_, &graph);
+    if (taken != PND_OK) return taken;
+    if (status == PND_OK)
+      status = library_.as<decltype(&pnd_launch)>("pnd_launch")(context_, graph);
+    if (status != PND_OK) return status;
+    status = library_.as<decltype(&pnd_synchronize)>("pnd_synchronize")(context_);
+    if (status != PND_OK) return status;
+    return library_.as<decltype(&pnd_release_graph)>("pnd_release_graph")(context_, graph);
   }
 
   // A block with the array and its guards. Forgets the array's bytes, so that what is compared
@@ -447,6 +477,7 @@ class Player {
 // Options and the words after them; false if they are none of replay's.
 struct Options {
   int64_t threads = 1, repeats = 1, within = std::numeric_limits<int64_t>::max();
+  bool recorded = false;
   Place place = Place::Usual;
   const char *library = nullptr;
   std::vector<const char *> tapes;
@@ -462,6 +493,8 @@ struct Options {
       if (number != nullptr && i + 1 < count) {
         *number = std::atoll(words[++i]);
         if (*number < 1) return false;
+      } else if (word == "--recorded") {
+        recorded = true;
       } else if (word == "--host" || word == "--device") {
         place = word == "--host" ? Place::Host : Place::Device;
       } else {
@@ -481,8 +514,8 @@ int main(int count, char **words) {
   Options options;
   if (!options.read(count, words)) {
     std::fprintf(stderr,
-                 "usage: replay [--threads N] [--repeat N] [--within BYTES] [--host | --device] "
-                 "LIBRARY TAPE...\n");
+                 "usage: replay [--threads N] [--repeat N] [--recorded] [--within BYTES] "
+                 "[--host | --device] LIBRARY TAPE...\n");
     return 2;
   }
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // a crash leaves the lines before it
@@ -496,7 +529,7 @@ int main(int count, char **words) {
       while (!tape.ended()) {
         Call call = read_call(tape);
         if (call.bytes() > options.within) continue;
-        const std::string wrong = player.play(call, options.repeats);
+        const std::string wrong = player.play(call, options.repeats, options.recorded);
         (wrong.empty() ? good : bad) += 1;
         if (why.empty()) why = wrong;
       }
