@@ -140,7 +140,7 @@ class Bench:
     def __init__(self, library, rows, seconds, quick):
         self.library, self.quick, self.rows = library, quick, rows
         self.deadline = time.monotonic() + seconds
-        on_device = library.name() == "cuda"
+        on_device = ponder.is_on_device(library.name())
         self.tiny = not on_device  # sizes that a processor can do in the device's stead
         self.clock = DeviceClock(library) if on_device else HostClock(library)
         self.torch_device = "cpu"

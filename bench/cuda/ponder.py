@@ -63,7 +63,7 @@ class Library:
         return call
 
     def name(self):
-        """Returns what pnd_build says, such as "cuda"."""
+        """Returns what pnd_build says, such as "cuda 13.0"."""
         text = ctypes.create_string_buffer(64)
         self.build(text, len(text))
         return text.value.decode()
@@ -73,3 +73,8 @@ class Library:
         handle = ctypes.c_void_p()
         self.stream(ctypes.byref(handle))
         return handle.value or 0
+
+
+def is_on_device(name):
+    """Returns whether a library of that name works on a device, and does not simulate one."""
+    return re.fullmatch(r"cuda [\d.]+", name) is not None

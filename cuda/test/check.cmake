@@ -56,7 +56,7 @@ function(record code text)
 endfunction()
 configure_file(${RESULTS} ${WORK}/results.md COPYONLY)
 record(2 "no device's library\n.*[|] matmul [|][^\n]* never [|] - [|]")
-string(JSON json SET "${json}" build "\"cuda\"")
+string(JSON json SET "${json}" build "\"cuda 13.0\"")
 file(WRITE ${WORK}/out/check.json "${json}")
 set(recorded "[|] matmul [|][^\n]*, small calls [|] below [|].*[|] rotary [|][^\n]* never [|] - [|]\
 .*## Figures\n\nSimulated, [^\n]*\n\n[^\n]*\n[^\n]*\n[|] copy f32 [^#]*$")
