@@ -2,8 +2,8 @@
 // runtime: CUDA's runtime library for one simulated device. Memory is the host's and starts as NaN;
 // streams run their work at once; a capture keeps it for replays. A stream's threads run in the
 // order of the seed in PONDER_SIMULATOR_SEED when it is made; its launch of the number in
-// PONDER_SIMULATOR_FAILS fails, as those of a broken device. It has as many bytes of
-// memory as PONDER_SIMULATOR_MEMORY says, else as the machine can give.
+// PONDER_SIMULATOR_FAILS fails, as those of a broken device. Of memory it gives as
+// many bytes more as PONDER_SIMULATOR_MEMORY says when it is set, else what the machine can give.
 #include <sys/sysinfo.h>
 
 #include <algorithm>
@@ -47,12 +47,20 @@ std::unordered_map<const void *, size_t> allocated;
 size_t allocated_bytes = 0;
 thread_local std::string failure;
 
-// The bytes that a device of so much memory has left; all there can be where nobody says how much.
+// The bytes that the device has left; all there can be where nobody says how many.
 size_t left() {
+  static std::string said;
+  static size_t most = SIZE_MAX;
   const char *memory = std::getenv("PONDER_SIMULATOR_MEMORY");
-  if (memory == nullptr) return SIZE_MAX;
-  const size_t bytes = std::strtoul(memory, nullptr, 10);
-  return bytes - std::min(bytes, allocated_bytes);
+  if (memory == nullptr) {
+    said.clear();
+    return SIZE_MAX;
+  }
+  if (said != memory) {
+    said = memory;
+    most = allocated_bytes + std::strtoul(memory, nullptr, 10);
+  }
+  return most - std::min(most, allocated_bytes);
 }
 
 }  // namespace
