@@ -26,9 +26,9 @@ template <class T>
 __global__ void __launch_bounds__(kDeltaRows * 32)
     delta_kernel(int64_t first, AttentionSizes<T> sizes, Computed<T> *delta, const T *dout,
                  const T *out) {
-  const int64_t row = (first + blockIdx.x) * kDeltaRows + threadIdx.x / 32;
+  const int64_t row = (first + blockIdx.x) * kDeltaRows + warp_number();
   if (row >= sizes.pairs() * sizes.q_steps) return;
-  const int64_t size = sizes.head_size, lane = threadIdx.x % 32;
+  const int64_t size = sizes.head_size, lane = lane_number();
   Computed<T> sum = 0;
   for (int64_t d = lane; d < size; d += 32) {
     sum = fma(widened(dout[row * size + d]), widened(out[row * size + d]), sum);

@@ -7,10 +7,10 @@
 
 #include "packs.cuh"
 #include "ptx.cuh"
+#include "warp.cuh"
 
 constexpr int kBucketBits = 10, kBuckets = 1 << kBucketBits;
-constexpr int kWarp = 32, kTileWarps = 8;
-constexpr unsigned kAllLanes = 0xffffffff;
+constexpr int kTileWarps = 8;
 constexpr int kTilePart = 1024, kTilePlaces = kTileWarps * kTilePart;
 
 struct Buckets {
@@ -67,7 +67,7 @@ inline __device__ unsigned *count_tile(const Buckets &buckets, const int32_t *in
   unsigned *counts = shared_memory<unsigned>();
   for (int i = threadIdx.x; i < kTileWarps * kBuckets; i += kMapThreads) counts[i] = 0;
   __syncthreads();
-  const int warp = threadIdx.x / kWarp;
+  const int warp = warp_number();
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kTilePlaces + warp * kTilePart;
   rank_part(buckets, index, first, notes, counts + warp * kBuckets, [](int64_t, int, unsigned) {});
   __syncthreads();
@@ -123,7 +123,7 @@ static __global__ void __launch_bounds__(kMapThreads)
     }
   }
   __syncthreads();
-  const int warp = threadIdx.x / kWarp;
+  const int warp = warp_number();
   const int64_t tile = blockIdx.x, first = tile * kTilePlaces + warp * kTilePart;
   rank_part(buckets, index, first, false, counts + warp * kBuckets,
             [&](int64_t n, int bucket, unsigned rank) {

@@ -38,7 +38,7 @@ constexpr int kListThreads = 1024, kListOwn = 8;  // rows per thread at a time
 // One block lists all rows. A target outside its range is noted and counts as -1.
 __global__ void __launch_bounds__(kListThreads) list_kernel(Targets targets) {
   int *sums = shared_memory<int>();
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = lane_number(), warp = warp_number();
   int64_t before = 0;
   for (int64_t row0 = 0; row0 < targets.rows; row0 += kListThreads * kListOwn) {
     const int64_t first = row0 + threadIdx.x * kListOwn;
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kListThreads) list_kernel(Targets targets) {
     __syncthreads();
     int64_t place = before + sum - __popc(has);
     int all = 0;
-    for (int w = 0; w < kListThreads / 32; ++w) {
+    for (int w = 0; w < kListThreads / kWarp; ++w) {
       if (w < warp) place += sums[w];
       all += sums[w];
     }
@@ -97,23 +97,22 @@ template <class T>
 __global__ void __launch_bounds__(32 * kRowsPerBlock)
     find_kernel(int64_t first, Targets targets, Piece<T> piece, Found<T> found, T *loss, T *lse,
                 bool begins, bool ends) {
-  constexpr unsigned kAllLanes = 0xffffffffu;
-  const int64_t r = (first + blockIdx.x) * kRowsPerBlock + threadIdx.x / 32;
+  const int64_t r = (first + blockIdx.x) * kRowsPerBlock + warp_number();
   if (r >= piece.rows || piece.row0 + r >= *targets.count) return;
-  const int64_t row = targets.list[piece.row0 + r], lane = threadIdx.x % 32;
+  const int64_t row = targets.list[piece.row0 + r], lane = lane_number();
   const T *logits = piece.logits + r * piece.classes;
   T most = kNothing<T>, sum = 0;
 #pragma unroll 4
   for (int64_t c = lane; c < piece.classes; c += 32) most = larger(logits[c], most);
   PND_UNROLL
-  for (int w = 16; w > 0; w /= 2) most = larger(most, __shfl_xor_sync(kAllLanes, most, w));
+  for (int w = kWarp / 2; w > 0; w /= 2) most = larger(most, __shfl_xor_sync(kAllLanes, most, w));
   const T old = begins ? kNothing<T> : found.largest[r];
   most = larger(most, old);
   const T base = most == kNothing<T> ? T(0) : most;
 #pragma unroll 4
   for (int64_t c = lane; c < piece.classes; c += 32) sum += exp_of_negative(logits[c] - base);
   PND_UNROLL
-  for (int w = 16; w > 0; w /= 2) sum += __shfl_xor_sync(kAllLanes, sum, w);
+  for (int w = kWarp / 2; w > 0; w /= 2) sum += __shfl_xor_sync(kAllLanes, sum, w);
   if (lane != 0) return;
   if (!begins) sum = fma(found.sum[r], exp_of_negative(old - base), sum);
   const int64_t target = targets.target[row] - piece.class0;
@@ -234,7 +233,7 @@ class CrossEntropy {
  private:
   void begin() {
     launch(call_, context_, list_kernel, dim3(1), dim3(kListThreads),
-           kListThreads / 32 * sizeof(int), targets_);
+           kListThreads / kWarp * sizeof(int), targets_);
   }
   template <class F>
   void each_piece(F &&body) {

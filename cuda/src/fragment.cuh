@@ -8,6 +8,7 @@
 #include "pack.cuh"
 #include "ptx.cuh"
 #include "scalar.cuh"
+#include "warp.cuh"
 
 // Where chunk `chunk` of a row of a tile begins. Of 4 chunks two rows share the 32 banks.
 template <int kCols>
@@ -70,9 +71,6 @@ __device__ __forceinline__ void store_rows(Bf16 *to, int64_t stride, const Bf16 
                left, whole);
   }
 }
-
-__device__ __forceinline__ int lane_number() { return static_cast<int>(threadIdx.x) % 32; }
-__device__ __forceinline__ int warp_number() { return static_cast<int>(threadIdx.x) / 32; }
 
 // What stands from (row, col) of a tile on, 16 x 16, or the transpose of that: as multiply_bf16
 // takes its first factor. kSecond: as it takes the transpose of two second ones, rows 0 to 7 in

@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
 template <class T>
 __global__ void __launch_bounds__(1024) bias_kernel(int64_t first, Gru<T> gru) {
   T(*lanes)[33] = reinterpret_cast<T(*)[33]>(shared_memory<T>());
-  const int x = static_cast<int>(threadIdx.x) % 32, y = static_cast<int>(threadIdx.x) / 32;
+  const int x = lane_number(), y = warp_number();
   const int64_t width = gru.width, output = (first + blockIdx.x) * 32 + x;
   T sum = 0;
   if (output < kGates * width) {

@@ -76,7 +76,7 @@ template <class T>
 __global__ void __launch_bounds__(kMapThreads)
     scatter_kernel(T *table, const T *x, const int32_t *index, int64_t cols, int64_t parts,
                    bool aligned, Buckets buckets) {
-  const int lane = threadIdx.x % kWarp;
+  const int lane = lane_number();
   const int64_t step = static_cast<int64_t>(gridDim.x) * (kMapThreads / kWarp);
   const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x) / kWarp;
   for (int64_t unit = warp; unit < buckets.range.end * parts; unit += step) {

@@ -11,6 +11,7 @@
 #include "pack.cuh"
 #include "ptx.cuh"
 #include "scalar.cuh"
+#include "warp.cuh"
 
 constexpr int kProductSide = 16, kProductThreads = kProductSide * kProductSide;
 
@@ -104,7 +105,7 @@ struct Sums {
   int x, y;  // the thread's place: 8 x 4 of a warp share what they read
 
   __device__ __forceinline__ Sums() {
-    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+    const int lane = lane_number(), warp = warp_number();
     x = lane % 8 + warp % 2 * 8;
     y = lane / 8 + warp / 2 * 4;
   }

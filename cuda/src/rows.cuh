@@ -8,12 +8,11 @@
 
 #include "packs.cuh"
 #include "ptx.cuh"
+#include "warp.cuh"
 
 // A thread of the largest team has only 64 registers.
 template <int kTeam>
 constexpr int kHeld = kTeam > 256 ? 2 : 4;
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffff;
 
 // Small teams share a block.
 template <int kTeam>
@@ -119,10 +118,10 @@ __device__ __forceinline__ void fold_team(T (&x)[n], Op op) {
   }
   if constexpr (kWarps > 1) {
     T *shared = shared_memory<T>();
-    const int lane = threadIdx.x % kWarp;
+    const int lane = lane_number();
     if (lane == 0) {
 #pragma unroll
-      for (int k = 0; k < n; ++k) shared[k * kWarps + threadIdx.x / kWarp] = x[k];
+      for (int k = 0; k < n; ++k) shared[k * kWarps + warp_number()] = x[k];
     }
     __syncthreads();
 #pragma unroll

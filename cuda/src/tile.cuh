@@ -11,6 +11,7 @@
 #include "pack.cuh"
 #include "ptx.cuh"
 #include "scalar.cuh"
+#include "warp.cuh"
 
 template <class T>
 constexpr T kNothing = -std::numeric_limits<T>::infinity();
@@ -152,7 +153,6 @@ __device__ __forceinline__ void add_some_products(T (&sum)[kRows][kCols], const 
 // op over the 16 values of a row's threads; all get the result.
 template <class T, class Op>
 __device__ __forceinline__ T fold_row(T x, Op op) {
-  constexpr unsigned kAllLanes = 0xffffffffu;
   PND_UNROLL
   for (int w = kTileSide / 2; w > 0; w /= 2) x = op(x, __shfl_xor_sync(kAllLanes, x, w));
   return x;
