@@ -6,12 +6,14 @@
 
 Writes a line of JSON per row, the most important rows first, and none after N seconds; cuda/check
 makes a table of them. --quick takes the first shape of each kind. Where the library works on no
-device, as the simulator's does, sizes are tiny and the times mean nothing. Figures count a matrix product as 2 m n k; attention as 4 batch heads queries keys size (half
-of it if causal), its backward as 2.5 times that; cross-entropy as its products alone (2 rows
-classes width, the backward twice that); everything else as its inputs read once and its outputs
-written once. Peaks are measured in the same run: a copy of 1 GiB, and cuBLAS on 8192^3.
+device, as the simulator's does, sizes are tiny and the times mean nothing. Figures count a matrix
+product as 2 m n k; attention as 4 batch heads queries keys size (half of it if causal), its
+backward as 2.5 times that; cross-entropy as its products alone (2 rows classes width, the backward
+twice that); everything else as its inputs read once and its outputs written once. Peaks are
+measured in the same run: a copy of 1 GiB, and cuBLAS on 8192^3.
 """
 import argparse
+import os
 import pathlib
 import statistics
 import sys
@@ -427,6 +429,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=600, metavar="N")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    os.environ["PONDER_CUBLASLT"] = "0"  # ours alone: cuBLAS is a rival
     with open(options.rows, "w", encoding="utf-8") as file:
         try:
             library = ponder.Library(options.library)
