@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention_bf16.cuh: attention on tensor cores, forward; the formula and shapes are
-// attention.cu's. Method   a block of 4 warps keeps queries of a head, 16 or 32 a warp, and meets
-// 32 or 64 keys at a
-//          time, which come into one of two stages while the other is used. Scores, largest score
-//          and sum stay in a warp's registers, in base 2; p is rounded to bf16 there and multiplies
-//          v from there. Keys that no query of the block sees are not touched; one that only some
-//          queries see counts as 0 times its value for the others
+// attention_bf16.cuh: attention on tensor cores, forward; formula and shapes as in attention.cu.
+// Method   a block of 4 warps keeps queries of a head, 16 or 32 a warp, and meets 32 or 64 keys at
+//          a time, which come into one of two stages while the other is used. Scores, largest
+//          score and sum stay in a warp's registers, in base 2; p is rounded to bf16 there and
+//          multiplies v from there. Keys that no query of the block sees are not touched; one that
+//          only some queries see counts as 0 times its value for the others
 // Order    scores and outputs take 16 elements (keys) at a time, upwards; row sums are f32, a
 //          lane's keys upwards, then 4 lanes
 // Error    out <= 2 x the plain loop with p rounded to bf16; lse 1e-5

@@ -4,13 +4,11 @@
 // y[n,c] = 1 if c = index[n], else 0
 // Shapes   y, x [count, cols]; table [rows, cols]; index [count]; one_hot y [count, classes]
 // Method   gather and one_hot write y in order (packs.cuh). scatter_add: a warp per row of table
-// and
-//          512 bytes of it looks through the places of the index that may be its own. Where these
-//          are many, they are sorted by ranges of rows first (buckets.cuh)
+//          and 512 bytes of it looks through the places of the index that may be its own. Where
+//          these are many, they are sorted by ranges of rows first (buckets.cuh)
 // Order    scatter_add: n upwards, one chain per element: the CPU's bits
 // Error    gather, one_hot exact; scatter_add as the plain loop. An index outside its range is
-// noted
-//          and left out: zeros
+//          noted and left out: zeros
 // Work     scatter_add 1 flop and 3 element moves per element of x
 // Source   elementary
 #include "buckets.cuh"

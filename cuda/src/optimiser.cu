@@ -7,8 +7,7 @@
 //   parameter -= rate velocity
 // Shapes   parameter, first, second, velocity, gradient [n]; rate, scale, step [1]; no aliasing
 // Method   one pass, packs of 16 bytes. What does not depend on the element is made in double by
-// one
-//          thread of each block, from the rate, scale and step found on the device: with
+//          one thread of each block, from the rate, scale and step found on the device: with
 //          r = sqrt(1 - beta2^t) the change is rate r / (1 - beta1^t) first / (sqrt(second) + r
 //          eps); powers of beta by squaring. A step below 1 is noted and changes nothing
 // Order    each element alone: the CPU's bits

@@ -5,8 +5,7 @@
 // p[r,c] = dloss[r] (exp(logits[r,c] - lse[r]) - [c = target[r]]);  dx = p weight;  dweight = p^T x
 // Shapes   x, dx [rows, width]; weight, dweight [classes, width]; loss, lse, dloss, target [rows]
 // Method   rows with a target are gathered into blocks; a block meets 128 classes at a time, so
-// that
-//          logits live in L1 (forward) or L2 (backward, where they are computed again). A row
+//          that logits live in L1 (forward) or L2 (backward, where they are computed again). A row
 //          without a target costs nothing
 // Order    logits are one chain over the width; sums run in 32 lanes within 128 classes, then block
 //          by block; dx is one chain over the classes, dweight one chain over the rows, upwards

@@ -2,8 +2,7 @@
 // matmul: a batch of matrix products, any of the two operands transposed.
 // y[g,r,c] = sum over k of op(a)[g,r,k] op(b)[g,k,c]
 // Shapes   y [batch, rows, cols]; a [batch, rows, inner] or its transpose; b [batch, inner, cols]
-// or
-//          its transpose; row-major, contiguous, no aliasing
+//          or its transpose; row-major, contiguous, no aliasing
 // Method   register tiles on packed operands (tile.h); parallel over the batch, else over blocks of
 //          rows or columns, which never share an output; bf16 as floats (as_float.h)
 // Order    one chain of fused multiply-adds per element, k upwards
