@@ -135,6 +135,13 @@ PND_INLINE float fma_once(float a, float b, float c) {
   return static_cast<float>(odd);
 }
 PND_INLINE double fma_once(double a, double b, double c) { return __builtin_fma(a, b, c); }
+// Called, not repeated: a kernel unrolls hundreds of them.
+template <class V>
+__attribute__((noinline)) V fma_each(V a, V b, V c) {
+  V r;
+  for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i) r[i] = fma_once(a[i], b[i], c[i]);
+  return r;
+}
 #else
 PND_INLINE float fma_once(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 PND_INLINE double fma_once(double a, double b, double c) { return __builtin_fma(a, b, c); }
@@ -156,9 +163,7 @@ PND_INLINE V fma(V a, V b, V c) {
     if constexpr (std::is_same_v<V, Vec<float>>) return (V)vfmaq_f32(c, a, b);
     if constexpr (std::is_same_v<V, Vec<double>>) return (V)vfmaq_f64(c, a, b);
 #else
-    V r;
-    for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i) r[i] = fma_once(a[i], b[i], c[i]);
-    return r;
+    return fma_each(a, b, c);
 #endif
   }
 }
