@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // replay: plays call tapes on a library and compares what it wrote with what the tape expects.
-//   replay [--threads N] [--repeat N] [--recorded] [--within BYTES] [--host | --device]
-//          LIBRARY TAPE...
+//   replay [--threads N] [--repeat N] [--recorded] [--aligned] [--within BYTES]
+//          [--host | --device] LIBRARY TAPE...
 // One line per tape and a last line "N passed, N failed"; the exit code is 1 if a call failed.
 //   --repeat    plays each call N times, which must leave the same bits
 //   --recorded  plays each call once more, recorded as a graph that is launched; it must leave the
 //               same bits. Copies between host and device cannot be recorded.
+//   --aligned   aligns every array to 64 bytes, as pnd_allocate does
 //   --within    plays only the calls whose arrays hold at most that many bytes together
 //   --host      the arrays lie in this program's memory, as they do for CPU libraries
 //   --device    each lies in a block from pnd_allocate, uploaded before a call and downloaded after
@@ -26,9 +27,9 @@
 // must be met exactly.
 //
 // Written arrays are filled with NaN first. Every array lies between two guards of 64 bytes, at an
-// address that is aligned to its element and to no more; guards and read arrays must come back
-// unchanged. Under AddressSanitizer the guards in this program's memory are poisoned while the call
-// runs; of the device's blocks it sees what passes their ends.
+// address that is aligned to its element and, without --aligned, to no more; guards and read arrays
+// must come back unchanged. Under AddressSanitizer the guards in this program's memory are poisoned
+// while the call runs; of the device's blocks it sees what passes their ends.
 #include <algorithm>
 #include <cmath>
 #include <cstdarg>
@@ -113,6 +114,7 @@ struct Array {
   std::vector<char> expected;  // what it should leave there
   std::unique_ptr<char[]> block;
   char *data = nullptr;
+  bool aligned = false;
   std::vector<char> first;  // what the first of several calls left there
 
   int64_t bytes() const { return count * bytes_of(type); }
@@ -120,15 +122,15 @@ struct Array {
   // The array with its guards.
   char *guarded() const { return data - kGuard; }
   int64_t guarded_bytes() const { return bytes() + 2 * kGuard; }
-  // How far they lie from the start of an aligned block: aligned to an element and to no more.
-  int64_t offset() const { return bytes_of(type); }
+  // How far they lie from the start of an aligned block.
+  int64_t offset() const { return aligned ? kGuard : bytes_of(type); }
 
   // A fresh block, so that a sanitizer sees each array by itself.
   void lay_out() {
     block.reset(new char[bytes() + 4 * kGuard]);
-    char *aligned = block.get();
-    aligned += (kGuard - reinterpret_cast<uintptr_t>(aligned) % kGuard) % kGuard;
-    data = aligned + offset() + kGuard;
+    char *start = block.get();
+    start += (kGuard - reinterpret_cast<uintptr_t>(start) % kGuard) % kGuard;
+    data = start + offset() + kGuard;
     std::memset(guarded(), kGuardByte, static_cast<size_t>(guarded_bytes()));
     if (role == 'w') {
       std::memset(data, 0xFF, static_cast<size_t>(bytes()));
@@ -358,7 +360,8 @@ enum class Place { Usual, Host, Device };
 // A library with an open context, and where it finds the arrays of a call.
 class Player {
  public:
-  Player(const char *path, int32_t threads, Place place) : library_(path) {
+  Player(const char *path, int32_t threads, Place place, bool aligned)
+      : library_(path), aligned_(aligned) {
     if (library_.as<decltype(&pnd_open)>("pnd_open")(&context_, 0, threads, 0) != PND_OK) {
       std::fprintf(stderr, "%s: %s\n", path, message().c_str());
       std::exit(2);
@@ -390,6 +393,7 @@ class Player {
     for (size_t i = 0; i < blocks.size(); ++i) {
       if (!call.is_array(i)) continue;
       Array &array = call.arrays[i];
+      array.aligned = aligned_;
       array.lay_out();
       call.arguments[i].pointer = array.data;
       if (on_device_ && !call.is_of_host(i)) {
@@ -472,12 +476,13 @@ class Player {
   TestLibrary library_;
   pnd_context *context_ = nullptr;
   bool on_device_ = false;
+  const bool aligned_;
 };
 
 // Options and the words after them; false if they are none of replay's.
 struct Options {
   int64_t threads = 1, repeats = 1, within = std::numeric_limits<int64_t>::max();
-  bool recorded = false;
+  bool recorded = false, aligned = false;
   Place place = Place::Usual;
   const char *library = nullptr;
   std::vector<const char *> tapes;
@@ -493,8 +498,8 @@ struct Options {
       if (number != nullptr && i + 1 < count) {
         *number = std::atoll(words[++i]);
         if (*number < 1) return false;
-      } else if (word == "--recorded") {
-        recorded = true;
+      } else if (word == "--recorded" || word == "--aligned") {
+        (word == "--recorded" ? recorded : aligned) = true;
       } else if (word == "--host" || word == "--device") {
         place = word == "--host" ? Place::Host : Place::Device;
       } else {
@@ -513,13 +518,15 @@ struct Options {
 int main(int count, char **words) {
   Options options;
   if (!options.read(count, words)) {
-    std::fprintf(stderr,
-                 "usage: replay [--threads N] [--repeat N] [--recorded] [--within BYTES] "
-                 "[--host | --device] LIBRARY TAPE...\n");
+    std::fprintf(
+        stderr,
+        "usage: replay [--threads N] [--repeat N] [--recorded] [--aligned] [--within BYTES] "
+        "[--host | --device] LIBRARY TAPE...\n");
     return 2;
   }
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // a crash leaves the lines before it
-  Player player(options.library, static_cast<int32_t>(options.threads), options.place);
+  Player player(options.library, static_cast<int32_t>(options.threads), options.place,
+                options.aligned);
   int64_t passed = 0, failed = 0;
   for (const char *path : options.tapes) {
     int64_t good = 0, bad = 0;
