@@ -145,7 +145,15 @@ public final class Cases {
             .out("y outer mid inner")
             .in("a outer mid inner", EITHER)
             .in("b outer inner", EITHER)
-            .table("outer mid inner", "1 1 1", "1 1 301", "1 7 33", "17 33 1", "3 7 17", "2 1 7")
+            .table(
+                "outer mid inner",
+                "1 1 1",
+                "1 1 301",
+                "1 7 33",
+                "17 33 1",
+                "3 7 17",
+                "2 1 7",
+                "3 5 40")
             .large("1 301 333", "31 33 101")
             .exact()
             .op(op));
@@ -158,7 +166,9 @@ public final class Cases {
 
   private static void axes(List<Case> cases) {
     String columns = "outer mid inner";
-    String[] rows = {"1 1 1", "1 3 7", "3 33 1", "7 17 3", "2 301 1", "1 65 33"};
+    String[] rows = {
+      "1 1 1", "1 3 7", "3 33 1", "7 17 3", "2 301 1", "1 65 33", "3 5 16", "5 40 1"
+    };
     cases.add(
         new Case("sum")
             .out("y outer inner")
@@ -205,7 +215,9 @@ public final class Cases {
                 "2 3 5 7 3",
                 "1 33 1 17 1",
                 "1 7 3 2 33",
-                "2 17 1 3 8")
+                "2 17 1 3 8",
+                "2 8 3 16 1",
+                "1 5 2 3 16")
             .large("2 65 3 67 5", "1 301 1 303 1")
             .exact()
             .op((call, in) -> in[0].swapAxes(1, 3)));
@@ -220,7 +232,8 @@ public final class Cases {
                 "3 7 1 2 3",
                 "7 17 3 16 1",
                 "2 33 17 0 33",
-                "1 301 7 100 150")
+                "1 301 7 100 150",
+                "3 7 8 2 4")
             .large("31 303 33 2 300")
             .exact()
             .op((call, in) -> in[0].slice(1, call.number("start"), call.number("count"))));
@@ -235,7 +248,8 @@ public final class Cases {
                 "3 7 1 2 3",
                 "7 17 3 16 1",
                 "2 33 17 0 33",
-                "1 301 7 100 150")
+                "1 301 7 100 150",
+                "3 7 8 2 4")
             .large("31 303 33 2 300")
             .exact()
             .op((call, in) -> in[0].pad(1, call.number("start"), call.number("size"))));
@@ -245,7 +259,13 @@ public final class Cases {
             .in("a outer a_size inner", ANY)
             .in("b outer b_size inner", ANY)
             .types(EVERY)
-            .table("outer a_size b_size inner", "1 1 1 1", "3 7 1 1", "7 3 17 3", "1 33 301 7")
+            .table(
+                "outer a_size b_size inner",
+                "1 1 1 1",
+                "3 7 1 1",
+                "7 3 17 3",
+                "1 33 301 7",
+                "3 2 4 8")
             .large("31 101 203 33")
             .exact()
             .op((call, in) -> in[0].concat(in[1], 1)));
@@ -253,7 +273,7 @@ public final class Cases {
 
   private static void indices(List<Case> cases) {
     String columns = "count rows cols";
-    String[] rows = {"1 1 1", "3 7 1", "17 3 7", "301 33 3", "7 301 33"};
+    String[] rows = {"1 1 1", "3 7 1", "17 3 7", "301 33 3", "7 301 33", "7 5 16"};
     cases.add(
         new Case("gather")
             .out("y count cols")
@@ -320,7 +340,12 @@ public final class Cases {
                 "3 5 7 3 1 1",
                 "1 1 33 301 0 1",
                 "1 301 1 7 0 0",
-                "2 65 67 33 1 1")
+                "2 65 67 33 1 1",
+                "2 24 16 40 0 0",
+                "2 16 24 40 1 0",
+                "1 24 40 16 0 1",
+                "2 40 16 24 1 1",
+                "1 136 72 32 0 0")
             .large("1 150 260 130 0 0", "1 129 257 300 1 0", "9 65 70 33 0 1", "1 301 303 17 1 1")
             .op(Cases::matmul));
   }
@@ -337,7 +362,7 @@ public final class Cases {
   }
 
   private static void layers(List<Case> cases) {
-    String[] rows = {"1 1", "3 7", "7 3", "17 33", "2 301", "130 5"};
+    String[] rows = {"1 1", "3 7", "7 3", "17 33", "2 301", "130 5", "5 40"};
     Case softmax =
         new Case("softmax")
             .out("y rows cols")
@@ -447,7 +472,9 @@ public final class Cases {
   }
 
   private static void losses(List<Case> cases) {
-    String[] rows = {"1 1 1", "3 7 1", "7 3 17", "17 33 7", "3 301 33", "70 17 3", "33 1 7"};
+    String[] rows = {
+      "1 1 1", "3 7 1", "7 3 17", "17 33 7", "3 301 33", "70 17 3", "33 1 7", "5 24 16"
+    };
     Case loss =
         new Case("cross_entropy")
             .out("loss rows", "lse rows")
