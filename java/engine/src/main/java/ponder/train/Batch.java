@@ -16,65 +16,24 @@ import ponder.Tensor;
  * @param <P> the type of the program
  */
 public final class Batch<P> {
-  /** An array with its shape. */
-  private sealed interface Part {
-    Shape shape();
-
-    DType type();
-
-    Tensor tensor(Scope scope);
-
-    void upload(Store store, String name);
-  }
-
-  private record Ints(Shape shape, int[] values) implements Part {
-    @Override
-    public DType type() {
-      return DType.I32;
+  /** An array of ints, floats or doubles with its shape. */
+  private record Part(Shape shape, DType type, Object values) {
+    Tensor tensor(Scope scope) {
+      return switch (values) {
+        case int[] ints -> scope.indices(shape, ints);
+        case float[] floats -> scope.tensor(shape, floats);
+        case double[] doubles -> scope.tensor(shape, doubles);
+        default -> throw new AssertionError(values);
+      };
     }
 
-    @Override
-    public Tensor tensor(Scope scope) {
-      return scope.indices(shape, values);
-    }
-
-    @Override
-    public void upload(Store store, String name) {
-      store.upload(name, values);
-    }
-  }
-
-  private record Floats(Shape shape, float[] values) implements Part {
-    @Override
-    public DType type() {
-      return DType.F32;
-    }
-
-    @Override
-    public Tensor tensor(Scope scope) {
-      return scope.tensor(shape, values);
-    }
-
-    @Override
-    public void upload(Store store, String name) {
-      store.upload(name, values);
-    }
-  }
-
-  private record Doubles(Shape shape, double[] values) implements Part {
-    @Override
-    public DType type() {
-      return DType.F64;
-    }
-
-    @Override
-    public Tensor tensor(Scope scope) {
-      return scope.tensor(shape, values);
-    }
-
-    @Override
-    public void upload(Store store, String name) {
-      store.upload(name, values);
+    void upload(Store store, String name) {
+      switch (values) {
+        case int[] ints -> store.upload(name, ints);
+        case float[] floats -> store.upload(name, floats);
+        case double[] doubles -> store.upload(name, doubles);
+        default -> throw new AssertionError(values);
+      }
     }
   }
 
@@ -101,17 +60,17 @@ public final class Batch<P> {
 
   /** Returns this batch and one more array, of indices, row-major. */
   public Batch<P> with(Shape shape, int... values) {
-    return with(new Ints(shape, values));
+    return with(new Part(shape, DType.I32, values));
   }
 
   /** Returns this batch and one more array, row-major. */
   public Batch<P> with(Shape shape, float... values) {
-    return with(new Floats(shape, values));
+    return with(new Part(shape, DType.F32, values));
   }
 
   /** Returns this batch and one more array, row-major. */
   public Batch<P> with(Shape shape, double... values) {
-    return with(new Doubles(shape, values));
+    return with(new Part(shape, DType.F64, values));
   }
 
   private Batch<P> with(Part part) {
