@@ -17,17 +17,7 @@ struct Cast {
   To *y;
   const From *x;
 
-  __device__ void operator()(int64_t i) const {
-    if constexpr (std::is_same_v<To, From>) {
-      y[i] = x[i];
-    } else if constexpr (std::is_same_v<To, Bf16>) {
-      y[i] = narrowed(x[i]);
-    } else if constexpr (std::is_same_v<From, Bf16>) {
-      y[i] = static_cast<To>(widened(x[i]));
-    } else {
-      y[i] = static_cast<To>(x[i]);
-    }
-  }
+  __device__ void operator()(int64_t i) const { y[i] = converted<To>(x[i]); }
 };
 
 }  // namespace

@@ -50,7 +50,6 @@ PND_SHARED double of_bits(uint64_t bits) {
 #include "angle.h"
 #include "bf16.h"
 #include "formulas.h"
-#include "ponder.h"
 
 // What is computed from a stored type.
 template <class T>
@@ -62,16 +61,5 @@ PND_SHARED double widened(double x) { return x; }
 // As a T, rounded once.
 template <class T>
 PND_SHARED T stored(Computed<T> x) {
-  if constexpr (std::is_same_v<T, Bf16>) {
-    return narrowed(x);
-  } else {
-    return x;
-  }
-}
-
-// Runs f(Bf16{}), f(double{}) or f(float{}), whichever the arrays hold.
-template <class F>
-void by_stored_type(int32_t dtype, F &&f) {
-  if (dtype == PND_BF16) return f(Bf16{});
-  dtype == PND_F64 ? f(double{}) : f(float{});
+  return converted<T>(x);
 }

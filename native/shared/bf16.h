@@ -7,6 +7,9 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
+
+#include "ponder.h"
 
 #ifndef PND_SHARED
 #define PND_SHARED inline __attribute__((always_inline))
@@ -30,4 +33,25 @@ PND_SHARED Bf16 narrowed(double x) {
   if (near == x || x != x) return narrowed(near);
   const bool beyond = x < 0 ? near < x : near > x;
   return narrowed(of_bits((bits_of(near) - (beyond ? 1u : 0u)) | 1u));
+}
+
+// As a To, rounded once.
+template <class To, class From>
+PND_SHARED To converted(From x) {
+  if constexpr (std::is_same_v<To, From>) {
+    return x;
+  } else if constexpr (std::is_same_v<To, Bf16>) {
+    return narrowed(x);
+  } else if constexpr (std::is_same_v<From, Bf16>) {
+    return static_cast<To>(widened(x));
+  } else {
+    return static_cast<To>(x);
+  }
+}
+
+// Runs f(Bf16{}), f(double{}) or f(float{}), whichever the arrays hold.
+template <class F>
+inline void by_stored_type(int32_t dtype, F &&f) {
+  if (dtype == PND_BF16) return f(Bf16{});
+  dtype == PND_F64 ? f(double{}) : f(float{});
 }
