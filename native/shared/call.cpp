@@ -3,7 +3,6 @@
 #include "call.h"
 
 #include <algorithm>
-#include <cstdarg>
 #include <cstdio>
 #include <cstring>
 
@@ -41,22 +40,25 @@ int32_t refuse_open(int32_t status, const char *format, ...) {
   return status;
 }
 
-Call &Call::refuse(int32_t status, const char *format, ...) {
-  if (status_ != PND_OK) return *this;
+void Call::refuse_with(int32_t status, const char *format, va_list values) {
+  if (status_ != PND_OK) return;
   status_ = status;
+  write_message(context_ == nullptr ? orphan_message : context_->message, name_, format, values);
+}
+
+Call &Call::refuse(int32_t status, const char *format, ...) {
   va_list values;
   va_start(values, format);
-  write_message(context_ == nullptr ? orphan_message : context_->message, name_, format, values);
+  refuse_with(status, format, values);
   va_end(values);
   return *this;
 }
 
 Call &Call::require(bool holds, const char *format, ...) {
-  if (holds || status_ != PND_OK) return *this;
-  status_ = PND_BAD_ARGUMENT;
+  if (holds) return *this;
   va_list values;
   va_start(values, format);
-  write_message(context_->message, name_, format, values);
+  refuse_with(PND_BAD_ARGUMENT, format, values);
   va_end(values);
   return *this;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -74,6 +75,7 @@ class Call {
   int32_t status() const { return status_; }
 
  private:
+  void refuse_with(int32_t status, const char *format, va_list values);
   Call &known_dtype(const char *name, int32_t dtype);
   Call &array(const char *name, const void *array, std::initializer_list<int64_t> sizes,
               int64_t element_bytes, bool writes);
