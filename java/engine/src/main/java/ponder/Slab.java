@@ -4,9 +4,7 @@ package ponder;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
 import ponder.abi.Pointers;
 
 /**
@@ -23,7 +21,7 @@ final class Slab {
   private final Arena arena;
   final Pool pool;
   private final List<Pool.Block> blocks = new ArrayList<>(4);
-  private final Map<Long, List<MemorySegment>> spares = new HashMap<>();
+  private final Pieces spares = new Pieces();
   private MemorySegment block = MemorySegment.NULL;
   private long used;
   private long held;
@@ -71,11 +69,9 @@ final class Slab {
 
   /** Returns memory of that many bytes, aligned to 64, its content undefined. */
   MemorySegment take(long bytes) {
-    if (!spares.isEmpty()) {
-      List<MemorySegment> same = spares.get(bytes);
-      if (same != null && !same.isEmpty()) {
-        return same.removeLast();
-      }
+    MemorySegment spare = spares.take(bytes);
+    if (spare != null) {
+      return spare;
     }
     if (bytes > block.byteSize() - used) {
       return grow(bytes);
@@ -102,7 +98,7 @@ final class Slab {
 
   /** Takes memory back that nobody reads any more; the next request of its size gets it. */
   void giveBack(MemorySegment memory) {
-    spares.computeIfAbsent(memory.byteSize(), size -> new ArrayList<>()).add(memory);
+    spares.give(memory);
   }
 
   /** Gives the memory back. A second call has no effect. */
