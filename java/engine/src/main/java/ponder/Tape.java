@@ -6,11 +6,19 @@ import java.util.Comparator;
 
 /** What a tensor was computed from, oldest first, with a table from tensors to places. */
 final class Tape {
-  private Tensor[] nodes = new Tensor[64];
+  private static final int FIRST_NODES = 128;
+
+  // The table has two slots for each node there is room for.
+  private Tensor[] nodes;
   private int size;
-  private int[] table = new int[256];
+  private int[] table;
 
   Tape(Tensor y, long oldest) {
+    // No more nodes than serials, and the table's size is a power of two.
+    long most = Math.clamp(y.serial - oldest + 1, 1, FIRST_NODES);
+    int room = Integer.highestOneBit((int) (2 * most - 1));
+    nodes = new Tensor[room];
+    table = new int[2 * room];
     if (y.serial >= oldest) {
       add(y);
     }
@@ -39,7 +47,7 @@ final class Tape {
   private void add(Tensor t) {
     if (size == nodes.length) {
       nodes = Arrays.copyOf(nodes, 2 * size);
-      table = new int[8 * size];
+      table = new int[4 * size];
       index();
     }
     nodes[size] = t;
