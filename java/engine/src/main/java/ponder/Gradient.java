@@ -118,7 +118,9 @@ public final class Gradient {
       if (made == null) {
         return;
       }
-      for (Tensor t : made) {
+      // By number: this runs for every node, and an iterator would be garbage.
+      for (int i = 0; i < made.size(); i++) {
+        Tensor t = made.get(i);
         if (t.holds == 0) {
           t.holds = -1;
           scope.giveBack(t);
@@ -174,12 +176,9 @@ public final class Gradient {
       boolean again,
       Spares spares) {
     Tensor[] in = t.inputs;
-    boolean[] needs = new boolean[in.length];
     boolean any = false;
-    for (int j = 0; j < in.length; j++) {
-      int place = tape.place(in[j]);
-      needs[j] = place >= 0 && depends[place];
-      any |= needs[j];
+    for (Tensor x : in) {
+      any |= leads(tape, depends, x);
     }
     if (!any) {
       return;
@@ -194,12 +193,16 @@ public final class Gradient {
     switch (t.op) {
       case Op.Primitive primitive -> {
         for (int j = 0; j < in.length; j++) {
-          if (needs[j]) {
+          if (leads(tape, depends, in[j])) {
             accumulate(tape, adjoints, t, j, primitive.adjoint(j, dt, t, in), spares);
           }
         }
       }
       case Op.Fused fused -> {
+        boolean[] needs = new boolean[in.length];
+        for (int j = 0; j < in.length; j++) {
+          needs[j] = leads(tape, depends, in[j]);
+        }
         Tensor[] din =
             again ? throughDefinition(fused, t, dt, needs, spares) : kernel(fused, t, dt, needs);
         for (int j = 0; j < in.length; j++) {
@@ -209,6 +212,12 @@ public final class Gradient {
         }
       }
     }
+  }
+
+  /** Returns whether the walk leads on from a tensor to an x. */
+  private static boolean leads(Tape tape, boolean[] depends, Tensor t) {
+    int place = tape.place(t);
+    return place >= 0 && depends[place];
   }
 
   private static Tensor[] kernel(Op.Fused fused, Tensor t, Tensor dt, boolean[] needs) {
