@@ -13,26 +13,37 @@ record Matmul(boolean aTransposed, boolean bTransposed) implements Op.Primitive 
   private static final Matmul TN = new Matmul(true, false);
   private static final Matmul TT = new Matmul(true, true);
 
-  /** The sizes of one call. */
-  private record Sizes(long batch, long rows, long cols, long inner) {}
-
   static Matmul of(boolean aTransposed, boolean bTransposed) {
     return aTransposed ? (bTransposed ? TT : TN) : (bTransposed ? NT : NN);
   }
 
-  private Sizes sizes(Shape a, Shape b) {
+  private long rows(Shape a) {
+    return a.at(a.rank() - (aTransposed ? 1 : 2));
+  }
+
+  private long inner(Shape a) {
+    return a.at(a.rank() - (aTransposed ? 2 : 1));
+  }
+
+  private long cols(Shape b) {
+    return b.at(b.rank() - (bTransposed ? 2 : 1));
+  }
+
+  /** Whether b is one matrix for all rows of a, which then are those of one long matrix. */
+  private boolean shares(Shape a, Shape b) {
+    return b.rank() == 2 && (a.rank() == 2 || !aTransposed);
+  }
+
+  private void check(Shape a, Shape b) {
     int rank = a.rank();
     if (rank < 2 || b.rank() < 2) {
       throw refused(a, b, "both need two axes or more");
     }
-    long rows = a.at(aTransposed ? rank - 1 : rank - 2);
-    long inner = a.at(aTransposed ? rank - 2 : rank - 1);
-    long cols = b.at(bTransposed ? b.rank() - 2 : b.rank() - 1);
-    if (b.at(bTransposed ? b.rank() - 1 : b.rank() - 2) != inner) {
+    if (b.at(b.rank() - (bTransposed ? 1 : 2)) != inner(a)) {
       throw refused(a, b, "their inner sizes must be equal");
     }
-    if (b.rank() == 2 && (rank == 2 || !aTransposed)) {
-      return new Sizes(1, a.product(0, rank - 2) * rows, cols, inner);
+    if (shares(a, b)) {
+      return;
     }
     boolean batched = b.rank() == rank;
     for (int i = 0; batched && i < rank - 2; i++) {
@@ -41,7 +52,6 @@ record Matmul(boolean aTransposed, boolean bTransposed) implements Op.Primitive 
     if (!batched) {
       throw refused(a, b, "their leading axes must be equal");
     }
-    return new Sizes(a.product(0, rank - 2), rows, cols, inner);
   }
 
   private IllegalArgumentException refused(Shape a, Shape b, String rule) {
@@ -61,20 +71,23 @@ record Matmul(boolean aTransposed, boolean bTransposed) implements Op.Primitive 
     Tensor b = in[1];
     DType.requireFloat("matmul: a", a.dtype());
     DType.require("matmul: b", b.dtype(), a.dtype());
-    Sizes s = sizes(a.shape(), b.shape());
-    int rank = a.shape().rank();
-    long rows = a.shape().at(aTransposed ? rank - 1 : rank - 2);
-    Tensor y = launch.output(a.dtype(), a.shape().with(-2, rows).with(-1, s.cols()));
+    Shape s = a.shape();
+    check(s, b.shape());
+    long rows = rows(s);
+    long cols = cols(b.shape());
+    boolean shares = shares(s, b.shape());
+    long matrices = s.product(0, s.rank() - 2);
+    Tensor y = launch.output(a.dtype(), s.with(-2, rows).with(-1, cols));
     Kernels.of(launch)
         .matmul(
             a.dtype().code(),
             launch.memory(y),
             launch.memory(a),
             launch.memory(b),
-            s.batch(),
-            s.rows(),
-            s.cols(),
-            s.inner(),
+            shares ? 1 : matrices,
+            shares ? matrices * rows : rows,
+            cols,
+            inner(s),
             aTransposed ? 1 : 0,
             bTransposed ? 1 : 0);
     return new Result(y);
@@ -87,10 +100,8 @@ record Matmul(boolean aTransposed, boolean bTransposed) implements Op.Primitive 
     if (input == 0) {
       return aTransposed ? b.matmul(dy, bTransposed, true) : dy.matmul(b, false, !bTransposed);
     }
-    if (b.shape().rank() == 2 && a.shape().rank() > 2) {
-      // One matrix for all rows of a: they are one long matrix.
-      a = a.reshape(a.shape().rows(), a.shape().dim(-1));
-      dy = dy.reshape(dy.shape().rows(), dy.shape().dim(-1));
+    if (shares(a.shape(), b.shape()) && !aTransposed) {
+      return bTransposed ? OuterSum.ALL_ROWS.apply(dy, a) : OuterSum.ALL_ROWS.apply(a, dy);
     }
     return bTransposed ? dy.matmul(a, true, aTransposed) : a.matmul(dy, !aTransposed, false);
   }
@@ -99,9 +110,8 @@ record Matmul(boolean aTransposed, boolean bTransposed) implements Op.Primitive 
   public Work work(Tensor... in) {
     Tensor a = in[0];
     Tensor b = in[1];
-    Sizes s = sizes(a.shape(), b.shape());
-    long results = s.batch() * s.rows() * s.cols();
-    long flops = 2 * results * s.inner();
+    long results = a.size() / inner(a.shape()) * cols(b.shape());
+    long flops = 2 * results * inner(a.shape());
     return new Work(flops, flops, a.bytes() + b.bytes() + results * a.dtype().bytes());
   }
 }

@@ -99,6 +99,9 @@ public final class Shape {
 
   /** Returns this shape with one axis of another size. */
   public Shape with(int axis, long size) {
+    if (dims[axis(axis)] == size) {
+      return this;
+    }
     long[] changed = dims.clone();
     changed[axis(axis)] = size;
     return owning(changed);

@@ -59,6 +59,10 @@ class WorkTest {
       counts(0, 0, 8 + 32, () -> index.oneHot(DType.F32, 4));
       counts(2 * 3 * 5 * 3, 2 * 3 * 5 * 3, 60 + 60 + 36, () -> x.matmul(x, false, true));
       counts(2 * 5 * 3 * 5, 2 * 5 * 3 * 5, 60 + 60 + 100, () -> x.matmul(x, true, false));
+      Tensor w = scope.full(DType.F32, Shape.of(5, 4), 2);
+      Tensor y = scope.full(DType.F32, Shape.of(2, 3, 5), 2).matmul(w);
+      // The derivative by a matrix that all rows share is one product, of all rows.
+      counts(2 * 6 * 5 * 4, 2 * 6 * 5 * 4, 120 + 96 + 80, () -> Gradient.of(y, w));
     }
   }
 
