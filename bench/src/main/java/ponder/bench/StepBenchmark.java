@@ -98,7 +98,7 @@ public class StepBenchmark {
     try (ponder.Scope scope = device.open()) {
       Tensor batchTokens = scope.indices(Shape.of(batch, steps), tokens);
       Tensor mean = model.losses(batchTokens, batchTokens).mean();
-      Tensor[] xs = parameters.names().stream().map(parameters::get).toArray(Tensor[]::new);
+      Tensor[] xs = parameters.values();
       Tensor[] gradients = Gradient.of(mean, xs);
       optimiser.step(
           parameters,

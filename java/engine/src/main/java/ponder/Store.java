@@ -75,6 +75,12 @@ public final class Store implements AutoCloseable {
     return Collections.unmodifiableSet(values.keySet());
   }
 
+  /** Returns the tensors of all names, in the order they were added. */
+  public Tensor[] values() {
+    requireOpen("values");
+    return values.values().toArray(new Tensor[0]);
+  }
+
   /** Returns the number of elements of all values together. */
   public long size() {
     long size = 0;

@@ -313,6 +313,7 @@ class MemoryTest {
             () -> store.replace("w", scope.tensor(Shape.of(1, 2), 1.0, 2.0)));
       }
       assertEquals("[w, step]", store.names().toString());
+      assertArrayEquals(new Tensor[] {store.get("w"), store.get("step")}, store.values());
       assertEquals(3, store.size());
       assertArrayEquals(new int[] {5}, store.get("step").toInts());
     }

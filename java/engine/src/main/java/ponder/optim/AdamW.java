@@ -56,13 +56,15 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
   @Override
   public void move(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
     Inputs.check(this, parameters, gradients, rate, scale);
-    Tensor step = state.get(STEP);
-    int i = 0;
-    for (String name : parameters.names()) {
-      Tensor p = parameters.get(name);
-      Tensor[] values = {p, state.get(FIRST + name), state.get(SECOND + name)};
-      Move move = new Move(this, p.shape().rank() > 1 ? decay : 0);
-      parameters.update(move, values, gradients[i++], rate, step, scale);
+    Tensor[] held = Inputs.state(this, parameters, state, 1, FIRST, SECOND);
+    Tensor[] moved = parameters.values();
+    Move plain = new Move(this, 0);
+    Move decaying = new Move(this, decay);
+    for (int i = 0; i < moved.length; i++) {
+      Tensor p = moved[i];
+      Tensor[] values = {p, held[1 + 2 * i], held[2 + 2 * i]};
+      Move move = p.shape().rank() > 1 ? decaying : plain;
+      parameters.update(move, values, gradients[i], rate, held[0], scale);
     }
   }
 
@@ -88,10 +90,13 @@ public record AdamW(double beta1, double beta2, double eps, double decay) implem
               decay);
     }
 
-    /** Scale 1, moments 3 and 4, root, eps and quotient 3, decay and move 2 each. */
+    /**
+     * Scale 1, moments 3 and 4, root, eps and quotient 3, decay and move 2 each; the gradient is
+     * read, three values are read and written.
+     */
     @Override
     public Work work(Tensor[] values, Tensor... in) {
-      return Work.of(15 * in[0].size(), in[0]).plus(Work.of(0, values)).plus(Work.of(0, values));
+      return new Work(15 * in[0].size(), 0, 7 * in[0].bytes());
     }
   }
 

@@ -42,12 +42,14 @@ public record Sgd(double momentum, double decay) implements Optimiser {
   @Override
   public void move(Store parameters, Store state, Tensor[] gradients, Tensor rate, Tensor scale) {
     Inputs.check(this, parameters, gradients, rate, scale);
-    int i = 0;
-    for (String name : parameters.names()) {
-      Tensor p = parameters.get(name);
-      Tensor[] values = {p, state.get(VELOCITY + name)};
-      Move move = new Move(momentum, p.shape().rank() > 1 ? decay : 0);
-      parameters.update(move, values, gradients[i++], rate, scale);
+    Tensor[] held = Inputs.state(this, parameters, state, 0, VELOCITY);
+    Tensor[] moved = parameters.values();
+    Move plain = new Move(momentum, 0);
+    Move decaying = new Move(momentum, decay);
+    for (int i = 0; i < moved.length; i++) {
+      Tensor p = moved[i];
+      Tensor[] values = {p, held[i]};
+      parameters.update(p.shape().rank() > 1 ? decaying : plain, values, gradients[i], rate, scale);
     }
   }
 
@@ -69,10 +71,10 @@ public record Sgd(double momentum, double decay) implements Optimiser {
               decay);
     }
 
-    /** Scale 1, the velocity 2 and the decay 2, the move 2. */
+    /** Scale 1, the velocity 2 and the decay 2, the move 2; two values are read and written. */
     @Override
     public Work work(Tensor[] values, Tensor... in) {
-      return Work.of(7 * in[0].size(), in[0]).plus(Work.of(0, values)).plus(Work.of(0, values));
+      return new Work(7 * in[0].size(), 0, 5 * in[0].bytes());
     }
   }
 }

@@ -29,7 +29,7 @@ record Descent(Optimiser optimiser, double clip, Store parameters, Store state) 
   record Measured(double loss, double norm) {}
 
   Slope slope(Tensor loss) {
-    Tensor[] xs = parameters.names().stream().map(parameters::get).toArray(Tensor[]::new);
+    Tensor[] xs = parameters.values();
     Tensor[] gradients = Gradient.of(loss, xs);
     Tensor square = SquareSum.squareSum(gradients[0]);
     for (int i = 1; i < gradients.length; i++) {

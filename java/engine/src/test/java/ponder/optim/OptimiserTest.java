@@ -21,6 +21,7 @@ import ponder.Shape;
 import ponder.Store;
 import ponder.Tensor;
 import ponder.TestDevices;
+import ponder.Work;
 
 /** Optimisers against their rules in plain double loops. */
 class OptimiserTest {
@@ -163,13 +164,32 @@ class OptimiserTest {
   }
 
   private enum Kind {
-    ADAMW(ADAM),
-    SGD_MOMENTUM(SGD);
+    ADAMW(ADAM, 15, 7),
+    SGD_MOMENTUM(SGD, 7, 5);
 
     final Optimiser rule;
+    final long flops;
+    final long numbers;
 
-    Kind(Optimiser rule) {
+    /** Flops, and numbers read or written, for each element of a parameter. */
+    Kind(Optimiser rule, long flops, long numbers) {
       this.rule = rule;
+      this.flops = flops;
+      this.numbers = numbers;
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Kind.class)
+  void countsItsWork(Kind kind) {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store parameters = parameters(device, DType.F32);
+        Store state = device.store()) {
+      Work before = device.meter().total();
+      run(kind.rule, parameters, state, DType.F32, 1);
+      long size = parameters.size();
+      Work expected = new Work(kind.flops * size, 0, 4 * kind.numbers * size);
+      assertEquals(expected, device.meter().since(before));
     }
   }
 
@@ -229,6 +249,35 @@ class OptimiserTest {
       refused(kind.rule, parameters, state, fit, one, wide);
       refused(kind.rule, parameters, state, fit, fit[1], one);
       assertEquals(before, values(parameters, state));
+    }
+  }
+
+  /** A value is found by its place in the store: its name must be the one that belongs there. */
+  @ParameterizedTest
+  @EnumSource(Kind.class)
+  void refusesAStateOfOtherParametersAndMovesNothing(Kind kind) {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store parameters = parameters(device, DType.F32);
+        Scope scope = device.open()) {
+      Tensor one = scope.full(DType.F32, Shape.of(1), 1);
+      Tensor[] gradients =
+          SHAPES.stream().map(s -> scope.full(DType.F32, s, 1)).toArray(Tensor[]::new);
+      List<Object> before = values(parameters);
+      for (List<String> names :
+          List.<List<String>>of(
+              List.of(), List.of("p1", "p0", "p2"), List.of("p0"), List.of("p0", "p1", "xp2"))) {
+        try (Store others = device.store();
+            Store state = device.store()) {
+          names.forEach(name -> others.add(name, one));
+          kind.rule.prepare(others, state);
+          var e =
+              assertThrows(
+                  IllegalArgumentException.class,
+                  () -> kind.rule.move(parameters, state, gradients, one, one));
+          assertTrue(e.getMessage().endsWith("for the parameters [p0, p1, p2]"), e.getMessage());
+        }
+      }
+      assertEquals(before, values(parameters));
     }
   }
 
