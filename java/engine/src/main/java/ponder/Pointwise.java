@@ -12,8 +12,8 @@ final class Pointwise {
 
   private Pointwise() {}
 
-  private static Tensor output(String op, Launch launch, Tensor x) {
-    DType.requireArithmetic(op + ": x", x.dtype());
+  private static Tensor output(String what, Launch launch, Tensor x) {
+    DType.requireArithmetic(what, x.dtype());
     return launch.output(x.dtype(), x.shape());
   }
 
@@ -26,7 +26,7 @@ final class Pointwise {
     @Override
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
-      Tensor y = output("affine", launch, x);
+      Tensor y = output("affine: x", launch, x);
       Kernels.of(launch)
           .affine(x.dtype().code(), launch.memory(y), launch.memory(x), x.size(), scale, shift);
       return new Result(y);
@@ -48,7 +48,7 @@ final class Pointwise {
     @Override
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
-      Tensor y = output("power", launch, x);
+      Tensor y = output("power: x", launch, x);
       Kernels.of(launch)
           .power(x.dtype().code(), launch.memory(y), launch.memory(x), x.size(), exponent);
       return new Result(y);
@@ -90,7 +90,7 @@ final class Pointwise {
     @Override
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
-      Tensor y = output("exp", launch, x);
+      Tensor y = output("exp: x", launch, x);
       Kernels.of(launch).exp(x.dtype().code(), launch.memory(y), launch.memory(x), x.size());
       return new Result(y);
     }
@@ -111,7 +111,7 @@ final class Pointwise {
     @Override
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
-      Tensor y = output("log", launch, x);
+      Tensor y = output("log: x", launch, x);
       Kernels.of(launch).log(x.dtype().code(), launch.memory(y), launch.memory(x), x.size());
       return new Result(y);
     }
@@ -132,7 +132,7 @@ final class Pointwise {
     @Override
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
-      Tensor y = output("tanh", launch, x);
+      Tensor y = output("tanh: x", launch, x);
       Kernels.of(launch).tanh(x.dtype().code(), launch.memory(y), launch.memory(x), x.size());
       return new Result(y);
     }
@@ -153,7 +153,7 @@ final class Pointwise {
     @Override
     public Result forward(Launch launch, Tensor... in) {
       Tensor x = in[0];
-      Tensor y = output("sigmoid", launch, x);
+      Tensor y = output("sigmoid: x", launch, x);
       Kernels.of(launch).sigmoid(x.dtype().code(), launch.memory(y), launch.memory(x), x.size());
       return new Result(y);
     }

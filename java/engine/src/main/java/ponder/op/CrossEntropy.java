@@ -47,7 +47,7 @@ public record CrossEntropy() implements Op.Fused {
     Tensor x = in[0];
     Tensor weight = in[1];
     Tensor target = in[2];
-    Shape shape = Rows.check("crossEntropy", "x", x);
+    Shape shape = Rows.check("crossEntropy: x", x);
     DType.require("crossEntropy: weight", weight.dtype(), x.dtype());
     DType.require("crossEntropy: target", target.dtype(), DType.I32);
     if (shape.rank() < 2) {

@@ -42,9 +42,9 @@ public record LayerNorm(double eps) implements Op.Fused {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
-    Shape shape = Rows.check("layerNorm", "x", x);
-    Rows.checkColumn("layerNorm", "gain", in[1], x);
-    Rows.checkColumn("layerNorm", "bias", in[2], x);
+    Shape shape = Rows.check("layerNorm: x", x);
+    Rows.checkColumn("layerNorm: gain", in[1], x);
+    Rows.checkColumn("layerNorm: bias", in[2], x);
     Tensor y = launch.output(x.dtype(), shape);
     Tensor mean = launch.output(x.dtype(), Shape.of(shape.rows()));
     Tensor rstd = launch.output(x.dtype(), Shape.of(shape.rows()));

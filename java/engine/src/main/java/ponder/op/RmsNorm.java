@@ -39,8 +39,8 @@ public record RmsNorm(double eps) implements Op.Fused {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
-    Shape shape = Rows.check("rmsNorm", "x", x);
-    Rows.checkColumn("rmsNorm", "gain", in[1], x);
+    Shape shape = Rows.check("rmsNorm: x", x);
+    Rows.checkColumn("rmsNorm: gain", in[1], x);
     Tensor y = launch.output(x.dtype(), shape);
     Tensor scale = launch.output(x.dtype(), Shape.of(shape.rows()));
     Kernels.of(launch)

@@ -9,19 +9,29 @@ import ponder.Tensor;
 final class Rows {
   private Rows() {}
 
-  /** Checks that a tensor has rows of floats and returns its shape. */
-  static Shape check(String op, String name, Tensor x) {
-    DType.requireArithmetic(op + ": " + name, x.dtype());
+  /**
+   * Checks that a tensor has rows of floats and returns its shape.
+   *
+   * @param what the op and the argument, such as {@code "layerNorm: x"}
+   */
+  static Shape check(String what, Tensor x) {
+    DType.requireArithmetic(what, x.dtype());
     if (x.shape().rank() == 0) {
-      throw new IllegalArgumentException(op + ": " + name + " is a scalar, must have rows");
+      throw new IllegalArgumentException(what + " is a scalar, must have rows");
     }
     return x.shape();
   }
 
-  /** Checks that a tensor holds one number for each column of x. */
-  static void checkColumn(String op, String name, Tensor t, Tensor x) {
-    String what = op + ": " + name;
+  /**
+   * Checks that a tensor holds one number for each column of x.
+   *
+   * @param what the op and the argument, such as {@code "layerNorm: gain"}
+   */
+  static void checkColumn(String what, Tensor t, Tensor x) {
     DType.require(what, t.dtype(), x.dtype());
+    if (t.shape().rank() == 1 && t.size() == x.shape().dim(-1)) {
+      return;
+    }
     Shape.require(what, t.shape(), x.shape().last(), "x", x.shape());
   }
 }

@@ -43,7 +43,7 @@ public record Softmax() implements Op.Fused {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
-    Shape shape = Rows.check("softmax", "x", x);
+    Shape shape = Rows.check("softmax: x", x);
     Tensor y = launch.output(x.dtype(), shape);
     Kernels.of(launch)
         .softmax(x.dtype().code(), launch.memory(y), launch.memory(x), shape.rows(), shape.dim(-1));
