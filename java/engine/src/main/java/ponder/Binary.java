@@ -65,7 +65,7 @@ abstract class Binary implements Op.Primitive {
 
   /** Runs an op after repeating explicitly what its kernel cannot repeat. */
   static Tensor apply(Binary op, Tensor a, Tensor b) {
-    if (b == null || Span.of(a.shape(), b.shape()) != null) {
+    if (b == null || a.shape().equals(b.shape()) || Span.of(a.shape(), b.shape()) != null) {
       return op.apply(a, b);
     }
     if (op.commutes() && Span.of(b.shape(), a.shape()) != null) {
@@ -151,11 +151,14 @@ abstract class Binary implements Op.Primitive {
 
   @Override
   public Work work(Tensor... in) {
-    return Work.of(in[0].size(), in[0], in[0], in[1]);
+    return new Work(in[0].size(), 0, 2 * in[0].bytes() + in[1].bytes());
   }
 
   /** Returns the sum of a tensor of a's shape along the axes b is repeated on, in b's shape. */
   private static Tensor reduce(Tensor t, Tensor a, Tensor b) {
+    if (a.shape().equals(b.shape())) {
+      return t;
+    }
     Span s = Span.of(a.shape(), b.shape());
     Tensor sum = s.mid() == 1 ? t : t.reshape(s.outer(), s.mid(), s.inner()).sum(1);
     return sum.shape().equals(b.shape()) ? sum : sum.reshape(b.shape());

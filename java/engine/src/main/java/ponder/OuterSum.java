@@ -39,8 +39,10 @@ record OuterSum() implements Op.Primitive {
 
   @Override
   public Work work(Tensor... in) {
-    long results = in[0].shape().dim(-1) * in[1].shape().dim(-1);
-    long flops = 2 * results * in[0].shape().rows();
-    return new Work(flops, flops, Work.of(0, in).bytes() + results * in[0].dtype().bytes());
+    Tensor a = in[0];
+    Tensor b = in[1];
+    long results = a.shape().dim(-1) * b.shape().dim(-1);
+    long flops = 2 * results * a.shape().rows();
+    return new Work(flops, flops, a.bytes() + b.bytes() + results * a.dtype().bytes());
   }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.op;
 
-import java.util.Arrays;
 import ponder.DType;
 import ponder.Launch;
 import ponder.Op;
@@ -106,7 +105,9 @@ public record CrossEntropy() implements Op.Fused {
 
   /** The rows that have a target; the others cost nothing. */
   private static long counted(Tensor target) {
-    return Arrays.stream(target.toInts()).filter(t -> t >= 0).count();
+    long rows = 0;
+    for (int t : target.toInts()) rows += t >= 0 ? 1 : 0;
+    return rows;
   }
 
   /** The product; largest, difference, exp and sum 4 per logit; 3 per row. */
@@ -115,7 +116,7 @@ public record CrossEntropy() implements Op.Fused {
     long rows = counted(in[2]);
     long logits = rows * in[1].shape().dim(0);
     long product = 2 * logits * in[1].shape().dim(1);
-    return new Work(product + 4 * logits + 3 * rows, product, saved(in)).plus(Work.of(0, in));
+    return new Work(product + 4 * logits + 3 * rows, product, inputs(in) + saved(in));
   }
 
   /** The product again and two more; difference, exp and product 3 per logit; 1 per row. */
@@ -124,9 +125,12 @@ public record CrossEntropy() implements Op.Fused {
     long rows = counted(in[2]);
     long logits = rows * in[1].shape().dim(0);
     long products = 6 * logits * in[1].shape().dim(1);
-    return new Work(products + 3 * logits + rows, products, saved(in))
-        .plus(Work.of(0, in))
-        .plus(Work.of(0, in[0], in[1]));
+    long derivatives = in[0].bytes() + in[1].bytes();
+    return new Work(products + 3 * logits + rows, products, inputs(in) + saved(in) + derivatives);
+  }
+
+  private static long inputs(Tensor... in) {
+    return in[0].bytes() + in[1].bytes() + in[2].bytes();
   }
 
   /** The bytes of the loss, or of its derivative, and of the log-sum-exp. */

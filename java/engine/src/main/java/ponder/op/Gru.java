@@ -144,8 +144,8 @@ public record Gru() implements Op.Fused {
     long units = s.dim(0) * s.dim(1) * s.dim(3);
     long products = 6 * units * s.dim(3);
     // Read: the inputs; written: the state and four gates.
-    return new Work(products + 17 * units, products, 5 * units * in[0].dtype().bytes())
-        .plus(Work.of(0, in));
+    return new Work(
+        products + 17 * units, products, 5 * units * in[0].dtype().bytes() + inputs(in));
   }
 
   /** The products' two adjoints per step; the gates' 17, the bias's 3 and the carry 1 per unit. */
@@ -155,7 +155,11 @@ public record Gru() implements Op.Fused {
     long units = s.dim(0) * s.dim(1) * s.dim(3);
     long products = 12 * units * s.dim(3);
     // Read: dy, the state, four gates, weight, initial; written: four derivatives.
-    return new Work(products + 21 * units, products, 6 * units * in[0].dtype().bytes())
-        .plus(Work.of(0, in[1], in[3], in[0], in[1], in[2], in[3]));
+    long bytes = 6 * units * in[0].dtype().bytes() + in[1].bytes() + in[3].bytes() + inputs(in);
+    return new Work(products + 21 * units, products, bytes);
+  }
+
+  private static long inputs(Tensor... in) {
+    return in[0].bytes() + in[1].bytes() + in[2].bytes() + in[3].bytes();
   }
 }

@@ -108,7 +108,7 @@ public record Rotary(long start, double base) implements Op.Fused {
   @Override
   public Work work(Tensor... in) {
     Shape s = in[0].shape();
-    return Work.of(3 * in[0].size() + 4 * s.dim(1) * (s.dim(3) / 2), in[0], in[0]);
+    return new Work(3 * in[0].size() + 4 * s.dim(1) * (s.dim(3) / 2), 0, 2 * in[0].bytes());
   }
 
   @Override

@@ -68,12 +68,12 @@ public record Softmax() implements Op.Fused {
   /** Largest, difference, exp, sum and scale 5 per element; 1 per row. */
   @Override
   public Work work(Tensor... in) {
-    return Work.of(5 * in[0].size() + in[0].shape().rows(), in[0], in[0]);
+    return new Work(5 * in[0].size() + in[0].shape().rows(), 0, 2 * in[0].bytes());
   }
 
   /** A product-sum, a difference and a product: 4 flops per element. */
   @Override
   public Work backwardWork(Tensor... in) {
-    return Work.of(4 * in[0].size(), in[0], in[0], in[0]);
+    return new Work(4 * in[0].size(), 0, 3 * in[0].bytes());
   }
 }
