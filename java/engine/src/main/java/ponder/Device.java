@@ -253,12 +253,16 @@ public final class Device implements AutoCloseable {
     return "device " + name;
   }
 
-  /** Runs an op: {@link Op#apply}. */
+  /**
+   * Runs an op: {@link Op#apply}.
+   *
+   * @param in kept on the tape: an array of its own, which nobody writes any more
+   */
   static Tensor apply(Op op, Tensor[] in) {
     if (in.length == 0 || in[0] == null) {
       throw new IllegalArgumentException(nameOf(op) + ": input 0 is missing");
     }
-    return in[0].home.device.run(op, in.clone());
+    return in[0].home.device.run(op, in);
   }
 
   private Tensor run(Op op, Tensor[] in) {

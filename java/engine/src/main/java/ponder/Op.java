@@ -24,7 +24,17 @@ public sealed interface Op permits Op.Primitive, Op.Fused {
    * @throws DeviceOutOfMemoryException if the device's limit leaves no room for the result
    */
   default Tensor apply(Tensor... in) {
-    return Device.apply(this, in);
+    return Device.apply(this, in.clone());
+  }
+
+  /** Runs an op of one input, as {@link #apply(Tensor...)} does. */
+  default Tensor apply(Tensor x) {
+    return Device.apply(this, new Tensor[] {x});
+  }
+
+  /** Runs an op of two inputs, as {@link #apply(Tensor...)} does. */
+  default Tensor apply(Tensor a, Tensor b) {
+    return Device.apply(this, new Tensor[] {a, b});
   }
 
   /**
