@@ -31,11 +31,7 @@ record Descent(Optimiser optimiser, double clip, Store parameters, Store state) 
   Slope slope(Tensor loss) {
     Tensor[] xs = parameters.values();
     Tensor[] gradients = Gradient.of(loss, xs);
-    Tensor square = SquareSum.squareSum(gradients[0]);
-    for (int i = 1; i < gradients.length; i++) {
-      square = square.add(SquareSum.squareSum(gradients[i]));
-    }
-    return new Slope(loss, gradients, square);
+    return new Slope(loss, gradients, SquareSum.squareSum(gradients));
   }
 
   /**
