@@ -101,7 +101,8 @@ record Matmul(boolean aTransposed, boolean bTransposed) implements Op.Primitive 
       return aTransposed ? b.matmul(dy, bTransposed, true) : dy.matmul(b, false, !bTransposed);
     }
     if (shares(a.shape(), b.shape()) && !aTransposed) {
-      return bTransposed ? OuterSum.ALL_ROWS.apply(dy, a) : OuterSum.ALL_ROWS.apply(a, dy);
+      OuterSum sum = new OuterSum(b.shape());
+      return bTransposed ? sum.apply(dy, a) : sum.apply(a, dy);
     }
     return bTransposed ? dy.matmul(a, true, aTransposed) : a.matmul(dy, !aTransposed, false);
   }

@@ -6,17 +6,15 @@ import ponder.abi.Kernels;
 /**
  * y[i,j] = sum over r of a[r,i] b[r,j], r going through all rows of a and b: the derivative of a
  * product by a matrix that all rows share.
+ *
+ * @param shape the matrix's, which is y's: the sizes of a's and b's last axes
  */
-record OuterSum() implements Op.Primitive {
-  static final OuterSum ALL_ROWS = new OuterSum();
-
+record OuterSum(Shape shape) implements Op.Primitive {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor a = in[0];
     Tensor b = in[1];
-    long rows = a.shape().dim(-1);
-    long cols = b.shape().dim(-1);
-    Tensor y = launch.output(a.dtype(), Shape.of(rows, cols));
+    Tensor y = launch.output(a.dtype(), shape);
     Kernels.of(launch)
         .matmul(
             a.dtype().code(),
@@ -24,8 +22,8 @@ record OuterSum() implements Op.Primitive {
             launch.memory(a),
             launch.memory(b),
             1,
-            rows,
-            cols,
+            shape.at(0),
+            shape.at(1),
             a.shape().rows(),
             1,
             0);
@@ -41,8 +39,7 @@ record OuterSum() implements Op.Primitive {
   public Work work(Tensor... in) {
     Tensor a = in[0];
     Tensor b = in[1];
-    long results = a.shape().dim(-1) * b.shape().dim(-1);
-    long flops = 2 * results * a.shape().rows();
-    return new Work(flops, flops, a.bytes() + b.bytes() + results * a.dtype().bytes());
+    long flops = 2 * shape.size() * a.shape().rows();
+    return new Work(flops, flops, a.bytes() + b.bytes() + shape.size() * a.dtype().bytes());
   }
 }
