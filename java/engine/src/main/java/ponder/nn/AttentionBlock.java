@@ -2,6 +2,7 @@
 package ponder.nn;
 
 import java.util.List;
+import ponder.Shape;
 import ponder.Tensor;
 import ponder.op.Attention;
 import ponder.op.Rotary;
@@ -53,13 +54,12 @@ public record AttentionBlock(
    * @param carried where the keys and values of all steps are added
    */
   public Tensor apply(Tensor x, long start, List<Tensor> past, List<Tensor> carried) {
-    long batch = x.shape().dim(0);
-    long steps = x.shape().dim(1);
-    long width = x.shape().dim(2);
+    Shape s = x.shape();
+    Shape split = Shape.of(s.dim(0), s.dim(1), heads, s.dim(2) / heads);
     Tensor n = norm.apply(x);
-    Tensor q = Rotary.rotary(split(query.apply(n)), start, ROTARY_BASE);
-    Tensor k = Rotary.rotary(split(key.apply(n)), start, ROTARY_BASE);
-    Tensor v = split(value.apply(n));
+    Tensor q = Rotary.rotary(query.apply(n).reshape(split), start, ROTARY_BASE);
+    Tensor k = Rotary.rotary(key.apply(n).reshape(split), start, ROTARY_BASE);
+    Tensor v = value.apply(n).reshape(split);
     if (start > 0) {
       k = past.get(0).concat(k, 1);
       v = past.get(1).concat(v, 1);
@@ -67,11 +67,6 @@ public record AttentionBlock(
     carried.add(k);
     carried.add(v);
     Tensor out = Attention.attention(q, k, v, true);
-    return x.add(mix.apply(out.reshape(batch, steps, width)));
-  }
-
-  private Tensor split(Tensor x) {
-    long[] dims = x.shape().dims();
-    return x.reshape(dims[0], dims[1], heads, dims[2] / heads);
+    return x.add(mix.apply(out.reshape(s)));
   }
 }
