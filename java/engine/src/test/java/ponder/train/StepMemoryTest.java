@@ -12,19 +12,23 @@ import java.lang.reflect.Proxy;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import ponder.Device;
+import ponder.Store;
 import ponder.TestDevices;
 import ponder.abi.Kernels;
 import ponder.abi.PlainKernels;
+import ponder.nn.Nets;
 
 /** What a training step leaves behind: no native memory, little garbage. */
 class StepMemoryTest {
-  private static final List<String> NETS = List.of("transformer", "gru");
+  private static final List<String> NETS = Arrays.stream(Nets.values()).map(Enum::name).toList();
 
   @ParameterizedTest
   @MethodSource("ponder.TestDevices#names")
@@ -93,30 +97,46 @@ class StepMemoryTest {
     }
   }
 
-  /**
-   * The goal is at most 512 bytes for an op. Nearly every op is one kernel call; a third as many
-   * again only change a shape, so that 640 a call are 480 an op. Interpreted code keeps every small
-   * object: what it leaves does not vary.
-   */
-  @Test
-  void leavesLittleGarbage() throws Exception {
+  /** The bytes of garbage a step leaves, at first and later. */
+  private record Garbage(long early, long late) {}
+
+  /** Interpreted code keeps every small object: what it leaves does not vary. */
+  private static Garbage interpreted(String net) throws Exception {
+    Process process =
+        ChildProcess.start(
+            StepGarbage.class, List.of("-Xint"), TestDevices.builds().getLast(), net);
+    String printed = new String(process.getInputStream().readAllBytes()).strip();
+    assertEquals(0, process.waitFor(), printed);
+    String[] bytes = printed.split(" ");
+    return new Garbage(Long.parseLong(bytes[0]), Long.parseLong(bytes[1]));
+  }
+
+  /** An op is one kernel call or none. */
+  @ParameterizedTest
+  @EnumSource(Nets.class)
+  void leavesAtMost512BytesOfGarbageForAKernelCall(Nets net) throws Exception {
     assumeFalse(TestDevices.builds().isEmpty(), "no library is built: plain loops make garbage");
-    for (String net : NETS) {
-      int calls = kernelCalls(net);
-      Process process =
-          ChildProcess.start(
-              StepGarbage.class, List.of("-Xint"), TestDevices.builds().getLast(), net);
-      String printed = new String(process.getInputStream().readAllBytes()).strip();
-      assertEquals(0, process.waitFor(), printed);
-      String[] bytes = printed.split(" ");
-      long early = Long.parseLong(bytes[0]);
-      long late = Long.parseLong(bytes[1]);
-      System.out.printf(
-          "%s step: %d kernel calls; %d bytes of garbage at first (%d a call), %d later (%d)%n",
-          net, calls, early, early / calls, late, late / calls);
-      assertTrue(early <= 640L * calls, early + " bytes a step");
-      assertTrue(late <= early, late + " bytes a step");
+    int calls = kernelCalls(net.name());
+    Garbage garbage = interpreted(net.name());
+    System.out.printf(
+        "%s step: %d kernel calls; %s, %d bytes a call%n",
+        net, calls, garbage, garbage.early / calls);
+    assertTrue(garbage.early <= 512L * calls, garbage + " for " + calls + " calls");
+    assertTrue(garbage.late <= garbage.early, garbage.toString());
+  }
+
+  @Test
+  void aSmallStepLeavesAtMost64KibibytesOfGarbage() throws Exception {
+    assumeFalse(TestDevices.builds().isEmpty(), "no library is built: plain loops make garbage");
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store store = device.store()) {
+      StepGarbage.create(StepGarbage.GOAL, store);
+      assertEquals(205_376, store.size());
     }
+    Garbage garbage = interpreted(StepGarbage.GOAL);
+    System.out.println("step of 205,376 parameters: " + garbage);
+    assertTrue(garbage.early <= 64 << 10, garbage.toString());
+    assertTrue(garbage.late <= garbage.early, garbage.toString());
   }
 
   @Test
