@@ -22,8 +22,13 @@ namespace {
 template <class V>
 PND_INLINE V bounded(V x, double bound) {
   const V low = constant<V>(static_cast<Element<V>>(-bound));
-  x = choose(x < low, low, x);
-  return choose(x > -low, -low, x);
+  return smaller(-low, larger(low, x));
+}
+
+// -|x|.
+template <class V>
+PND_INLINE V minus_size(V x) {
+  return of_bits(bits_of(x) | bits_of(constant<V>(static_cast<Element<V>>(-0.0))));
 }
 
 struct Gelu {
@@ -64,17 +69,15 @@ int32_t forward(pnd_context *context, const char *name, int32_t dtype, void *y, 
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    using V = Vec<T>;
-    const auto f = [](V v) {
+    const auto f = [](auto v) PND_INLINED {
+      using V = decltype(v);
       const V zero = constant<V>(0), one = constant<V>(1);
-      const V t = Gate::argument(v);
-      const auto negative = t < zero;
-      const V e = exp_of_negative(choose(negative, t, -t));
+      const V e = exp_of_negative(minus_size(Gate::argument(v)));
       // -infinity times the gate 0 would be NaN.
       const V least = constant<V>(std::numeric_limits<T>::lowest());
-      return larger(least, v) * choose(negative, e, one) / (one + e);
+      return larger(least, v) * choose(v < zero, e, one) / (one + e);
     };
-    map_all(context, kSerialFormula, static_cast<T *>(y), n, f, static_cast<const T *>(x));
+    map_formula(context, static_cast<T *>(y), n, f, static_cast<const T *>(x));
   });
 }
 
@@ -86,18 +89,16 @@ int32_t backward(pnd_context *context, const char *name, int32_t dtype, void *dx
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    using V = Vec<T>;
-    const auto f = [](V d, V v) {
+    const auto f = [](auto d, auto any) PND_INLINED {
+      using V = decltype(d);
       const V zero = constant<V>(0), one = constant<V>(1);
-      v = bounded(v, Gate::kBound);
-      const V t = Gate::argument(v);
-      const auto negative = t < zero;
-      const V e = exp_of_negative(choose(negative, t, -t));
+      const V v = bounded(any, Gate::kBound);
+      const V e = exp_of_negative(minus_size(Gate::argument(v)));
       const V r = one / (one + e);
-      return d * fma(v * Gate::slope(v), e * r * r, choose(negative, e, one) * r);
+      return d * fma(v * Gate::slope(v), e * r * r, choose(v < zero, e, one) * r);
     };
-    map_all(context, kSerialFormula, static_cast<T *>(dx), n, f, static_cast<const T *>(dy),
-            static_cast<const T *>(x));
+    map_formula(context, static_cast<T *>(dx), n, f, static_cast<const T *>(dy),
+                static_cast<const T *>(x));
   });
 }
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "context.h"
-#include "simd.h"
+#include "pack.h"
 
 // Below so many elements a second thread does not pay: for work that memory bounds, and for tens
 // of operations per element.
@@ -47,10 +47,15 @@ PND_INLINE void each_vector(int64_t n, Body &&body) {
       [=](T *p, Vec<T> v) { store_first(p, v, rest); });
 }
 
-// y[i] = f(x[i], ...) over [0, n); y shares no element with an x.
-template <class T, class F, class... X>
+// y[i] = f(x[i], ...) over [0, n); y shares no element with an x. f takes vectors, or, where kPack
+// is not 1, packs of so many as well.
+template <int kPack = 1, class T, class F, class... X>
 PND_INLINE void map_run(T *y, int64_t n, F &&f, const X *...x) {
   int64_t i = 0;
+  if constexpr (kPack > 1) {
+    constexpr int64_t kStep = kPack * kWidth<T>;
+    for (; i + kStep <= n; i += kStep) store_pack(y + i, f(load_pack<kPack>(x + i)...));
+  }
   for (; i + kWidth<T> <= n; i += kWidth<T>) store(y + i, f(load(x + i)...));
   if (i == n) return;
   if (n >= kWidth<T>) {
@@ -62,11 +67,25 @@ PND_INLINE void map_run(T *y, int64_t n, F &&f, const X *...x) {
 }
 
 // The same on all threads.
-template <class T, class F, class... X>
+template <int kPack = 1, class T, class F, class... X>
 inline void map_all(pnd_context *context, int64_t serial, T *y, int64_t n, F &&f, const X *...x) {
   parallel_lines(context, n, serial, [&](int64_t first, int64_t last) {
     // A copy, which no store can change: its constants stay in registers.
     const auto own = f;
-    map_run(y + first, last - first, own, (x + first)...);
+    map_run<kPack>(y + first, last - first, own, (x + first)...);
   });
+}
+
+// Vectors in a pack for formulas of tens of operations.
+#if defined(__AVX2__)
+constexpr int kFormulaPack = 4;
+#else
+constexpr int kFormulaPack = 1;
+#endif
+
+// y[i] = f(x[i], ...) for such a formula, on all threads. f is PND_INLINED: a pack that is passed
+// as an argument would stand in memory.
+template <class T, class F, class... X>
+inline void map_formula(pnd_context *context, T *y, int64_t n, F &&f, const X *...x) {
+  map_all<kFormulaPack>(context, kSerialFormula, y, n, f, x...);
 }

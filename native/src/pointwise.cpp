@@ -16,16 +16,30 @@
 
 namespace {
 
-template <class F>
-int32_t apply(pnd_context *context, const char *name, int32_t dtype, void *y, const void *x,
-              int64_t n, int64_t serial, F f) {
+// map(y, x) fills y.
+template <class Map>
+int32_t unary(pnd_context *context, const char *name, int32_t dtype, void *y, const void *x,
+              int64_t n, Map &&map) {
   Call call(context, name);
   guard::apply(call, dtype, y, x, n);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    map_all(context, serial, static_cast<T *>(y), n, f, static_cast<const T *>(x));
+    map(static_cast<T *>(y), static_cast<const T *>(x));
   });
+}
+// By a single operation, and by a formula.
+template <class F>
+int32_t apply(pnd_context *context, const char *name, int32_t dtype, void *y, const void *x,
+              int64_t n, F f) {
+  return unary(context, name, dtype, y, x, n,
+               [&](auto *to, auto *from) { map_all(context, kSerialMove, to, n, f, from); });
+}
+template <class F>
+int32_t apply_formula(pnd_context *context, const char *name, int32_t dtype, void *y, const void *x,
+                      int64_t n, F f) {
+  return unary(context, name, dtype, y, x, n,
+               [&](auto *to, auto *from) { map_formula(context, to, n, f, from); });
 }
 
 // x^exponent as the header lists it; kind names the exponent where it is listed.
@@ -113,7 +127,7 @@ int32_t combine(pnd_context *context, const char *name, int32_t dtype, void *y, 
 
 int32_t pnd_affine(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n,
                    double scale, double shift) {
-  return apply(context, "affine", dtype, y, x, n, kSerialMove, [=](auto v) {
+  return apply(context, "affine", dtype, y, x, n, [=](auto v) {
     using V = decltype(v);
     using T = Element<V>;
     return fma(constant<V>(static_cast<T>(scale)), v, constant<V>(static_cast<T>(shift)));
@@ -122,51 +136,52 @@ int32_t pnd_affine(pnd_context *context, int32_t dtype, void *y, const void *x, 
 
 int32_t pnd_power(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n,
                   double exponent) {
-  const auto run = [&](int64_t serial, auto f) {
-    return apply(context, "power", dtype, y, x, n, serial, f);
-  };
+  const auto run = [&](auto f) { return apply(context, "power", dtype, y, x, n, f); };
   const auto one = [](auto v) { return constant<decltype(v)>(1); };
   switch (kind_of(exponent)) {
     case Power::kMinusTwo:
-      return run(kSerialMove, [=](auto v) { return one(v) / (v * v); });
+      return run([=](auto v) { return one(v) / (v * v); });
     case Power::kMinusOne:
-      return run(kSerialMove, [=](auto v) { return one(v) / v; });
+      return run([=](auto v) { return one(v) / v; });
     case Power::kMinusHalf:
-      return run(kSerialMove, [=](auto v) { return one(v) / root(v); });
+      return run([=](auto v) { return one(v) / root(v); });
     case Power::kZero:
-      return run(kSerialMove, [=](auto v) { return one(v); });
+      return run([=](auto v) { return one(v); });
     case Power::kHalf:
-      return run(kSerialMove, [](auto v) { return root(v); });
+      return run([](auto v) { return root(v); });
     case Power::kOne:
-      return run(kSerialMove, [](auto v) { return v; });
+      return run([](auto v) { return v; });
     case Power::kTwo:
-      return run(kSerialMove, [](auto v) { return v * v; });
+      return run([](auto v) { return v * v; });
     case Power::kThree:
-      return run(kSerialMove, [](auto v) { return v * (v * v); });
+      return run([](auto v) { return v * (v * v); });
     case Power::kOther:
       break;
   }
-  return run(kSerialFormula, [=](auto v) {
+  return apply_formula(context, "power", dtype, y, x, n, [=](auto v) PND_INLINED {
     using V = decltype(v);
     return exp_of(constant<V>(static_cast<Element<V>>(exponent)) * log_of(v));
   });
 }
 
 int32_t pnd_exp(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n) {
-  return apply(context, "exp", dtype, y, x, n, kSerialFormula, [](auto v) { return exp_of(v); });
+  return apply_formula(context, "exp", dtype, y, x, n,
+                       [](auto v) PND_INLINED { return exp_of(v); });
 }
 
 int32_t pnd_log(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n) {
-  return apply(context, "log", dtype, y, x, n, kSerialFormula, [](auto v) { return log_of(v); });
+  return apply_formula(context, "log", dtype, y, x, n,
+                       [](auto v) PND_INLINED { return log_of(v); });
 }
 
 int32_t pnd_tanh(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n) {
-  return apply(context, "tanh", dtype, y, x, n, kSerialFormula, [](auto v) { return tanh_of(v); });
+  return apply_formula(context, "tanh", dtype, y, x, n,
+                       [](auto v) PND_INLINED { return tanh_of(v); });
 }
 
 int32_t pnd_sigmoid(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n) {
-  return apply(context, "sigmoid", dtype, y, x, n, kSerialFormula,
-               [](auto v) { return sigmoid_of(v); });
+  return apply_formula(context, "sigmoid", dtype, y, x, n,
+                       [](auto v) PND_INLINED { return sigmoid_of(v); });
 }
 
 int32_t pnd_add(pnd_context *context, int32_t dtype, void *y, const void *a, const void *b,

@@ -17,6 +17,7 @@
 #endif
 
 #define PND_INLINE inline __attribute__((always_inline))
+#define PND_INLINED __attribute__((always_inline))  // of a lambda, after its parameters
 #define PND_UNROLL _Pragma("GCC unroll 32")
 
 #if defined(__AVX512F__)
