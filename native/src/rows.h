@@ -4,6 +4,18 @@
 
 #include "map.h"
 
+// Calls body(first row, rows) for the groups of rows [first, last). A row's sum ends in a chain of
+// dependent operations; where each step of a kernel runs over a group of rows, these chains
+// overlap. A group's elements, so many a row, stay in half of a usual L1.
+constexpr int64_t kGroupRows = 16;
+template <class T, class Body>
+PND_INLINE void each_group(int64_t first, int64_t last, int64_t elements, Body &&body) {
+  constexpr int64_t kGroupBytes = 16384;
+  const int64_t rows =
+      std::clamp<int64_t>(kGroupBytes / static_cast<int64_t>(sizeof(T)) / elements, 1, kGroupRows);
+  for (; first < last; first += rows) body(first, std::min(rows, last - first));
+}
+
 // Calls each(j, vector of x, ...) for the vectors of a row of n elements, j a constant: the vector
 // of the 32 lanes that these elements belong to. Past the row's end stands `fill`; its terms must
 // be zeros.
@@ -25,25 +37,30 @@ PND_INLINE void over_lanes(int64_t n, T fill, Each &&each, const X *...x) {
   }
 }
 
-// The same; each's results are the row y. Loads come before the store of the same elements.
-template <class T, class Each, class... X>
-PND_INLINE void map_lanes(T *y, int64_t n, T fill, Each &&each, const X *...x) {
+// y[i] = f(x[i]) for a row; each is added to its lane of `sums`. f takes vectors and packs of them;
+// past the row's end stands `fill`, of which f must make zeros. What stands `ahead` elements
+// further in x and y is fetched into cache meanwhile; past the end of an array nothing happens.
+template <class T, class F>
+PND_INLINE void map_lanes(T *y, Lanes<T> &sums, int64_t n, T fill, F &&f, const T *x,
+                          int64_t ahead) {
   constexpr int kVectors = Lanes<T>::kVectors;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
+    const auto result = f(load_pack<kVectors>(x + i));
+    store_pack(y + i, result);
     PND_UNROLL
-    for (int j = 0; j < kVectors; ++j) {
-      const int64_t at = i + j * kWidth<T>;
-      store(y + at, each(j, load(x + at)...));
+    for (int j = 0; j < kVectors; ++j) sums.v[j] += result.v[j];
+    for (int j = 0; j < kLanes; j += 64 / static_cast<int>(sizeof(T))) {
+      __builtin_prefetch(x + ahead + i + j);
+      __builtin_prefetch(y + ahead + i + j, 1);
     }
   }
   PND_UNROLL
   for (int j = 0; j < kVectors; ++j, i += kWidth<T>) {
-    if (i + kWidth<T> <= n) {
-      store(y + i, each(j, load(x + i)...));
-    } else if (i < n) {
-      store_first(y + i, each(j, load_first(x + i, n - i, fill)...), n - i);
-    }
+    if (i >= n) break;
+    const Vec<T> result = f(n - i >= kWidth<T> ? load(x + i) : load_first(x + i, n - i, fill));
+    store_some(y + i, result, n - i);
+    sums.v[j] += result;
   }
 }
 
