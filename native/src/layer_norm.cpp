@@ -25,13 +25,17 @@ template <class T>
 constexpr T kNoise = 4096 * std::numeric_limits<T>::epsilon() * std::numeric_limits<T>::epsilon();
 
 template <class T>
-void forward_row(T *y, T *mean, T *rstd, const T *x, const T *gain, const T *bias, int64_t cols,
-                 T eps) {
-  const T n = static_cast<T>(cols);
+PND_INLINE T mean_of_row(const T *x, int64_t cols) {
   Lanes<T> sums;
   over_lanes<T>(
       cols, 0, [&](int j, Vec<T> v) { sums.v[j] += v; }, x);
-  const T near = sums.fold() / n;
+  return sums.fold() / static_cast<T>(cols);
+}
+
+// mean is near enough to centre the row: it is corrected.
+template <class T>
+PND_INLINE void moments_of_row(T &mean, T &rstd, const T *x, int64_t cols, T eps) {
+  const T n = static_cast<T>(cols), near = mean;
   const Vec<T> m = splat<T>(near);
   Lanes<T> distances, squares;
   over_lanes<T>(
@@ -45,18 +49,31 @@ void forward_row(T *y, T *mean, T *rstd, const T *x, const T *gain, const T *bia
   // The correction is a sum with errors of its own: the mean takes it where it stands out of them.
   const T s = distances.fold(), q = squares.fold(), off = s / n;
   const T variance = (q - s * off) / n;
-  *mean = s * off > kNoise<T> * q ? near + off : near;
-  *rstd = 1 / root((variance < 0 ? 0 : variance) + eps);
-  const Vec<T> centre = splat<T>(*mean), scale = splat<T>(*rstd);
-  each_vector<T>(cols, [&](int64_t i, auto get, auto put) {
-    put(y + i, fma((get(x + i) - centre) * scale, get(gain + i), get(bias + i)));
-  });
+  mean = s * off > kNoise<T> * q ? near + off : near;
+  rstd = 1 / root((variance < 0 ? 0 : variance) + eps);
 }
 
-// dgain and dbias are the chunk's so far.
 template <class T>
-void backward_row(T *dx, T *dgain, T *dbias, const T *dy, const T *x, const T *gain, T mean, T rstd,
-                  int64_t cols) {
+void forward_rows(T *y, T *mean, T *rstd, const T *x, const T *gain, const T *bias, int64_t rows,
+                  int64_t cols, T eps) {
+  for (int64_t r = 0; r < rows; ++r) mean[r] = mean_of_row(x + r * cols, cols);
+  for (int64_t r = 0; r < rows; ++r) {
+    moments_of_row(mean[r], rstd[r], x + r * cols, cols, eps);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const Vec<T> centre = splat<T>(mean[r]), scale = splat<T>(rstd[r]);
+    const T *from = x + r * cols;
+    T *to = y + r * cols;
+    each_vector<T>(cols, [=](int64_t i, auto get, auto put) {
+      put(to + i, fma((get(from + i) - centre) * scale, get(gain + i), get(bias + i)));
+    });
+  }
+}
+
+// The means of g and of g u over a row.
+template <class T>
+PND_INLINE void means_of_row(T &level, T &slope, const T *dy, const T *x, const T *gain, T mean,
+                             T rstd, int64_t cols) {
   const Vec<T> centre = splat<T>(mean), scale = splat<T>(rstd);
   Lanes<T> sums, dots;
   over_lanes<T>(
@@ -68,13 +85,28 @@ void backward_row(T *dx, T *dgain, T *dbias, const T *dy, const T *x, const T *g
       },
       dy, x, gain);
   const T n = static_cast<T>(cols);
-  const Vec<T> level = splat<T>(sums.fold() / n), slope = splat<T>(dots.fold() / n);
-  each_vector<T>(cols, [&](int64_t i, auto get, auto put) {
-    const Vec<T> d = get(dy + i), u = (get(x + i) - centre) * scale;
-    put(dx + i, fma(-u, slope, d * get(gain + i) - level) * scale);
-    put(dgain + i, fma(d, u, get(dgain + i)));
-    put(dbias + i, get(dbias + i) + d);
-  });
+  level = sums.fold() / n;
+  slope = dots.fold() / n;
+}
+
+// dgain and dbias are the chunk's so far.
+template <class T>
+void backward_rows(T *dx, T *dgain, T *dbias, const T *dy, const T *x, const T *gain, const T *mean,
+                   const T *rstd, int64_t rows, int64_t cols) {
+  T levels[kGroupRows], slopes[kGroupRows];
+  for (int64_t r = 0; r < rows; ++r) {
+    means_of_row(levels[r], slopes[r], dy + r * cols, x + r * cols, gain, mean[r], rstd[r], cols);
+  }
+  for (int64_t r = 0; r < rows; ++r, dx += cols, dy += cols, x += cols) {
+    const Vec<T> centre = splat<T>(mean[r]), scale = splat<T>(rstd[r]);
+    const Vec<T> level = splat<T>(levels[r]), slope = splat<T>(slopes[r]);
+    each_vector<T>(cols, [=](int64_t i, auto get, auto put) {
+      const Vec<T> d = get(dy + i), u = (get(x + i) - centre) * scale;
+      put(dx + i, fma(-u, slope, d * get(gain + i) - level) * scale);
+      put(dgain + i, fma(d, u, get(dgain + i)));
+      put(dbias + i, get(dbias + i) + d);
+    });
+  }
 }
 
 }  // namespace
@@ -88,12 +120,12 @@ int32_t pnd_layer_norm(pnd_context *context, int32_t dtype, void *y, void *mean,
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
     parallel_rows(context, rows, cols, kSerialMove, [&](int64_t first, int64_t last, int) {
-      for (int64_t r = first; r < last; ++r) {
-        forward_row(static_cast<T *>(y) + r * cols, static_cast<T *>(mean) + r,
-                    static_cast<T *>(rstd) + r, static_cast<const T *>(x) + r * cols,
-                    static_cast<const T *>(gain), static_cast<const T *>(bias), cols,
-                    static_cast<T>(eps));
-      }
+      each_group<T>(first, last, 2 * cols, [&](int64_t r, int64_t count) {
+        forward_rows(static_cast<T *>(y) + r * cols, static_cast<T *>(mean) + r,
+                     static_cast<T *>(rstd) + r, static_cast<const T *>(x) + r * cols,
+                     static_cast<const T *>(gain), static_cast<const T *>(bias), count, cols,
+                     static_cast<T>(eps));
+      });
     });
   });
 }
@@ -110,12 +142,12 @@ int32_t pnd_layer_norm_backward(pnd_context *context, int32_t dtype, void *dx, v
     using T = decltype(type);
     T *const sums[] = {static_cast<T *>(dgain), static_cast<T *>(dbias)};
     sum_chunks(context, sums, rows, cols, [&](int64_t first, int64_t last, T *partial) {
-      for (int64_t r = first; r < last; ++r) {
-        backward_row(static_cast<T *>(dx) + r * cols, partial, partial + cols,
-                     static_cast<const T *>(dy) + r * cols, static_cast<const T *>(x) + r * cols,
-                     static_cast<const T *>(gain), static_cast<const T *>(mean)[r],
-                     static_cast<const T *>(rstd)[r], cols);
-      }
+      each_group<T>(first, last, 3 * cols, [&](int64_t r, int64_t count) {
+        backward_rows(static_cast<T *>(dx) + r * cols, partial, partial + cols,
+                      static_cast<const T *>(dy) + r * cols, static_cast<const T *>(x) + r * cols,
+                      static_cast<const T *>(gain), static_cast<const T *>(mean) + r,
+                      static_cast<const T *>(rstd) + r, count, cols);
+      });
     });
   });
 }

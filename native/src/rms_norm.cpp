@@ -15,31 +15,54 @@
 namespace {
 
 template <class T>
-void forward_row(T *y, T *scale, const T *x, const T *gain, int64_t cols, T eps) {
+PND_INLINE T scale_of_row(const T *x, int64_t cols, T eps) {
   Lanes<T> squares;
   over_lanes<T>(
       cols, 0, [&](int j, Vec<T> v) { squares.v[j] = fma(v, v, squares.v[j]); }, x);
-  *scale = 1 / root(squares.fold() / static_cast<T>(cols) + eps);
-  const Vec<T> s = splat<T>(*scale);
-  each_vector<T>(
-      cols, [&](int64_t i, auto get, auto put) { put(y + i, get(x + i) * s * get(gain + i)); });
+  return 1 / root(squares.fold() / static_cast<T>(cols) + eps);
 }
 
-// dgain is the chunk's so far.
 template <class T>
-void backward_row(T *dx, T *dgain, const T *dy, const T *x, const T *gain, T scale, int64_t cols) {
+void forward_rows(T *y, T *scale, const T *x, const T *gain, int64_t rows, int64_t cols, T eps) {
+  for (int64_t r = 0; r < rows; ++r) scale[r] = scale_of_row(x + r * cols, cols, eps);
+  for (int64_t r = 0; r < rows; ++r) {
+    const Vec<T> s = splat<T>(scale[r]);
+    const T *from = x + r * cols;
+    T *to = y + r * cols;
+    each_vector<T>(cols, [=](int64_t i, auto get, auto put) {
+      put(to + i, get(from + i) * s * get(gain + i));
+    });
+  }
+}
+
+// The mean of g u over a row.
+template <class T>
+PND_INLINE T mean_of_row(const T *dy, const T *x, const T *gain, T scale, int64_t cols) {
   const Vec<T> s = splat<T>(scale);
   Lanes<T> dots;
   over_lanes<T>(
       cols, 0,
       [&](int j, Vec<T> d, Vec<T> v, Vec<T> k) { dots.v[j] = fma(d * k, v * s, dots.v[j]); }, dy, x,
       gain);
-  const Vec<T> slope = splat<T>(dots.fold() / static_cast<T>(cols));
-  each_vector<T>(cols, [&](int64_t i, auto get, auto put) {
-    const Vec<T> d = get(dy + i), u = get(x + i) * s;
-    put(dx + i, fma(-u, slope, d * get(gain + i)) * s);
-    put(dgain + i, fma(d, u, get(dgain + i)));
-  });
+  return dots.fold() / static_cast<T>(cols);
+}
+
+// dgain is the chunk's so far.
+template <class T>
+void backward_rows(T *dx, T *dgain, const T *dy, const T *x, const T *gain, const T *scale,
+                   int64_t rows, int64_t cols) {
+  T slopes[kGroupRows];
+  for (int64_t r = 0; r < rows; ++r) {
+    slopes[r] = mean_of_row(dy + r * cols, x + r * cols, gain, scale[r], cols);
+  }
+  for (int64_t r = 0; r < rows; ++r, dx += cols, dy += cols, x += cols) {
+    const Vec<T> s = splat<T>(scale[r]), slope = splat<T>(slopes[r]);
+    each_vector<T>(cols, [=](int64_t i, auto get, auto put) {
+      const Vec<T> d = get(dy + i), u = get(x + i) * s;
+      put(dx + i, fma(-u, slope, d * get(gain + i)) * s);
+      put(dgain + i, fma(d, u, get(dgain + i)));
+    });
+  }
 }
 
 }  // namespace
@@ -52,11 +75,11 @@ int32_t pnd_rms_norm(pnd_context *context, int32_t dtype, void *y, void *scale, 
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
     parallel_rows(context, rows, cols, kSerialMove, [&](int64_t first, int64_t last, int) {
-      for (int64_t r = first; r < last; ++r) {
-        forward_row(static_cast<T *>(y) + r * cols, static_cast<T *>(scale) + r,
-                    static_cast<const T *>(x) + r * cols, static_cast<const T *>(gain), cols,
-                    static_cast<T>(eps));
-      }
+      each_group<T>(first, last, 2 * cols, [&](int64_t r, int64_t count) {
+        forward_rows(static_cast<T *>(y) + r * cols, static_cast<T *>(scale) + r,
+                     static_cast<const T *>(x) + r * cols, static_cast<const T *>(gain), count,
+                     cols, static_cast<T>(eps));
+      });
     });
   });
 }
@@ -73,11 +96,11 @@ int32_t pnd_rms_norm_backward(pnd_context *context, int32_t dtype, void *dx, voi
     using T = decltype(type);
     T *const sums[] = {static_cast<T *>(dgain)};
     sum_chunks(context, sums, rows, cols, [&](int64_t first, int64_t last, T *partial) {
-      for (int64_t r = first; r < last; ++r) {
-        backward_row(static_cast<T *>(dx) + r * cols, partial,
-                     static_cast<const T *>(dy) + r * cols, static_cast<const T *>(x) + r * cols,
-                     static_cast<const T *>(gain), static_cast<const T *>(scale)[r], cols);
-      }
+      each_group<T>(first, last, 3 * cols, [&](int64_t r, int64_t count) {
+        backward_rows(static_cast<T *>(dx) + r * cols, partial,
+                      static_cast<const T *>(dy) + r * cols, static_cast<const T *>(x) + r * cols,
+                      static_cast<const T *>(gain), static_cast<const T *>(scale) + r, count, cols);
+      });
     });
   });
 }
