@@ -4,7 +4,7 @@
 // Shapes   x [outer, mid, inner]; y [outer, inner]; row-major, contiguous, no aliasing
 // Method   a row of neighbours (inner = 1) is added in registers. Columns keep their 32 lanes as 32
 //          rows of a block in cache: element (m, i) of x meets element (m mod 32, i) of the block,
-//          so that whole runs of x are added, vector by vector
+//          so that whole runs of x are added, vector by vector, four runs at a time
 // Order    32 lanes along mid, fixed fold; largest: the first of equal values in the order of m
 //          (inner = 1: of lanes)
 // Error    <= 2 x the plain loop; largest exact, NaN if any is NaN
@@ -14,16 +14,20 @@
 
 namespace {
 
-constexpr int64_t kBlockBytes = 16384;  // a block of 32 lanes, half of a usual L1
+constexpr int64_t kBlockBytes = 1 << 17;  // a block of 32 lanes, an eighth of a usual L2
 template <class T>
 constexpr int64_t kBlockCols = kBlockBytes / kLanes / static_cast<int64_t>(sizeof(T));
+constexpr int kTogether = 4;  // terms that a lane takes in before it is stored again
 
-// to[i] += x[i].
-template <class T>
-PND_INLINE void add_run(T *to, const T *x, int64_t n) {
-  int64_t i = 0;
-  for (; i + kWidth<T> <= n; i += kWidth<T>) store(to + i, load(to + i) + load(x + i));
-  for (; i < n; ++i) to[i] += x[i];
+// to[i] += x[i], then x[step + i], and so on, kRuns terms in all.
+template <int kRuns, class T>
+PND_INLINE void add_runs(T *to, const T *x, int64_t step, int64_t n) {
+  each_vector<T>(n, [=](int64_t i, auto get, auto put) {
+    Vec<T> sum = get(to + i);
+    PND_UNROLL
+    for (int r = 0; r < kRuns; ++r) sum += get(x + r * step + i);
+    put(to + i, sum);
+  });
 }
 
 // The sums of `cols` columns of mid rows, `stride` apart.
@@ -35,20 +39,28 @@ void sum_columns(T *y, const T *x, int64_t mid, int64_t stride, int64_t cols) {
   while (used < kLanes && used < mid) used *= 2;
   const int64_t filled = std::min(used, mid);
   std::fill_n(lanes + filled * cols, (used - filled) * cols, T{0});
-  // Where no columns are left out, 32 rows are one run. The first terms need no zeros below them.
-  for (int64_t m = 0; m < mid; m += kLanes) {
-    const int64_t rows = std::min<int64_t>(kLanes, mid - m);
+  // run(lane, its first term, elements) for the rows [m, m + rows). Where no columns are left out,
+  // they are one run.
+  const auto each_lane = [&](int64_t m, int64_t rows, auto &&run) {
     const int64_t count = stride == cols ? 1 : rows, n = stride == cols ? rows * cols : cols;
-    for (int64_t l = 0; l < count; ++l) {
-      if (m == 0) {
-        map_run(
-            lanes + l * cols, n, [](Vec<T> v) { return Vec<T>{} + v; }, x + l * stride);
-      } else {
-        add_run(lanes + l * cols, x + (m + l) * stride, n);
-      }
-    }
+    for (int64_t l = 0; l < count; ++l) run(lanes + l * cols, x + (m + l) * stride, n);
+  };
+  // The first terms need no zeros below them.
+  each_lane(0, filled, [](T *lane, const T *from, int64_t n) {
+    each_vector<T>(n,
+                   [=](int64_t i, auto get, auto put) { put(lane + i, Vec<T>{} + get(from + i)); });
+  });
+  const int64_t step = kLanes * stride;
+  int64_t m = kLanes;
+  for (; m + kTogether * kLanes <= mid; m += kTogether * kLanes) {
+    each_lane(m, kLanes,
+              [=](T *lane, const T *from, int64_t n) { add_runs<kTogether>(lane, from, step, n); });
   }
-  for (int64_t w = used / 2; w > 0; w /= 2) add_run(lanes, lanes + w * cols, w * cols);
+  for (; m < mid; m += kLanes) {
+    each_lane(m, std::min<int64_t>(kLanes, mid - m),
+              [=](T *lane, const T *from, int64_t n) { add_runs<1>(lane, from, step, n); });
+  }
+  for (int64_t w = used / 2; w > 0; w /= 2) add_runs<1>(lanes, lanes + w * cols, 0, w * cols);
   std::copy_n(lanes, cols, y);
 }
 
@@ -58,11 +70,19 @@ PND_INLINE V later_larger(V so_far, V x) {
   return choose((x > so_far) | (x != x), x, so_far);
 }
 
+// A NaN, which `larger` passes over, is kept apart.
 template <class T>
 T largest_in(const T *x, int64_t n) {
-  Lanes<T> most(-__builtin_inf());
+  Lanes<T> most(-__builtin_inf()), odd;
   over_lanes<T>(
-      n, -__builtin_inf(), [&](int j, Vec<T> v) { most.v[j] = later_larger(most.v[j], v); }, x);
+      n, -__builtin_inf(),
+      [&](int j, Vec<T> v) {
+        most.v[j] = larger(v, most.v[j]);
+        odd.v[j] = choose(v == v, odd.v[j], v);
+      },
+      x);
+  const T nothing = odd.fold();
+  if (nothing != nothing) return nothing;
   PND_UNROLL
   for (int w = Lanes<T>::kVectors / 2; w > 0; w /= 2) {
     PND_UNROLL
@@ -107,13 +127,17 @@ void reduce(pnd_context *context, T *y, const T *x, int64_t outer, int64_t mid, 
     });
     return;
   }
-  const int64_t blocks = (inner + kBlockCols<T> - 1) / kBlockCols<T>;
-  parallel_rows(context, outer * blocks, mid * std::min(inner, kBlockCols<T>), kSerialMove,
+  // Whole rows where there is work for all threads otherwise: memory likes long runs.
+  constexpr int64_t kLine = 64;
+  const int64_t least = outer >= context->threads ? 1 : context->threads;
+  const int64_t wanted = ((inner + least - 1) / least + kLine - 1) / kLine * kLine;
+  const int64_t cols = std::min({inner, wanted, kBlockCols<T>});
+  const int64_t blocks = (inner + cols - 1) / cols;
+  parallel_rows(context, outer * blocks, mid * cols, kSerialMove,
                 [&](int64_t first, int64_t last, int) {
                   for (int64_t b = first; b < last; ++b) {
-                    const int64_t o = b / blocks, i = b % blocks * kBlockCols<T>;
-                    columns(y + o * inner + i, x + o * mid * inner + i,
-                            std::min(kBlockCols<T>, inner - i));
+                    const int64_t o = b / blocks, i = b % blocks * cols;
+                    columns(y + o * inner + i, x + o * mid * inner + i, std::min(cols, inner - i));
                   }
                 });
 }
