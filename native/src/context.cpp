@@ -3,6 +3,7 @@
 #include "context.h"
 
 #include <sched.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,6 +55,18 @@ int64_t default_limit() {
     if (limit > 0) bytes = std::min(bytes, limit);
   }
   return bytes / 5 * 4;
+}
+
+// Aligned memory, large blocks in huge pages where the system grants them: a kernel that walks many
+// rows would wait for page tables otherwise.
+void *aligned_block(int64_t alignment, int64_t bytes) {
+  constexpr int64_t kHugePage = 1 << 21;
+  if (bytes < 2 * kHugePage) return std::aligned_alloc(alignment, bytes);
+  void *block = std::aligned_alloc(kHugePage, bytes);
+  // Whole huge pages only, so that no more memory is held than asked for. A refusal costs speed
+  // alone.
+  if (block != nullptr) (void)madvise(block, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  return block;
 }
 
 }  // namespace
@@ -184,7 +197,7 @@ Call &Call::reserve(int64_t bytes_per_thread, int64_t shared_bytes) {
   context->used = others;
   context->scratch_size = context->shared_size = 0;
   const int64_t all = threads * size + shared;
-  context->scratch = static_cast<char *>(std::aligned_alloc(4096, all));
+  context->scratch = static_cast<char *>(aligned_block(4096, all));
   if (context->scratch == nullptr) {
     return refuse(PND_OUT_OF_MEMORY, "the system has no %lld bytes of scratch memory",
                   static_cast<long long>(all));
@@ -272,7 +285,7 @@ int32_t pnd_allocate(pnd_context *context, void **memory, int64_t bytes) {
   };
   if (bytes > context->limit - context->used) return refuse("beyond the limit");
   const int64_t whole = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  void *block = std::aligned_alloc(kAlignment, whole);
+  void *block = aligned_block(kAlignment, whole);
   if (block == nullptr) return refuse("the system has no more");
   try {
     context->blocks->bytes.emplace(block, bytes);
