@@ -48,15 +48,21 @@ PND_INLINE void each_vector(int64_t n, Body &&body) {
 }
 
 // y[i] = f(x[i], ...) over [0, n); y shares no element with an x. f takes vectors, or, where kPack
-// is not 1, packs of so many as well.
-template <int kPack = 1, class T, class F, class... X>
+// is not 1, packs of so many as well. kPast: y is aligned and is stored past the caches.
+template <int kPack = 1, bool kPast = false, class T, class F, class... X>
 PND_INLINE void map_run(T *y, int64_t n, F &&f, const X *...x) {
+  const auto put = [](T *p, Vec<T> v) { kPast ? store_past(p, v) : store(p, v); };
   int64_t i = 0;
   if constexpr (kPack > 1) {
     constexpr int64_t kStep = kPack * kWidth<T>;
-    for (; i + kStep <= n; i += kStep) store_pack(y + i, f(load_pack<kPack>(x + i)...));
+    for (; i + kStep <= n; i += kStep) {
+      const auto result = f(load_pack<kPack>(x + i)...);
+      PND_UNROLL
+      for (int v = 0; v < kPack; ++v) put(y + i + v * kWidth<T>, result.v[v]);
+    }
   }
-  for (; i + kWidth<T> <= n; i += kWidth<T>) store(y + i, f(load(x + i)...));
+  for (; i + kWidth<T> <= n; i += kWidth<T>) put(y + i, f(load(x + i)...));
+  if constexpr (kPast) end_past();
   if (i == n) return;
   if (n >= kWidth<T>) {
     i = n - kWidth<T>;  // computes some elements again
@@ -66,13 +72,23 @@ PND_INLINE void map_run(T *y, int64_t n, F &&f, const X *...x) {
   }
 }
 
+// Results of so many bytes are stored past the caches: nothing of them would be there when they are
+// read, and a line that is stored whole need not be fetched first.
+constexpr int64_t kPastBytes = 1 << 25;
+
 // The same on all threads.
 template <int kPack = 1, class T, class F, class... X>
 inline void map_all(pnd_context *context, int64_t serial, T *y, int64_t n, F &&f, const X *...x) {
+  const bool past = n >= kPastBytes / static_cast<int64_t>(sizeof(T)) &&
+                    reinterpret_cast<uintptr_t>(y) % kVectorBytes == 0;
   parallel_lines(context, n, serial, [&](int64_t first, int64_t last) {
     // A copy, which no store can change: its constants stay in registers.
     const auto own = f;
-    map_run<kPack>(y + first, last - first, own, (x + first)...);
+    if (past) {
+      map_run<kPack, true>(y + first, last - first, own, (x + first)...);
+    } else {
+      map_run<kPack>(y + first, last - first, own, (x + first)...);
+    }
   });
 }
 

@@ -47,6 +47,25 @@ template <class T>
 PND_INLINE void store(T *p, Vec<T> x) {
   *reinterpret_cast<typename VectorOf<T>::unaligned *>(p) = x;
 }
+// Stores to an address aligned to the vector past the caches; end_past after the last one, before
+// another thread looks.
+template <class T>
+PND_INLINE void store_past(T *p, Vec<T> x) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i *>(p), (__m512i)x);
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i *>(p), (__m256i)x);
+#elif defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i *>(p), (__m128i)x);
+#else
+  store(p, x);
+#endif
+}
+PND_INLINE void end_past() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
 template <class T>
 PND_INLINE Vec<T> splat(T x) {
   return x - Vec<T>{};  // not x + 0: that would turn -0 into +0

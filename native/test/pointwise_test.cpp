@@ -59,6 +59,37 @@ TYPED_TEST(Pointwise, formulasAreWithinTwoUlp) {
   }
 }
 
+// A result of 32 MiB and more takes a way of its own to memory.
+TEST(Pointwise, aLargeResultIsThatOfItsPieces) {
+  if (!has_header_order()) GTEST_SKIP() << "a CPU library's way";
+  constexpr int64_t kCount = (1 << 23) + 77, kPiece = 1 << 20, kGuard = 64;
+  const auto x = random_data<float>(kCount);
+  std::vector<float> pieces(kCount);
+  for (const Machine &m : machines()) {
+    void *memory = nullptr;
+    ASSERT_EQ(PND_OK, PND_ON(m, pnd_allocate, &memory, (kCount + kGuard) * sizeof(float)));
+    float *y = static_cast<float *>(memory);
+    std::fill_n(y + kCount, kGuard, 7.0f);
+    const auto expect_same = [&](const char *name) {
+      EXPECT_EQ(0, std::memcmp(pieces.data(), y, kCount * sizeof(float))) << name << m.name;
+      EXPECT_EQ(kGuard, std::count(y + kCount, y + kCount + kGuard, 7.0f)) << name << m.name;
+    };
+    ASSERT_EQ(PND_OK, PND_ON(m, pnd_silu, PND_F32, y, x.data(), kCount));
+    for (int64_t i = 0; i < kCount; i += kPiece) {
+      ASSERT_EQ(PND_OK, PND_ON(m, pnd_silu, PND_F32, pieces.data() + i, x.data() + i,
+                               std::min(kPiece, kCount - i)));
+    }
+    expect_same("silu, ");
+    ASSERT_EQ(PND_OK, PND_ON(m, pnd_affine, PND_F32, y, x.data(), kCount, 3, 1));
+    for (int64_t i = 0; i < kCount; i += kPiece) {
+      ASSERT_EQ(PND_OK, PND_ON(m, pnd_affine, PND_F32, pieces.data() + i, x.data() + i,
+                               std::min(kPiece, kCount - i), 3, 1));
+    }
+    expect_same("affine, ");
+    PND_ON(m, pnd_release, memory);
+  }
+}
+
 TYPED_TEST(Pointwise, affineIsOneFusedMultiplyAdd) {
   using T = TypeParam;
   for (int64_t n : lengths()) {
