@@ -47,6 +47,7 @@ public final class Case {
   private List<Type> types = List.of(Type.F32, Type.F64);
   private String[] columns;
   private boolean exact;
+  private Type ownBits;
   private Case after;
   private Build op;
   private Function<Call, Op.Fused> fused;
@@ -161,6 +162,12 @@ public final class Case {
   /** Every output is equal to the answer after rounding. */
   Case exact() {
     exact = true;
+    return this;
+  }
+
+  /** Calls of that type have bits of their own in each build. */
+  Case ownBits(Type type) {
+    ownBits = type;
     return this;
   }
 
@@ -328,6 +335,11 @@ public final class Case {
   /** Returns whether every output is equal to the answer after rounding. */
   boolean isExact() {
     return exact;
+  }
+
+  /** Returns whether each build has bits of its own for calls of a type. */
+  boolean hasOwnBits(Type type) {
+    return type == ownBits;
   }
 
   /** Returns the limit that an output of a call has by name, or null. */
