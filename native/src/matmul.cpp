@@ -4,13 +4,13 @@
 // Shapes   y [batch, rows, cols]; a [batch, rows, inner] or its transpose; b [batch, inner, cols]
 //          or its transpose; row-major, contiguous, no aliasing
 // Method   register tiles on packed operands (tile.h); parallel over the batch, else over blocks of
-//          rows or columns, which never share an output; bf16 as floats (as_float.h)
-// Order    one chain of fused multiply-adds per element, k upwards
+//          rows or columns, which never share an output; bf16 packed by pairs or as floats
+// Order    one chain of fused multiply-adds per element, k upwards; bf16 as tile_bf16.h says
 // Error    <= 2 x the plain loop
 // Work     2 rows cols inner flops a product; each operand read once, y written once
 // Source   Goto, van de Geijn, ACM TOMS 34(3), 2008
-#include "as_float.h"
-#include "tile.h"
+#include "context.h"
+#include "tile_bf16.h"
 
 namespace {
 
@@ -29,9 +29,18 @@ Cut cut(int64_t batch, int64_t rows, int64_t cols, int64_t inner, int64_t thread
   return {1, std::min(wanted, (cols + tile - 1) / tile)};
 }
 
-template <class T>
-void multiply(pnd_context *context, T *y, const T *a, const T *b, int64_t batch, int64_t rows,
+// Bytes of scratch per thread.
+template <class S>
+int64_t room(int64_t inner) {
+  using T = UnitOf<S>;
+  const bool waits = std::is_same_v<S, Bf16> && inner > kDepth * kPerUnit<T>;
+  return Scratch::bytes<T>(kProductScratch<T>) + (waits ? Scratch::bytes<float>(kSums) : 0);
+}
+
+template <class S>
+void multiply(pnd_context *context, S *y, const S *a, const S *b, int64_t batch, int64_t rows,
               int64_t cols, int64_t inner, bool a_transposed, bool b_transposed) {
+  using T = UnitOf<S>;
   const int64_t tile = kTileCols<T>;
   const Cut blocks = cut(batch, rows, cols, inner, context->threads, tile);
   const int64_t per_product = blocks.row_blocks * blocks.col_blocks;
@@ -47,12 +56,19 @@ void multiply(pnd_context *context, T *y, const T *a, const T *b, int64_t batch,
     const int64_t r1 = bound(ri + 1, blocks.row_blocks, rows, kTileRows);
     const int64_t c0 = bound(ci, blocks.col_blocks, cols, tile);
     const int64_t c1 = bound(ci + 1, blocks.col_blocks, cols, tile);
-    const Matrix<T> left{a + g * rows * inner + r0 * (a_transposed ? 1 : inner), a_stride,
+    const Matrix<S> left{a + g * rows * inner + r0 * (a_transposed ? 1 : inner), a_stride,
                          a_transposed};
-    const Matrix<T> right{b + g * inner * cols + c0 * (b_transposed ? inner : 1), b_stride,
+    const Matrix<S> right{b + g * inner * cols + c0 * (b_transposed ? inner : 1), b_stride,
                           b_transposed};
-    product(y + g * rows * cols + r0 * cols + c0, cols, left, right, r1 - r0, c1 - c0, inner, false,
-            Scratch(context, worker).take<T>(kProductScratch<T>));
+    S *to = y + g * rows * cols + r0 * cols + c0;
+    Scratch scratch(context, worker);
+    T *packed = scratch.take<T>(kProductScratch<T>);
+    if constexpr (std::is_same_v<S, Bf16>) {
+      float *sums = inner > kDepth * kPerUnit<T> ? scratch.take<float>(kSums) : nullptr;
+      product(to, cols, left, right, r1 - r0, c1 - c0, inner, packed, sums);
+    } else {
+      product(to, cols, left, right, r1 - r0, c1 - c0, inner, false, packed);
+    }
   });
 }
 
@@ -64,19 +80,11 @@ int32_t pnd_matmul(pnd_context *context, int32_t dtype, void *y, const void *a, 
   Call call(context, "matmul");
   guard::matmul(call, dtype, y, a, b, batch, rows, cols, inner, a_transposed, b_transposed);
   if (call.refused()) return call.status();
-  AsFloat floats(dtype);
-  floats.input(a, batch * rows * inner);
-  floats.input(b, batch * inner * cols);
-  floats.output(y, batch * rows * cols);
-  call.reserve(Scratch::bytes<double>(kProductScratch<double>), floats.bytes());
-  if (call.refused()) return call.status();
-  Scratch shared(context, kShared);
-  floats.widen_inputs(context, shared);
-  by_type(dtype, [&](auto type) {
-    using T = decltype(type);
-    multiply(context, static_cast<T *>(y), static_cast<const T *>(a), static_cast<const T *>(b),
+  by_stored_type(dtype, [&](auto type) {
+    using S = decltype(type);
+    if (call.reserve(room<S>(inner)).refused()) return;
+    multiply(context, static_cast<S *>(y), static_cast<const S *>(a), static_cast<const S *>(b),
              batch, rows, cols, inner, a_transposed != 0, b_transposed != 0);
   });
-  floats.narrow_outputs(context);
-  return PND_OK;
+  return call.status();
 }

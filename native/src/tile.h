@@ -19,7 +19,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "simd.h"
+#include "pair.h"
 
 #if defined(__AVX512F__)
 constexpr int kTileRows = 8;  // 16 of 32 registers; more rows were no faster
@@ -47,23 +47,24 @@ constexpr int64_t kPanelGroup = 16;  // panels of A packed together: whole pages
 // The sums of one tile.
 template <class T, int kRows, int kVectors>
 struct Tile {
-  Vec<T> sum[kRows][kVectors];
+  using Sum = SumOf<T>;
+  Vec<Sum> sum[kRows][kVectors];
 
   PND_INLINE void clear() {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       PND_UNROLL
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = Vec<T>{};
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = Vec<Sum>{};
     }
   }
-  PND_INLINE void load_from(const T *c, int64_t stride) {
+  PND_INLINE void load_from(const Sum *c, int64_t stride) {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       PND_UNROLL
       for (int v = 0; v < kVectors; ++v) sum[r][v] = load(c + r * stride + v * kWidth<T>);
     }
   }
-  PND_INLINE void store_to(T *c, int64_t stride) const {
+  PND_INLINE void store_to(Sum *c, int64_t stride) const {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       PND_UNROLL
@@ -71,15 +72,15 @@ struct Tile {
     }
   }
   // most[r] = the larger of itself and sum[r][:], per lane.
-  PND_INLINE void raise_to(Vec<T> *most) const {
+  PND_INLINE void raise_to(Vec<Sum> *most) const {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      Vec<T> x = sum[r][0];
+      Vec<Sum> x = sum[r][0];
       for (int v = 1; v < kVectors; ++v) x = larger(x, sum[r][v]);
       most[r] = larger(x, most[r]);
     }
   }
-  PND_INLINE void scale_rows(const T *scale) {
+  PND_INLINE void scale_rows(const Sum *scale) {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       PND_UNROLL
@@ -96,7 +97,7 @@ struct Tile {
     for (int r = kFirst; r < kLast; ++r) {
       const Vec<T> x = splat<T>(a[r * kRowStep]);
       PND_UNROLL
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(x, row[v], sum[r][v]);
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = plus_product(sum[r][v], x, row[v]);
     }
   }
   // sum[r][:] += sum over k of a[r * kRowStep + k * kStep] * b[k * b_stride + :].
@@ -349,28 +350,40 @@ inline void pack_rows(T *to, Matrix<T> a, int64_t rows, int64_t panels, int64_t 
   }
 }
 
-// C = (accumulate ? C : 0) + op(A) op(B), on the calling thread; scratch: kProductScratch elements.
+// What a product asks of one tile: its place, and its packed operands in one run of depth.
 template <class T>
-inline void product(T *c, int64_t c_stride, Matrix<T> a, Matrix<T> b, int64_t rows, int64_t cols,
-                    int64_t inner, bool accumulate, T *scratch) {
-  constexpr int64_t kCols = kTileCols<T>, kStride = kRowStride<T>;
+struct Piece {
+  int64_t row, col, cols;  // cols: those of its columns that exist
+  const T *a, *b;
+  int64_t b_stride, depth;
+  bool first, last;  // of the runs of depth
+};
+
+// Calls run<rows, vectors, step of a row, step of k>(piece) for the pieces of op(A) op(B), the runs
+// of depth of a tile in rising order. T is what S is packed as; scratch: kProductScratch elements.
+template <class T, class S, class F>
+inline void each_piece(Matrix<S> a, Matrix<S> b, int64_t rows, int64_t cols, int64_t inner,
+                       T *scratch, F &&run) {
+  constexpr int64_t kCols = kTileCols<T>, kStride = kRowStride<T>, kRun = kDepth * kPerUnit<T>;
   T *packed_b = scratch, *packed_a = scratch + kDepth * kBlockCols<T>;
   const int64_t panels = panels_of(rows);
   for (int64_t j0 = 0; j0 < cols; j0 += kBlockCols<T>) {
     const int64_t width = std::min(kBlockCols<T>, cols - j0);
-    for (int64_t k0 = 0; k0 < inner; k0 += kDepth) {
-      const int64_t depth = std::min(kDepth, inner - k0);
-      const bool add = accumulate || k0 > 0;
+    for (int64_t k0 = 0; k0 < inner; k0 += kRun) {
+      const int64_t count = std::min(kRun, inner - k0), depth = units_of<T>(count);
+      const S *b_at = b.transposed ? b.data + j0 * b.stride + k0 : b.data + k0 * b.stride + j0;
+      int64_t in_place = 0;
       // With few rows a copy of B does not pay: whole panels are read where they are.
-      const int64_t in_place = !b.transposed && panels <= 8 ? width / kCols * kCols : 0;
-      const T *b_at = b.transposed ? b.data + j0 * b.stride + k0 : b.data + k0 * b.stride + j0;
+      if constexpr (std::is_same_v<S, T>) {
+        if (!b.transposed && panels <= 8) in_place = width / kCols * kCols;
+      }
       if (in_place < width) {
         pack_columns(packed_b + in_place * depth, b_at + (b.transposed ? 0 : in_place), b.stride,
-                     depth, width - in_place, b.transposed);
+                     count, width - in_place, b.transposed);
       }
       for (int64_t p0 = 0; p0 < panels; p0 += kPanelGroup) {
         const int64_t p1 = std::min(p0 + kPanelGroup, panels);
-        pack_rows(packed_a, a, rows, panels, p0, p1, k0, depth);
+        pack_rows(packed_a, a, rows, panels, p0, p1, k0, count);
         for (int64_t p = p0; p < p1; ++p) {
           const int64_t r0 = panel_start(p, panels, rows);
           const int64_t height = panel_start(p + 1, panels, rows) - r0;
@@ -380,23 +393,23 @@ inline void product(T *c, int64_t c_stride, Matrix<T> a, Matrix<T> b, int64_t ro
           with_rows(height, [&](auto rows_here) {
             constexpr int kRows = rows_here();
             for (int64_t j = 0; j < width; j += kCols) {
-              const int64_t n = std::min(kCols, width - j);
-              T *to = c + r0 * c_stride + j0 + j;
-              const T *from = j < in_place ? b_at + j : packed_b + j * depth;
-              const int64_t from_stride = j < in_place ? b.stride : kCols;
-              const auto run = [&](auto vectors) {
+              Piece<T> piece{
+                  r0,    j0 + j,  std::min(kCols, width - j), panel, packed_b + j * depth, kCols,
+                  depth, k0 == 0, k0 + count == inner};
+              if constexpr (std::is_same_v<S, T>) {
+                if (j < in_place) piece.b = b_at + j, piece.b_stride = b.stride;
+              }
+              const auto run_it = [&](auto vectors) {
                 if (a.transposed) {
-                  tile_product<T, kRows, vectors(), 1, kTileRows>(panel, from, from_stride, depth,
-                                                                  to, c_stride, add, n);
+                  run.template operator()<kRows, vectors(), 1, kTileRows>(piece);
                 } else {
-                  tile_product<T, kRows, vectors(), kStride, 1>(panel, from, from_stride, depth, to,
-                                                                c_stride, add, n);
+                  run.template operator()<kRows, vectors(), kStride, 1>(piece);
                 }
               };
-              if (n > kWidth<T>) {
-                run(std::integral_constant<int, kTileVectors>{});
+              if (piece.cols > kWidth<T>) {
+                run_it(std::integral_constant<int, kTileVectors>{});
               } else {
-                run(std::integral_constant<int, 1>{});
+                run_it(std::integral_constant<int, 1>{});
               }
             }
           });
@@ -404,4 +417,17 @@ inline void product(T *c, int64_t c_stride, Matrix<T> a, Matrix<T> b, int64_t ro
       }
     }
   }
+}
+
+// C = (accumulate ? C : 0) + op(A) op(B), on the calling thread; scratch: kProductScratch elements.
+template <class T>
+inline void product(T *c, int64_t c_stride, Matrix<T> a, Matrix<T> b, int64_t rows, int64_t cols,
+                    int64_t inner, bool accumulate, T *scratch) {
+  const auto run =
+      [&]<int kRows, int kVectors, int64_t kRowStep, int64_t kStep>(const Piece<T> &p) {
+        tile_product<T, kRows, kVectors, kRowStep, kStep>(p.a, p.b, p.b_stride, p.depth,
+                                                          c + p.row * c_stride + p.col, c_stride,
+                                                          accumulate || !p.first, p.cols);
+      };
+  each_piece(a, b, rows, cols, inner, scratch, run);
 }

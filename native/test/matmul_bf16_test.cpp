@@ -62,8 +62,9 @@ std::ostream &operator<<(std::ostream &out, const Product &p) {
              << " transposed " << p.a_transposed << " " << p.b_transposed;
 }
 
-// Around the sizes of slices, squares and blocks; small and large blocks; rows that can be moved 16
-// bytes at a time and rows that cannot.
+// Around the sizes of slices, squares and blocks; small and large blocks; sums over several runs of
+// depth, of more rows and columns than wait at a time; rows that can be moved 16 bytes at a time
+// and rows that cannot.
 std::vector<Shape> shapes() {
   return {{1, 1, 1, 1},
           {1, 7, 17, 63},
@@ -81,6 +82,10 @@ std::vector<Shape> shapes() {
           {3, 3, 3, 8},
           {1, 257, 129, 33},
           {2, 136, 264, 168},
+          {1, 9, 40, 511},
+          {1, 9, 40, 513},
+          {1, 521, 3, 515},
+          {2, 3, 521, 1026, 1, 1, 1},
           {4, 129, 65, 7, 1, 1, 1}};
 }
 

@@ -324,6 +324,7 @@ public final class Cases {
     cases.add(
         new Case("matmul")
             .types(STORED)
+            .ownBits(Type.BF16)
             .out("y batch rows cols")
             .in("a batch rows inner", ANY)
             .in("b batch inner cols", ANY)

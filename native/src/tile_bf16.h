@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// tile_bf16: products of bf16 by the tiles of tile.h. Operands become pairs, or floats, while they
+// are packed; sums are floats and are rounded once.
+// Order    by pairs: k upwards, two at a time as the processor adds them; as floats: one chain of
+//          fused multiply-adds over k
+#pragma once
+
+#include "tile.h"
+
+// n neighbours along the sum as units. What a last pair lacks is zero.
+PND_INLINE void pack_run(float *to, const Bf16 *from, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = widened(from[i]);
+}
+// n units that lie beside each other across the sum: the first of each pair in `from`, the second
+// in `next`, or nullptr where the sum ends.
+PND_INLINE void pack_across(float *to, const Bf16 *from, const Bf16 *, int64_t n) {
+  pack_run(to, from, n);
+}
+#if defined(__AVX512BF16__)
+PND_INLINE void pack_run(Pair *to, const Bf16 *from, int64_t n) {
+  std::memcpy(to, from, n * sizeof(Bf16));
+  if (n % 2 != 0) to[n / 2].high = {0};
+}
+PND_INLINE void pack_across(Pair *to, const Bf16 *from, const Bf16 *next, int64_t n) {
+  if (next == nullptr) {
+    for (int64_t i = 0; i < n; ++i) to[i] = {from[i], {0}};
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = {from[i], next[i]};
+  }
+}
+PND_INLINE void transpose_block(const Pair *from, int64_t from_stride, Pair *to,
+                                int64_t to_stride) {
+  transpose_block(reinterpret_cast<const float *>(from), from_stride, reinterpret_cast<float *>(to),
+                  to_stride);
+}
+#endif
+
+// pack_columns of tile.h for stored bf16: panels of units_of(depth) rows.
+template <class T>
+inline void pack_columns(T *to, const Bf16 *b, int64_t stride, int64_t depth, int64_t cols,
+                         bool transposed) {
+  constexpr int64_t kCols = kTileCols<T>, kRun = 64;
+  const int64_t units = units_of<T>(depth);
+  for (int64_t first = 0; first < cols; first += kCols, to += units * kCols) {
+    const int64_t n = std::min(kCols, cols - first);
+    if (transposed) {
+      T run[kCols * kRun];
+      for (int64_t u = 0; u < units; u += kRun) {
+        const int64_t k = u * kPerUnit<T>, count = std::min(kRun * kPerUnit<T>, depth - k);
+        for (int64_t j = 0; j < n; ++j) {
+          pack_run(run + j * kRun, b + (first + j) * stride + k, count);
+        }
+        pack_columns(to + u * kCols, static_cast<const T *>(run), kRun, units_of<T>(count), n,
+                     true);
+      }
+      continue;
+    }
+    for (int64_t u = 0; u < units; ++u) {
+      const int64_t k = u * kPerUnit<T>;
+      const Bf16 *from = b + k * stride + first;
+      const Bf16 *next = k + 1 < depth ? from + stride : nullptr;
+      T *row = to + u * kCols;
+      if (n == kCols) {
+        pack_across(row, from, next, kCols);
+      } else {
+        pack_across(row, from, next, n);
+        std::memset(static_cast<void *>(row + n), 0, (kCols - n) * sizeof(T));
+      }
+    }
+  }
+}
+
+// pack_rows of tile.h for stored bf16: columns [k0, k0 + depth).
+template <class T>
+inline void pack_rows(T *to, Matrix<Bf16> a, int64_t rows, int64_t panels, int64_t first,
+                      int64_t last, int64_t k0, int64_t depth) {
+  const int64_t start = panel_start(first, panels, rows), end = panel_start(last, panels, rows);
+  if (!a.transposed) {
+    for (int64_t r = start; r < end; ++r) {
+      pack_run(to + (r - start) * kRowStride<T>, a.data + r * a.stride + k0, depth);
+    }
+    return;
+  }
+  int64_t row[kPanelGroup + 1];
+  for (int64_t p = first; p <= last; ++p) row[p - first] = panel_start(p, panels, rows);
+  for (int64_t u = 0, k = 0; k < depth; ++u, k += kPerUnit<T>) {
+    const Bf16 *from = a.data + (k0 + k) * a.stride;
+    const Bf16 *next = k + 1 < depth ? from + a.stride : nullptr;
+    // As in tile.h: the rows are pages apart.
+    if (k + kPrefetchRows + 1 < depth) {
+      for (int64_t r = start; r < end; r += 32) {
+        __builtin_prefetch(from + kPrefetchRows * a.stride + r);
+        __builtin_prefetch(from + (kPrefetchRows + 1) * a.stride + r);
+      }
+    }
+    for (int64_t p = first; p < last; ++p) {
+      const int64_t r0 = row[p - first];
+      T *run = to + ((p - first) * kRowStride<T> + u) * kTileRows;
+      const Bf16 *second = next == nullptr ? nullptr : next + r0;
+      if (p + 1 < panels) {
+        pack_across(run, from + r0, second, kTileRows);  // a fixed size; what is over is unused
+      } else {
+        pack_across(run, from + r0, second, row[p + 1 - first] - r0);
+      }
+    }
+  }
+}
+
+// Stores `cols` columns of a tile, each sum rounded.
+template <class T, int kRows, int kVectors>
+PND_INLINE void store_narrowed(const Tile<T, kRows, kVectors> &tile, Bf16 *y, int64_t stride,
+                               int64_t cols) {
+#if defined(__AVX512BF16__)
+  PND_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    PND_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      const __m512 x = tile.sum[r][v];
+      const __m256i near = (__m256i)_mm512_cvtneps_pbh(x);  // which keeps a NaN's bits
+      const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+      const int64_t left = std::clamp<int64_t>(cols - v * 16, 0, 16);
+      _mm256_mask_storeu_epi16(y + r * stride + v * 16, static_cast<__mmask16>((1u << left) - 1),
+                               _mm256_mask_set1_epi16(near, nan, 0x7fff));
+    }
+  }
+#else
+  float sums[kRows * kVectors * kWidth<T>];
+  tile.store_to(sums, kVectors * kWidth<T>);
+  for (int r = 0; r < kRows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      y[r * stride + c] = narrowed(sums[r * kVectors * kWidth<T> + c]);
+    }
+  }
+#endif
+}
+
+// Floats of scratch that the product below needs beside kProductScratch: sums wait there from one
+// run of depth to the next.
+constexpr int64_t kSumRows = 512;
+constexpr int64_t kSums = kSumRows * kBlockCols<float>;
+
+// One piece of the product below.
+template <class T, int kRows, int kVectors, int64_t kRowStep, int64_t kStep>
+__attribute__((noinline)) void narrowed_product(Bf16 *y, int64_t y_stride, float *sums,
+                                                const Piece<T> &p) {
+  Tile<T, kRows, kVectors> tile;
+  if (p.first) {
+    tile.clear();
+  } else {
+    tile.load_from(sums, kBlockCols<float>);
+  }
+  tile.template add_product<kRowStep, kStep>(p.a, p.b, p.b_stride, p.depth);
+  if (p.last) {
+    store_narrowed(tile, y, y_stride, p.cols);
+  } else {
+    tile.store_to(sums, kBlockCols<float>);
+  }
+}
+
+// Y = op(A) op(B), on the calling thread; sums: kSums floats, nullptr where inner is one run.
+inline void product(Bf16 *y, int64_t y_stride, Matrix<Bf16> a, Matrix<Bf16> b, int64_t rows,
+                    int64_t cols, int64_t inner, Bf16Unit *scratch, float *sums) {
+  const int64_t block = sums == nullptr ? rows : kSumRows;
+  for (int64_t r0 = 0; r0 < rows; r0 += block) {
+    const Matrix<Bf16> left{a.data + r0 * (a.transposed ? 1 : a.stride), a.stride, a.transposed};
+    const auto run = [&]<int kRows, int kVectors, int64_t kRowStep, int64_t kStep>(
+                         const Piece<Bf16Unit> &p) {
+      narrowed_product<Bf16Unit, kRows, kVectors, kRowStep, kStep>(
+          y + (r0 + p.row) * y_stride + p.col, y_stride,
+          sums == nullptr ? nullptr : sums + p.row * kBlockCols<float> + p.col % kBlockCols<float>,
+          p);
+    };
+    each_piece(left, b, std::min(block, rows - r0), cols, inner, scratch, run);
+  }
+}
