@@ -50,16 +50,17 @@ public record AttentionBlock(
    *
    * @param x [batch, steps, width]
    * @param start how many steps came before
-   * @param past the keys and values [batch, start, heads, size] of those steps; none if start is 0
+   * @param past the keys and values [batch, start, heads, size] of those steps, in the products'
+   *     type; none if start is 0
    * @param carried where the keys and values of all steps are added
    */
   public Tensor apply(Tensor x, long start, List<Tensor> past, List<Tensor> carried) {
     Shape s = x.shape();
     Shape split = Shape.of(s.dim(0), s.dim(1), heads, s.dim(2) / heads);
     Tensor n = norm.apply(x);
-    Tensor q = Rotary.rotary(query.apply(n).reshape(split), start, ROTARY_BASE);
-    Tensor k = Rotary.rotary(key.apply(n).reshape(split), start, ROTARY_BASE);
-    Tensor v = value.apply(n).reshape(split);
+    Tensor q = turned(query.apply(n).reshape(split), start);
+    Tensor k = turned(key.apply(n).reshape(split), start);
+    Tensor v = value.product(n).reshape(split);
     if (start > 0) {
       k = past.get(0).concat(k, 1);
       v = past.get(1).concat(v, 1);
@@ -68,5 +69,10 @@ public record AttentionBlock(
     carried.add(v);
     Tensor out = Attention.attention(q, k, v, true);
     return x.add(mix.apply(out.reshape(s)));
+  }
+
+  /** Returns queries or keys at their positions, in the products' type. */
+  private Tensor turned(Tensor x, long start) {
+    return Rotary.rotary(x, start, ROTARY_BASE).cast(query.products());
   }
 }

@@ -40,6 +40,7 @@ public record Memory(long steps, List<Tensor> tensors) {
    * @param rows [count], I32, row numbers, repeats allowed
    */
   public Memory rows(Tensor rows) {
-    return map(t -> t.gather(rows));
+    // Rows of BF16 are gathered as F32, which holds them exactly.
+    return map(t -> t.cast(t.dtype().sums()).gather(rows).cast(t.dtype()));
   }
 }

@@ -14,13 +14,19 @@ import ponder.Tensor;
  *
  * @param store where the parameters live
  * @param type their type, F32 or F64; the initial values of F32 are those of F64, rounded
+ * @param products the type that layers compute their products and attention in: BF16 for parameters
+ *     of F32, or {@code type}
  * @param prefix what their names begin with
  * @param key the source of the initial values
  */
-public record Parameters(Store store, DType type, String prefix, Key key) {
-  /** Checks the type. */
+public record Parameters(Store store, DType type, DType products, String prefix, Key key) {
+  /** Checks the types. */
   public Parameters {
     DType.requireArithmetic("parameters: type", type);
+    if (products != type && (type != DType.F32 || products != DType.BF16)) {
+      throw new IllegalArgumentException(
+          "parameters: products is " + products + ", must be " + type + ", or BF16 over F32");
+    }
   }
 
   /** Returns a maker of F32 parameters named from the root. */
@@ -30,12 +36,24 @@ public record Parameters(Store store, DType type, String prefix, Key key) {
 
   /** Returns a maker of parameters of a type, named from the root. */
   public static Parameters of(Store store, DType type, Key key) {
-    return new Parameters(store, type, "", key);
+    return new Parameters(store, type, type, "", key);
+  }
+
+  /**
+   * Returns a maker of the same parameters for layers that compute their products and attention in
+   * a type. With BF16 they round what is multiplied, sum in F32 and round each result; parameters,
+   * their derivatives, norms and everything else stay F32. Source: Kalamkar et al.,
+   * arXiv:1905.12322.
+   *
+   * @param products BF16 for parameters of F32, or the parameters' type
+   */
+  public Parameters withProducts(DType products) {
+    return new Parameters(store, type, products, prefix, key);
   }
 
   /** Returns a maker of parameters whose names begin with this prefix, {@code part} and a dot. */
   public Parameters in(String part) {
-    return new Parameters(store, type, prefix + part + ".", key);
+    return new Parameters(store, type, products, prefix + part + ".", key);
   }
 
   /** Returns a new parameter of normal numbers with mean 0 and that standard deviation. */
