@@ -17,6 +17,7 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
+import ponder.DType;
 import ponder.Device;
 import ponder.lab.cities.Cities;
 import ponder.lab.cities.City;
@@ -42,6 +43,8 @@ import ponder.train.StoppedException;
 final class PathsCommand implements Callable<Integer> {
   /** The exit code of a process that was asked to end by SIGINT. */
   private static final int INTERRUPTED = 130;
+
+  private static final Map<String, DType> PRECISIONS = Map.of("f32", DType.F32, "bf16", DType.BF16);
 
   @Spec private CommandSpec spec;
 
@@ -171,6 +174,15 @@ final class PathsCommand implements Callable<Integer> {
       description = "paths are written from the target back to the source")
   private boolean reversed;
 
+  @Option(
+      names = "--precision",
+      paramLabel = "TYPE",
+      defaultValue = "f32",
+      description =
+          "what products and attention are computed in: f32, or bf16, with sums, parameters and all"
+              + " else in f32 (default: f32)")
+  private String precision;
+
   @Mixin private DeviceOption device = new DeviceOption();
 
   @Option(
@@ -215,6 +227,7 @@ final class PathsCommand implements Callable<Integer> {
     requirePower(1, "--samples", samples);
     requirePower(1, "--beam", beam);
     requirePower(4, "--rounds", rounds);
+    require(PRECISIONS.containsKey(precision), "--precision", precision, "f32 or bf16");
     require(temperature > 0 && temperature < 100, "--temperature", temperature, "in (0, 100)");
     require(seeds >= 1, "--seeds", seeds, "at least 1");
     require(queries == null || queries >= 1, "--queries", queries, "at least 1");
@@ -253,6 +266,7 @@ final class PathsCommand implements Callable<Integer> {
             temperature,
             beam != null ? beam : quick ? 4 : 16,
             rounds != null ? rounds : quick ? 8 : 64,
+            PRECISIONS.get(precision),
             command(),
             System.getProperty("ponder.commit"));
     PrintStream out = System.out;
@@ -286,6 +300,9 @@ final class PathsCommand implements Callable<Integer> {
     arguments.put("--split", options.split());
     if (!device.name().equals("cpu")) {
       arguments.put("--device", device.name());
+    }
+    if (!precision.equals("f32")) {
+      arguments.put("--precision", precision);
     }
     arguments.put("--reversed", String.valueOf(options.reversed()));
     arguments.put("--budget", String.valueOf(options.flops()));

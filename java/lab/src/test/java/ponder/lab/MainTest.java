@@ -3,6 +3,7 @@ package ponder.lab;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -86,6 +87,7 @@ final class MainTest {
     refuses(2, "--cities", "paths", "--top", "10");
     refuses(2, "--device", "paths", "--device", "gpu");
     refuses(2, "--threads", "paths", "--threads", "-1");
+    refuses(2, "--precision", "paths", "--precision", "f16");
   }
 
   /** No machine has ten thousand CUDA devices, and most that run this have none. */
@@ -221,6 +223,33 @@ final class MainTest {
       results[i] = new ObjectMapper().readTree(out.resolve("results.json").toFile()).get("rows");
     }
     assertEquals(results[0], results[1]);
+  }
+
+  @Test
+  void bf16TrainsInTheSameStepsToNearlyTheSameLoss() throws IOException {
+    JsonNode[] trainings = new JsonNode[2];
+    for (int i = 0; i < 2; i++) {
+      Path out = folder.resolve("run" + i);
+      List<String> arguments = new ArrayList<>(List.of(small(out, "5e8")));
+      arguments.addAll(List.of("--precision", i == 0 ? "f32" : "bf16"));
+      Run run = run(arguments.toArray(String[]::new));
+      assertEquals(0, run.code, run.error);
+      trainings[i] =
+          new ObjectMapper().readTree(out.resolve("results.json").toFile()).get("training");
+    }
+    assertEquals(16, trainings[0].size());
+    for (int i = 0; i < 16; i++) {
+      JsonNode f32 = trainings[0].get(i);
+      JsonNode bf16 = trainings[1].get(i);
+      assertEquals(f32.get("steps"), bf16.get("steps"));
+      double exact = f32.get("validationNats").asDouble();
+      double half = bf16.get("validationNats").asDouble();
+      assertNotEquals(exact, half);
+      assertEquals(exact, half, 0.01 * exact);
+    }
+    List<String> other = new ArrayList<>(List.of(small(folder.resolve("run1"), "5e8")));
+    other.add("--resume");
+    refuses(1, "--precision was bf16", other.toArray(String[]::new));
   }
 
   @Test

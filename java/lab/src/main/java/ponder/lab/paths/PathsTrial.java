@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.function.BooleanSupplier;
+import ponder.DType;
 import ponder.Device;
 import ponder.Key;
 import ponder.Store;
@@ -61,6 +62,7 @@ public final class PathsTrial {
    * @param temperature of the draws
    * @param width of the widest beam
    * @param rounds the most rounds of a looped model
+   * @param products the type that models compute their products and attention in
    * @param shown the queries whose answers are kept as paths
    */
   public record Setting(
@@ -74,6 +76,7 @@ public final class PathsTrial {
       double temperature,
       int width,
       int rounds,
+      DType products,
       int shown) {}
 
   /**
@@ -142,8 +145,7 @@ public final class PathsTrial {
     Key key = Key.of(seed).split(recipe.title());
     int vocabulary = setting.tokens.vocabulary();
     try (Store store = device.store()) {
-      SequenceModel model =
-          recipe.create(Parameters.of(store, key.split("parameters")), vocabulary);
+      SequenceModel model = recipe.create(parameters(store, key), vocabulary);
       Trainer.Outcome outcome = train(checkpoints, name, recipe, fraction, key, model, store);
       Safetensors.write(keeping.folder.resolve(name + ".safetensors"), store);
       PathsUnit unit;
@@ -158,6 +160,10 @@ public final class PathsTrial {
       checkpoints.delete();
       return unit;
     }
+  }
+
+  private Parameters parameters(Store store, Key key) {
+    return Parameters.of(store, key.split("parameters")).withProducts(setting.products);
   }
 
   private Trainer.Outcome train(
@@ -202,7 +208,7 @@ public final class PathsTrial {
   /** Trains a score that begins as the model itself, on paths that the model draws. */
   private PathScorer scorer(
       Recipe recipe, SequenceModel model, Store store, Store scores, Key key, long budget) {
-    Parameters parameters = Parameters.of(scores, key.split("parameters"));
+    Parameters parameters = parameters(scores, key);
     SequenceModel body = recipe.create(parameters, setting.tokens.vocabulary());
     for (String name : store.names()) {
       scores.replace(name, store.get(name));

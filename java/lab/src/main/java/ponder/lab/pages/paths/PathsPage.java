@@ -6,6 +6,7 @@ import java.io.PrintStream;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Stream;
+import ponder.DType;
 import ponder.Device;
 import ponder.Key;
 import ponder.Libraries;
@@ -82,6 +83,7 @@ public final class PathsPage {
    * @param temperature of the draws
    * @param width of the widest beam, a power of two
    * @param rounds the most rounds of a looped model, a power of two
+   * @param products the type that models compute their products and attention in
    * @param command the command line, for the record
    * @param commit the commit that the program was built from, or null
    */
@@ -100,6 +102,7 @@ public final class PathsPage {
       double temperature,
       int width,
       int rounds,
+      DType products,
       String command,
       String commit) {}
 
@@ -214,6 +217,7 @@ public final class PathsPage {
                 options.temperature,
                 options.width,
                 options.rounds,
+                options.products,
                 SHOWN),
             keeping,
             out,
