@@ -65,9 +65,14 @@ public final class Header {
 
   private Header() {}
 
+  /** The file, read when it is first asked for. */
+  private static final class Read {
+    static final List<Function> FUNCTIONS = parse(text());
+  }
+
   /** Returns every function of the header, in its order. */
   public static List<Function> functions() {
-    return parse(text());
+    return Read.FUNCTIONS;
   }
 
   /** Returns the functions that {@link Kernels} holds, in the header's order. */

@@ -235,6 +235,25 @@ public final class Case {
     return calls;
   }
 
+  /**
+   * Returns a call of random data on sizes of the caller's.
+   *
+   * @param sizes values by the table's columns; its first row has those that are not named
+   */
+  public Call call(Type type, Map<String, String> sizes) {
+    sizes.keySet().forEach(this::requireColumn);
+    var row = new LinkedHashMap<>(rows.getFirst());
+    row.putAll(sizes);
+    return make(type, Turn.RANDOM, row, 0);
+  }
+
+  /** Refuses a name that is no column of the table. */
+  public void requireColumn(String column) {
+    if (!List.of(columns).contains(column)) {
+      throw new IllegalArgumentException(name + " has no " + column);
+    }
+  }
+
   private List<Call> calls(Type type, List<Map<String, String>> rows) {
     var calls = new ArrayList<Call>();
     for (var row : rows) {

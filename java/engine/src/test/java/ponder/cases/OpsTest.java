@@ -6,7 +6,6 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 import java.util.SplittableRandom;
@@ -56,7 +55,7 @@ class OpsTest {
       for (Type type : one.types().stream().filter(Type::isFloat).toList()) {
         for (Call call : one.calls(type)) {
           try (Scope scope = device.open()) {
-            double[] got = one.op().of(call, inputs(scope, call)).toDoubles();
+            double[] got = one.op().of(call, Tensors.inputs(scope, call)).toDoubles();
             var expected = Answers.of(call).values().iterator().next();
             near(call.toString(), expected.limit(), expected.answer(), got, type);
           }
@@ -83,7 +82,7 @@ class OpsTest {
     try (Device device = TestDevices.open(name)) {
       for (Call call : one.calls(Type.F64)) {
         try (Scope scope = device.open()) {
-          Tensor[] in = inputs(scope, call);
+          Tensor[] in = Tensors.inputs(scope, call);
           Tensor[] xs = floats(in);
           Tensor y = weighted(one.op().of(call, in));
           Tensor[] all = Gradient.of(y, xs);
@@ -118,7 +117,7 @@ class OpsTest {
     try (Device device = TestDevices.open(name)) {
       for (Call call : one.calls(Type.F64)) {
         try (Scope scope = device.open()) {
-          Tensor[] in = inputs(scope, call);
+          Tensor[] in = Tensors.inputs(scope, call);
           Tensor[] xs = floats(in);
           long size = Stream.of(xs).mapToLong(Tensor::size).sum();
           if (size > 60 || call.turn() != Turn.RANDOM) continue;
@@ -134,7 +133,7 @@ class OpsTest {
     try (Device device = TestDevices.open(name)) {
       for (Call call : one.calls(Type.F32)) {
         try (Scope scope = device.open()) {
-          Tensor[] in = inputs(scope, call);
+          Tensor[] in = Tensors.inputs(scope, call);
           Tensor[] given = Stream.of(in).filter(Objects::nonNull).toArray(Tensor[]::new);
           Op.Fused op = one.fused(call);
           Work before = device.meter().total();
@@ -157,7 +156,7 @@ class OpsTest {
       for (Call call : one.calls(Type.F32)) {
         if (call.turn() != Turn.RANDOM) continue;
         try (Scope scope = device.open()) {
-          Tensor[] in = inputs(scope, call);
+          Tensor[] in = Tensors.inputs(scope, call);
           for (int i = 0; i < in.length; i++) {
             if (in[i] == null) continue;
             for (Tensor wrong : wrong(scope, one, call, i, in[i])) {
@@ -187,7 +186,7 @@ class OpsTest {
       wrong.add(scope.tensor(in.shape(), new float[size]));
     } else {
       wrong.add(scope.indices(in.shape(), new int[size]));
-      if (floats(inputs(scope, call)).length > 1) {
+      if (floats(Tensors.inputs(scope, call)).length > 1) {
         wrong.add(scope.tensor(in.shape(), new double[size]));
       }
     }
@@ -227,7 +226,7 @@ class OpsTest {
     try (Device device = TestDevices.open(name)) {
       for (Call call : one.calls(Type.F64)) {
         try (Scope scope = device.open()) {
-          Tensor[] in = inputs(scope, call);
+          Tensor[] in = Tensors.inputs(scope, call);
           Function<Tensor[], Tensor> kernel = xs -> one.op().of(call, xs);
           Tensor[] got = result.of(kernel, in);
           Function<Tensor[], Tensor> definition =
@@ -285,7 +284,7 @@ class OpsTest {
       for (int k = 0; k < values.length; k++) {
         values[k] = (float) (values[k] * (1 + (draw == 0 ? 0 : 0x1p-12) * random.nextDouble()));
       }
-      result[i] = tensor(scope, Type.F64, in[i].shape(), values);
+      result[i] = Tensors.of(scope, Type.F64, in[i].shape(), values);
     }
     return result;
   }
@@ -295,7 +294,7 @@ class OpsTest {
     Tensor[] result = in.clone();
     for (int i = 0; i < in.length; i++) {
       if (in[i] == null || !in[i].dtype().isFloat()) continue;
-      result[i] = tensor(scope, type, in[i].shape(), in[i].toDoubles());
+      result[i] = Tensors.of(scope, type, in[i].shape(), in[i].toDoubles());
     }
     return result;
   }
@@ -306,35 +305,6 @@ class OpsTest {
     assertEquals(answer.length, got.length, what);
     String wrong = limit.refuse(array, answer);
     assertTrue(wrong == null, what + ": " + wrong);
-  }
-
-  /** Returns the inputs of a call's op, null where the row gives none. */
-  static Tensor[] inputs(Scope scope, Call call) {
-    List<String> names = call.owner().inputs();
-    var in = new Tensor[names.size()];
-    for (int i = 0; i < in.length; i++) {
-      Array array = call.array(names.get(i));
-      if (array != null) in[i] = tensor(scope, array);
-    }
-    return in;
-  }
-
-  private static Tensor tensor(Scope scope, Array array) {
-    return tensor(scope, array.type(), Shape.of(array.shape()), array.values());
-  }
-
-  private static Tensor tensor(Scope scope, Type type, Shape shape, double[] values) {
-    return switch (type) {
-      case F64 -> scope.tensor(shape, values);
-      case F32 -> {
-        var floats = new float[values.length];
-        for (int i = 0; i < floats.length; i++) floats[i] = (float) values[i];
-        yield scope.tensor(shape, floats);
-      }
-      case BF16 -> tensor(scope, Type.F32, shape, values).cast(DType.BF16);
-      case I32 -> scope.indices(shape, Arrays.stream(values).mapToInt(v -> (int) v).toArray());
-      case I64 -> throw new IllegalArgumentException("no tensor holds I64");
-    };
   }
 
   private static Tensor[] floats(Tensor... in) {
@@ -355,7 +325,7 @@ class OpsTest {
     double[] weights = new SplittableRandom(y.size()).doubles(y.size(), -1, 1).toArray();
     for (int i = 0; i < weights.length; i++) weights[i] = (float) weights[i];
     Type type = y.dtype() == DType.F32 ? Type.F32 : Type.F64;
-    return y.mul(tensor(y.device().scope(), type, y.shape(), weights)).sum();
+    return y.mul(Tensors.of(y.device().scope(), type, y.shape(), weights)).sum();
   }
 
   private static Tensor combined(Tensor[] parts) {
