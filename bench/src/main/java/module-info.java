@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/** JMH benchmarks of the engine. */
+/** The benchmarks: one table of rows, timed by JMH, ours beside the rivals. */
 module ponder.bench {
+  requires com.fasterxml.jackson.databind;
+  requires info.picocli;
   requires jmh.core;
   requires ponder.engine;
+
+  opens ponder.bench to
+      com.fasterxml.jackson.databind,
+      info.picocli;
 }

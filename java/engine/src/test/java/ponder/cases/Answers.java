@@ -56,15 +56,6 @@ public final class Answers {
     return expected;
   }
 
-  /** Returns what is wrong with the values that a call left in an array, or null. */
-  public static String refuse(Call call, String output, double[] got) {
-    Array array = call.array(output);
-    Array values = Array.empty(array.use(), array.type(), array.shape());
-    for (int i = 0; i < got.length; i++) values.set(i, got[i]);
-    Expected expected = of(call).get(output);
-    return expected.limit().refuse(values, expected.answer());
-  }
-
   private static Limit limit(Type type, double[] answer, double times, Distance distance) {
     double largest = largest(answer);
     return Limit.absolute(

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times PyTorch on one row of the suite's table.
+
+Reads a request as JSON from the standard input: subject, type, sizes, threads, and how long to
+measure. Writes the samples as JSON to the standard output: time of a run by the clock and by the
+processor, and what disturbed it. One process times one row, as one fork of JMH does.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+
+
+def steal_nanos():
+    with open("/proc/stat") as stat:
+        words = stat.readline().split()
+    return int(words[8]) * 1_000_000_000 // os.sysconf("SC_CLK_TCK") if len(words) > 8 else 0
+
+
+def switches():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def iteration(run, seconds):
+    """Runs for so long, at least once, and returns the sample."""
+    runs = 0
+    before = switches(), steal_nanos(), time.process_time_ns()
+    start = time.perf_counter_ns()
+    while runs == 0 or time.perf_counter_ns() - start < seconds * 1e9:
+        run()
+        runs += 1
+    wall = time.perf_counter_ns() - start
+    return {
+        "wall_nanos": wall / runs,
+        "cpu_nanos": (time.process_time_ns() - before[2]) / runs,
+        "seconds": wall * 1e-9,
+        "switches": switches() - before[0],
+        "steal_nanos": steal_nanos() - before[1],
+    }
+
+
+class Sizes(dict):
+    """The sizes of a row by name."""
+
+    def __call__(self, name, default=None):
+        text = self.get(name, default)
+        if text is None:
+            raise SystemExit(f"the row has no {name}")
+        return float(text) if isinstance(text, str) and set(text) & set(".e") else int(text)
+
+
+# ---- ops: a function of tensors, its inputs, and those that a derivative is taken by -------------
+
+
+def attention(torch, s, random):
+    batch, heads, size = s("batch", 1), s("heads"), s("head_size")
+    q = random(batch, heads, s("q_steps"), size)
+    k = random(batch, heads, s("k_steps"), size)
+    v = random(batch, heads, s("k_steps"), size)
+    learned = [q, k, v]
+    mask = None
+    if s.get("mask") == "given":
+        mask = random(s("mask_batch"), s("mask_heads"), s("mask_steps"), s("k_steps"))
+        if "learned" in s:
+            learned.append(mask)
+    causal = s("causal") != 0
+
+    def run():
+        return torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=causal, scale=s("scale")
+        )
+
+    return run, learned
+
+
+def matmul(torch, s, random):
+    a_transposed, b_transposed = s("a_transposed", 0), s("b_transposed", 0)
+    a = random(s("inner"), s("rows")) if a_transposed else random(s("rows"), s("inner"))
+    b = random(s("cols"), s("inner")) if b_transposed else random(s("inner"), s("cols"))
+    left, right = (a.T if a_transposed else a), (b.T if b_transposed else b)
+    return lambda: left @ right, [a, b]
+
+
+def cross_entropy(torch, s, random):
+    x, weight = random(s("rows"), s("width")), random(s("classes"), s("width"))
+    target = torch.randint(0, s("classes"), (s("rows"),))
+    functional = torch.nn.functional
+    return lambda: functional.cross_entropy(x @ weight.T, target, reduction="none"), [x, weight]
+
+
+def softmax(torch, s, random):
+    x = random(s("rows"), s("cols"))
+    return lambda: torch.softmax(x, -1), [x]
+
+
+def layer_norm(torch, s, random):
+    x, gain, bias = random(s("rows"), s("cols")), random(s("cols")), random(s("cols"))
+    shape = (s("cols"),)
+    functional = torch.nn.functional
+    return lambda: functional.layer_norm(x, shape, gain, bias, s("eps")), [x, gain, bias]
+
+
+def rms_norm(torch, s, random):
+    x, gain = random(s("rows"), s("cols")), random(s("cols"))
+    shape = (s("cols"),)
+    return lambda: torch.nn.functional.rms_norm(x, shape, gain, s("eps")), [x, gain]
+
+
+def gelu(torch, s, random):
+    x = random(s("n"))
+    return lambda: torch.nn.functional.gelu(x), [x]
+
+
+def silu(torch, s, random):
+    x = random(s("n"))
+    return lambda: torch.nn.functional.silu(x), [x]
+
+
+def rotations(torch, steps, size, base):
+    """The cosines and sines of every position and pair, [steps, 1, size / 2]."""
+    rates = base ** (-torch.arange(0, size, 2) / size)
+    angles = torch.arange(steps)[:, None] * rates
+    return torch.cos(angles)[:, None, :], torch.sin(angles)[:, None, :]
+
+
+def rotate(torch, x, cosines, sines):
+    """x [.., steps, heads, size], its two halves turned against each other."""
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cosines - b * sines, b * cosines + a * sines), -1)
+
+
+def rotary(torch, s, random):
+    x = random(s("batch"), s("steps"), s("heads"), s("head_size"))
+    cosines, sines = rotations(torch, s("steps"), s("head_size"), float(s("base")))
+    return lambda: rotate(torch, x, cosines, sines), [x]
+
+
+def gather(torch, s, random):
+    table, index = random(s("rows"), s("cols")), torch.randint(0, s("rows"), (s("count"),))
+    return lambda: torch.nn.functional.embedding(index, table), [table]
+
+
+def scatter_add(torch, s, random):
+    x, index = random(s("count"), s("cols")), torch.randint(0, s("rows"), (s("count"),))
+    return lambda: torch.zeros(s("rows"), s("cols"), dtype=x.dtype).index_add_(0, index, x), [x]
+
+
+OPS = [attention, matmul, cross_entropy, softmax, layer_norm, rms_norm, gelu, silu, rotary, gather]
+OPS = {op.__name__: op for op in OPS + [scatter_add]}
+
+
+def timed_op(torch, name, direction, s, dtype):
+    def random(*shape):
+        return torch.randn(*shape).to(dtype)
+
+    run, learned = OPS[name](torch, s, random)
+    if direction == "forward":
+
+        def forward():
+            with torch.no_grad():
+                run()
+
+        return forward
+    for x in learned:
+        x.requires_grad_()
+    if direction == "both":
+
+        def both():
+            y = run()
+            torch.autograd.grad(y, learned, torch.ones_like(y))
+
+        return both
+    y = run()
+    seed = torch.ones_like(y)
+    return lambda: torch.autograd.grad(y, learned, seed, retain_graph=True)
+
+
+# ---- optimisers and whole steps ------------------------------------------------------------------
+
+
+def timed_optimiser(torch, name, s):
+    parameter = torch.nn.Parameter(torch.randn(1, s("n")))
+    parameter.grad = torch.randn(1, s("n"))
+    rule = (
+        torch.optim.AdamW([parameter], lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        if name == "adamw"
+        else torch.optim.SGD([parameter], lr=1e-3, momentum=0.9, weight_decay=0.01, fused=True)
+    )
+    return rule.step
+
+
+def timed_step(torch, s):
+    """The engine's transformer: norms first, rotary positions, no bias, AdamW."""
+    nn, functional = torch.nn, torch.nn.functional
+    layers, width, heads = s("layers"), s("width"), s("heads")
+    batch, steps, vocabulary = s("batch"), s("steps"), s("vocabulary")
+    cosines, sines = rotations(torch, steps, width // heads, 1e4)
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2))
+            self.qkv = nn.Linear(width, 3 * width, bias=False)
+            self.mix = nn.Linear(width, width, bias=False)
+            self.wide = nn.Linear(width, 4 * width, bias=False)
+            self.narrow = nn.Linear(4 * width, width, bias=False)
+
+        def forward(self, x):
+            parts = self.qkv(self.norms[0](x)).view(batch, steps, 3, heads, width // heads)
+            q, k, v = parts.unbind(2)
+            q, k = rotate(torch, q, cosines, sines), rotate(torch, k, cosines, sines)
+            y = functional.scaled_dot_product_attention(
+                q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True
+            )
+            x = x + self.mix(y.transpose(1, 2).reshape(batch, steps, width))
+            return x + self.narrow(functional.gelu(self.wide(self.norms[1](x))))
+
+    model = nn.Sequential(
+        nn.Embedding(vocabulary, width),
+        *(Block() for _ in range(layers)),
+        nn.RMSNorm(width),
+        nn.Linear(width, vocabulary, bias=False),
+    )
+    rule = torch.optim.AdamW(
+        model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    tokens = torch.randint(0, vocabulary, (batch, steps))
+
+    def run():
+        loss = functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
+        rule.zero_grad()
+        loss.backward()
+        rule.step()
+        return loss.item()
+
+    return run
+
+
+def main():
+    request = json.load(sys.stdin)
+    try:
+        import torch
+    except ImportError as missing:
+        raise SystemExit(str(missing)) from None
+    word = request["subject"].split()
+    if word[0] == "version":
+        json.dump({"version": torch.__version__}, sys.stdout)
+        return
+    torch.manual_seed(1)
+    torch.set_num_threads(request["threads"])
+    sizes = Sizes(request["sizes"])
+    dtype = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16}[request["type"]]
+    if word[0] == "op":
+        run = timed_op(torch, word[1], word[2], sizes, dtype)
+    elif word[0] == "optimiser":
+        run = timed_optimiser(torch, word[1], sizes)
+    else:
+        run = timed_step(torch, sizes)
+    for _ in range(request["warm_ups"]):
+        iteration(run, request["warm_up_seconds"])
+    samples = [iteration(run, request["seconds"]) for _ in range(request["iterations"])]
+    json.dump({"samples": samples}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+package ponder.bench;
+
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+import ponder.cases.Case;
+import ponder.cases.Cases;
+import ponder.cases.Type;
+
+/** What the gate lets through and what it stops, on the engine's own library. */
+class GateTest {
+  private static final Row ATTENTION =
+      Row.parse(
+          " | a.b | op attention forward | f32 | heads=2 q_steps=65 k_steps=65 head_size=8"
+              + " scale=0.35 causal=1 | | ");
+  private static final Row PRODUCT =
+      Row.parse(" | a.b | op matmul forward | f32 | rows=65 cols=33 inner=70 | | ");
+  private static final Row GATHER =
+      Row.parse(" | a.b | op gather forward | f32 | count=70 rows=33 cols=5 | | ");
+
+  private static void check(Row row, Case.Build op, String direction) {
+    try (Subject subject = new OpSubject(row, op, row.words()[1], direction, "cpu")) {
+      subject.check(3);
+    }
+  }
+
+  private static Case.Build right(Row row) {
+    return Cases.of(row.words()[1]).op();
+  }
+
+  @Test
+  void letsRightAnswersThrough() {
+    for (Row row : new Row[] {ATTENTION, PRODUCT, GATHER}) {
+      for (String direction : new String[] {"forward", "backward", "both"}) {
+        boolean backward = !direction.equals("forward");
+        if (backward && row != ATTENTION) continue;
+        assertDoesNotThrow(() -> check(row, right(row), direction), row.subject());
+      }
+    }
+  }
+
+  @Test
+  void stopsWrongAnswers() {
+    for (Row row : new Row[] {ATTENTION, PRODUCT, GATHER}) {
+      Case.Build wrong = (call, in) -> right(row).of(call, in).affine(1, 1e-4);
+      assertThrows(RedGate.class, () -> check(row, wrong, "forward"), row.subject());
+    }
+  }
+
+  @Test
+  void stopsWrongDerivatives() {
+    Case.Build wrong = (call, in) -> right(ATTENTION).of(call, in).affine(1.0001, 0);
+    assertThrows(RedGate.class, () -> check(ATTENTION, wrong, "backward"));
+  }
+
+  @Test
+  void stopsAnswersThatChange() {
+    var calls = new AtomicInteger();
+    // As small as a change can be: another order of the same sum.
+    Case.Build restless =
+        (call, in) -> {
+          var y = right(ATTENTION).of(call, in);
+          return calls.incrementAndGet() % 3 == 0 ? y.affine(1 + 0x1p-23, 0) : y;
+        };
+    var red = assertThrows(RedGate.class, () -> check(ATTENTION, restless, "forward"));
+    assertTrue(red.getMessage().contains("run again"), red.getMessage());
+  }
+
+  @Test
+  void stopsNaNAndValuesThatAreMissing() {
+    double[] answer = {1, 2};
+    assertThrows(RedGate.class, () -> near(new double[] {1, Double.NaN}, answer));
+    assertThrows(RedGate.class, () -> near(new double[] {1}, answer));
+    assertDoesNotThrow(() -> near(new double[] {1, 2 + 0x1p-22}, answer));
+    assertThrows(RedGate.class, () -> near(new double[] {1, 2 + 0x1p-20}, answer));
+  }
+
+  private static void near(double[] got, double[] answer) {
+    Gate.near("y", Type.F32, 2, got, answer, answer, answer);
+  }
+}
