@@ -128,4 +128,14 @@ TEST(MatmulBf16, roundsHalvesToEven) {
   }
 }
 
+TEST(MatmulBf16, aSubnormalNumberCountsAsItselfOrAsZero) {
+  for (int64_t inner : {1, 2, 33}) {
+    Product product({1, 1, 1, inner}, 0);
+    product.a.assign(inner, Bf16(0x1p-130));
+    product.b.assign(inner, Bf16(1));
+    const float y = product.run()[0];
+    EXPECT_TRUE(y == 0 || y == static_cast<float>(inner) * 0x1p-130f) << inner << ": " << y;
+  }
+}
+
 }  // namespace
