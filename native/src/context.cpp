@@ -57,15 +57,15 @@ int64_t default_limit() {
   return bytes / 5 * 4;
 }
 
-// Aligned memory, large blocks in huge pages where the system grants them: a kernel that walks many
-// rows would wait for page tables otherwise.
+// Aligned memory, null if there is none; large blocks in huge pages where the system grants them: a
+// kernel that walks many rows would wait for page tables otherwise.
 void *aligned_block(int64_t alignment, int64_t bytes) {
   constexpr int64_t kHugePage = 1 << 21;
-  if (bytes < 2 * kHugePage) return std::aligned_alloc(alignment, bytes);
-  void *block = std::aligned_alloc(kHugePage, bytes);
-  // Whole huge pages only, so that no more memory is held than asked for. A refusal costs speed
-  // alone.
-  if (block != nullptr) (void)madvise(block, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  const bool large = bytes >= 2 * kHugePage;
+  void *block = nullptr;
+  if (posix_memalign(&block, large ? kHugePage : alignment, bytes) != 0) return nullptr;
+  // Whole huge pages only: no more memory is held than asked for. A refusal costs speed alone.
+  if (large) (void)madvise(block, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
   return block;
 }
 
