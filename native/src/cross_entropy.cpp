@@ -20,7 +20,10 @@
 namespace {
 
 constexpr int64_t kClassBlock = 128;  // part of the definition: sums go from block to block
-constexpr int64_t kRowBlock = 192;
+// Rows of a block: narrow ones are more, so that the classes are packed less often.
+constexpr int64_t row_block(int64_t width, bool backward) {
+  return std::clamp<int64_t>(49152 / width, 192, backward ? 384 : 768);
+}
 template <class T>
 constexpr int64_t kLogitStride = kClassBlock + 64 / static_cast<int64_t>(sizeof(T));
 
@@ -45,14 +48,15 @@ struct Targets {
   int64_t start(int64_t block) const { return block * count / blocks; }
 };
 
-Targets find_targets(const int32_t *target, int64_t rows, int64_t threads, int64_t *row) {
+Targets find_targets(const int32_t *target, int64_t rows, int64_t block, int64_t threads,
+                     int64_t *row) {
   int64_t count = 0;
   for (int64_t r = 0; r < rows; ++r) {
     row[count] = r;
     count += target[r] >= 0;
   }
   // Blocks of equal size; smaller ones where there would be too few for the threads.
-  const int64_t full = (count + kRowBlock - 1) / kRowBlock, least = (count + 31) / 32;
+  const int64_t full = (count + block - 1) / block, least = (count + 31) / 32;
   return {row, count, threads == 1 ? full : std::max(full, std::min(2 * threads, least))};
 }
 
@@ -64,21 +68,22 @@ struct Room {
   Statistics<T> *statistics;
 
   Room(const Problem<T> &problem, int64_t rows, bool backward, Scratch scratch)
-      : x{scratch.take<T>(Rows<T>::size(kRowBlock, problem.width)), rows},
+      : x{scratch.take<T>(Rows<T>::size(row_block(problem.width, backward), problem.width)), rows},
         dx{x},
-        logits(scratch.take<T>(kRowBlock * kLogitStride<T>)),
+        logits(scratch.take<T>(row_block(problem.width, backward) * kLogitStride<T>)),
         columns(scratch.take<T>(kClassBlock * problem.width)),
         weight(columns),
-        statistics(scratch.take<Statistics<T>>(kRowBlock)) {
+        statistics(scratch.take<Statistics<T>>(row_block(problem.width, backward))) {
     if (backward) {
-      dx.data = scratch.take<T>(Rows<T>::size(kRowBlock, problem.width));
+      dx.data = scratch.take<T>(Rows<T>::size(row_block(problem.width, backward), problem.width));
       weight = scratch.take<T>(kClassBlock * whole_tiles<T>(problem.width));
     }
   }
   static int64_t bytes(int64_t width, bool backward) {
-    const int64_t rows = Scratch::bytes<T>(Rows<T>::size(kRowBlock, width));
-    return rows + Scratch::bytes<T>(kRowBlock * kLogitStride<T>) +
-           Scratch::bytes<T>(kClassBlock * width) + Scratch::bytes<Statistics<T>>(kRowBlock) +
+    const int64_t block = row_block(width, backward);
+    const int64_t rows = Scratch::bytes<T>(Rows<T>::size(block, width));
+    return rows + Scratch::bytes<T>(block * kLogitStride<T>) +
+           Scratch::bytes<T>(kClassBlock * width) + Scratch::bytes<Statistics<T>>(block) +
            (backward ? rows + Scratch::bytes<T>(kClassBlock * whole_tiles<T>(width)) : 0);
   }
 };
@@ -253,7 +258,7 @@ int32_t pnd_cross_entropy(pnd_context *context, int32_t dtype, void *loss, void 
     problem.x = static_cast<const T *>(x);
     problem.weight = static_cast<const T *>(weight);
     problem.target = target;
-    const Targets targets = find_targets(target, rows, context->threads,
+    const Targets targets = find_targets(target, rows, row_block(width, false), context->threads,
                                          Scratch(context, kShared).take<int64_t>(rows + 1));
     for (int64_t r = 0; r < rows; ++r) problem.loss[r] = problem.lse[r] = 0;
     parallel(context, targets.blocks, [&](int64_t block, int worker) {
@@ -288,8 +293,8 @@ int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, void *dx
     problem.known_lse = static_cast<const T *>(lse);
     problem.target = target;
     Scratch scratch(context, kShared);
-    const Targets targets =
-        find_targets(target, rows, context->threads, scratch.take<int64_t>(rows + 1));
+    const Targets targets = find_targets(target, rows, row_block(width, true), context->threads,
+                                         scratch.take<int64_t>(rows + 1));
     const Turns turns(scratch.take<int32_t>(pieces), pieces);
     for (int64_t r = 0; r < rows; ++r) {
       if (target[r] < 0) std::memset(problem.dx + r * width, 0, width * sizeof(T));
