@@ -11,7 +11,7 @@
 // Below so many elements a second thread does not pay: for work that memory bounds, and for tens
 // of operations per element.
 constexpr int64_t kSerialMove = 1 << 15;
-constexpr int64_t kSerialFormula = 1 << 13;
+constexpr int64_t kSerialFormula = 1 << 14;
 
 // Calls body(first, last) on ranges that cover [0, n). All but the last end at a multiple of 64
 // elements, so that aligned arrays stay aligned.
