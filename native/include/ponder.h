@@ -256,10 +256,10 @@ PND_API int32_t pnd_uniform(pnd_context *context, int32_t dtype, void *y, const 
 /* y[g,r,c] = sum over k of op(a)[g,r,k] op(b)[g,k,c].  y [batch, rows, cols];
  * a [batch, rows, inner], or [batch, inner, rows] if a_transposed;
  * b [batch, inner, cols], or [batch, cols, inner] if b_transposed.
- * Order: each element is one chain of fused multiply-adds over k, from 0 upwards. PND_BF16: the same
- * chain in f32, rounded once, in the libraries "cpu base" and "cpu v3"; "cpu v4" adds two products
- * to the f32 at a time and takes subnormal numbers for zeros; CUDA's order is the tensor cores'.
- * A CUDA library leaves products of 2^28 multiply-adds and more to cuBLASLt, if it finds
+ * Order: each element is one chain of fused multiply-adds over k, from 0 upwards. PND_BF16: the
+ * same chain in f32, rounded once, in the libraries "cpu base" and "cpu v3"; "cpu v4" adds two
+ * products to the f32 at a time and takes subnormal numbers for zeros; CUDA's order is the tensor
+ * cores'. A CUDA library leaves products of 2^28 multiply-adds and more to cuBLASLt, if it finds
  * libcublasLt.so.13 or .12; the environment's PONDER_CUBLASLT sets another number, or 0: none. */
 PND_API int32_t pnd_matmul(pnd_context *context, int32_t dtype, void *y, const void *a,
                            const void *b, int64_t batch, int64_t rows, int64_t cols, int64_t inner,
