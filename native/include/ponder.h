@@ -47,7 +47,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a declaration below; a library and a caller must agree on it. */
-#define PND_ABI_VERSION 3
+#define PND_ABI_VERSION 4
 
 typedef struct pnd_context pnd_context;
 
@@ -213,6 +213,12 @@ PND_API int32_t pnd_slice(pnd_context *context, int32_t dtype, void *y, const vo
 PND_API int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
                         int64_t size, int64_t inner, int64_t start, int64_t count);
 
+/* Writes into y in place: y[o,start[o]+c,i] = x[o,c,i], the rest of y stays.
+ * y [outer, size, inner]; x [outer, count, inner]; start [outer] in [0, size - count]. */
+PND_API int32_t pnd_put(pnd_context *context, int32_t dtype, void *y, const void *x,
+                        const int32_t *start, int64_t outer, int64_t size, int64_t inner,
+                        int64_t count);
+
 /* y = a then b along the middle axis.  a [outer, a_size, inner]; b [outer, b_size, inner];
  * y [outer, a_size + b_size, inner]. */
 PND_API int32_t pnd_concat(pnd_context *context, int32_t dtype, void *y, const void *a,
@@ -341,34 +347,55 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
 
 /* ---- attention -------------------------------------------------------------------------- */
 
-/* s[b,h,i,j] = scale sum over d of q[b,i,h,d] k[b,j,h,d] + mask[b,h,i,j] where key j is visible to
- * query i, -infinity elsewhere; p = softmax of s over j; out[b,i,h,d] = sum over j of p v[b,j,h,d];
- * lse[b,h,i] = log sum over j of exp s. Key j is visible if j < lengths[b] and, where causal is
- * not 0, j <= i + k_steps - q_steps. A query that sees no key, or only masks of -infinity, gives
- * zeros and lse = -infinity. The values of keys that no query sees are never used.
- * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, heads, head_size];
- * head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch, mask_heads,
- * mask_steps, k_steps], each size 1 (broadcast) or full, and 1 or full without a mask too;
- * lengths (nullable) [batch] in [0, k_steps]. PND_BF16 too: lse is then f32, and an implementation
- * may round p to bf16 before its product with v.
- * Source: Dao et al., arXiv:2205.14135. */
+/* With g = h / (heads / kv_heads), s[b,h,i,j] = scale sum over d of q[b,i,h,d] k[b,j,g,d] +
+ * mask[b,h,i,j] where key j is visible to query i, -infinity elsewhere; p = softmax of s over j;
+ * out[b,i,h,d] = sum over j of p v[b,j,g,d]; lse[b,h,i] = log sum over j of exp s.
+ *
+ * Visible  Query i stands at key t = i + k_steps - q_steps. Key j is visible if j < lengths[b] and,
+ *          where causal is not 0, j <= t; where window is not 0, j > t - window and j < t + window.
+ *          causal = 2 counts from the end of the sequence, t = i + lengths[b] - q_steps, as a
+ *          store of keys needs it that is longer than what it holds.
+ * Packed   With q_starts and k_starts, batch is 1 and holds `segments` sequences one after another:
+ *          queries q_starts[n] to q_starts[n+1] see none but keys k_starts[n] to k_starts[n+1], and
+ *          i, j and t count from there. Both begin with 0 and never fall; the last are q_steps and
+ *          k_steps. A segment may be empty. lengths is then null.
+ * Gates    With gated = 1 the mask is a factor: p = mask exp(s - lse), the mask not added, lse = log
+ *          sum over j of mask exp s. A gate that is not above 0 hides its key. Its derivative is
+ *          that of the factor, exp(s - lse) (dp - sum over k of p dp), the hidden keys' too, with
+ *          s - lse taken as at most 64; so a gate of 0 or 1 can be learned straight through.
+ * Nothing  A query that sees no key, or only masks of -infinity (gates of 0), gives zeros and lse =
+ *          -infinity. The values of keys that no query sees are never used.
+ *
+ * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, kv_heads, head_size], heads a
+ * multiple of kv_heads; head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch,
+ * mask_heads, mask_steps, k_steps], each size 1 (broadcast) or full, and 1 or full without a mask
+ * too; lengths (nullable) [batch] in [0, k_steps]; q_starts, k_starts (nullable, or neither)
+ * [segments + 1]; segments 0 without them; window >= 0. PND_BF16 too: lse is then f32, and an
+ * implementation may round p to bf16 before its product with v.
+ * Source: Dao et al., arXiv:2205.14135; grouped heads: Ainslie et al., arXiv:2305.13245. */
 PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
                               const void *q, const void *k, const void *v, const void *mask,
-                              const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
-                              int64_t k_steps, int64_t head_size, int64_t mask_batch,
-                              int64_t mask_heads, int64_t mask_steps, double scale, int32_t causal);
+                              const int32_t *lengths, const int32_t *q_starts,
+                              const int32_t *k_starts, int64_t batch, int64_t heads,
+                              int64_t kv_heads, int64_t q_steps, int64_t k_steps, int64_t head_size,
+                              int64_t mask_batch, int64_t mask_heads, int64_t mask_steps,
+                              int64_t segments, int64_t window, double scale, int32_t causal,
+                              int32_t gated);
 /* dmask (nullable) has the mask's shape; its broadcast axes are summed upwards: the queries of a
  * head first, then the heads in the order of (batch, head). dmask is 0 where no key is visible.
- * Without a mask, dmask is the adjoint of a mask of zeros of the stated sizes.
+ * Without a mask, dmask is the adjoint of a mask of zeros (gates of ones) of the stated sizes.
+ * dk and dv sum over the heads of a group in their order.
  * PND_BF16 too: p and ds may be rounded to bf16 before their products; sums are of f32. */
 PND_API int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, void *dk,
                                        void *dv, void *dmask, const void *dout, const void *q,
                                        const void *k, const void *v, const void *mask,
-                                       const int32_t *lengths, const void *out, const void *lse,
-                                       int64_t batch, int64_t heads, int64_t q_steps,
-                                       int64_t k_steps, int64_t head_size, int64_t mask_batch,
-                                       int64_t mask_heads, int64_t mask_steps, double scale,
-                                       int32_t causal);
+                                       const int32_t *lengths, const int32_t *q_starts,
+                                       const int32_t *k_starts, const void *out, const void *lse,
+                                       int64_t batch, int64_t heads, int64_t kv_heads,
+                                       int64_t q_steps, int64_t k_steps, int64_t head_size,
+                                       int64_t mask_batch, int64_t mask_heads, int64_t mask_steps,
+                                       int64_t segments, int64_t window, double scale,
+                                       int32_t causal, int32_t gated);
 
 /* ---- recurrent memory ------------------------------------------------------------------- */
 

@@ -61,6 +61,8 @@ class Call {
                        int64_t element_bytes = 0);
   // Index values, read: each in [low, high). For CPU libraries; CUDA kernels check what they read.
   Call &indices(const char *name, const int32_t *index, int64_t count, int64_t low, int64_t high);
+  // Likewise: rises from 0 to `total` in `segments` steps, some of which may be 0.
+  Call &starts(const char *name, const int32_t *starts, int64_t segments, int64_t total);
   // Any other rule, printf-style.
   Call &require(bool holds, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -50,6 +50,9 @@ struct Format<float> {
   PND_SHARED static constexpr auto exp_terms() {
     return terms<float>(0x1p-1f, 0x1.5554dcp-3f, 0x1.5554e8p-5f, 0x1.120c44p-7f, 0x1.6d4e7ep-10f);
   }
+  PND_SHARED static constexpr auto weight_terms() {
+    return terms<float>(0x1.fffdfcp-2f, 0x1.5557bp-3f, 0x1.572a64p-5f, 0x1.10625p-7f);
+  }
   PND_SHARED static constexpr auto tanh_terms() {
     return terms<float>(-0x1.555556p-2f, 0x1.111136p-3f, -0x1.ba193ep-5f, 0x1.65608p-6f,
                         -0x1.14df3p-7f, 0x1.389e68p-9f);
@@ -146,7 +149,7 @@ PND_SHARED V exp_of(V x) {
   return fma(p, first, first) * second;
 }
 
-// exp x for x <= 0 or NaN, where a result below the least normal number may become 0.
+// exp x for x <= 64 or NaN, where a result below the least normal number may become 0.
 template <class V>
 PND_SHARED V exp_of_negative(V x) {
   using F = Format<Element<V>>;
@@ -155,6 +158,24 @@ PND_SHARED V exp_of_negative(V x) {
   const V p = exp_reduced(x, n);
   const V scale = power_of_two(n);  // n = -bias gives 0
   return fma(p, scale, scale);
+}
+
+// exp x for x <= 0 or NaN as a softmax needs it: within 1.7 ULP for x >= -1 and 1.7 + |x| / 8 ULP
+// below; what is below the least normal number may become 0. For double it is exp_of_negative.
+template <class V>
+PND_SHARED V exp_weight(V x) {
+  using F = Format<Element<V>>;
+  if constexpr (sizeof(Element<V>) == 8) {
+    return exp_of_negative(x);
+  } else {
+    x = larger(constant<V>(-F::kBias * F::kLn2High), x);
+    const V shift = constant<V>(F::kShift + F::kBias);
+    const V shifted = fma(x, constant<V>(0x1.715476p0f), shift);  // its low bits: n + bias
+    const V r = fma(shifted - shift, constant<V>(-0x1.62e43p-1f), x);
+    const V p = fma(polynomial(r, F::weight_terms()), r * r, r);
+    const V scale = of_bits(bits_of(shifted) << F::kMantissa);
+    return fma(p, scale, scale);
+  }
 }
 
 // log x.

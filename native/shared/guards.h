@@ -125,7 +125,7 @@ inline void swap_axes(Call &call, int32_t dtype, void *y, const void *x, int64_t
       .input("x", x, {outer, first, mid, second, inner});
 }
 
-// What slice and pad have in common: a part of `count` elements from `start` on of `size`.
+// What slice, pad and put have in common: a part of `count` elements from `start` on of `size`.
 inline void part(Call &call, int32_t dtype, int64_t outer, int64_t size, int64_t inner,
                  int64_t start, int64_t count) {
   // The last start at which count elements fit; both sizes may still be refused ones.
@@ -148,6 +148,14 @@ inline void pad(Call &call, int32_t dtype, void *y, const void *x, int64_t outer
                 int64_t inner, int64_t start, int64_t count) {
   part(call, dtype, outer, size, inner, start, count);
   call.output("y", y, {outer, size, inner}).input("x", x, {outer, count, inner});
+}
+
+inline void put(Call &call, int32_t dtype, void *y, const void *x, const int32_t *start,
+                int64_t outer, int64_t size, int64_t inner, int64_t count) {
+  part(call, dtype, outer, size, inner, 0, count);
+  call.output("y", y, {outer, size, inner})
+      .input("x", x, {outer, count, inner})
+      .input("start", start, {outer}, sizeof *start);
 }
 
 inline void concat(Call &call, int32_t dtype, void *y, const void *a, const void *b, int64_t outer,
@@ -366,73 +374,91 @@ inline void cross_entropy_backward(Call &call, int32_t dtype, void *dx, void *dw
 
 // ---- attention ----------------------------------------------------------------------------------
 
-constexpr int64_t kMostHeadSize = 256;
+constexpr int64_t kMostHeadSize = 256, kMostSegments = int64_t{1} << 30;
 
 // Of what is computed from a type and not rounded to it.
 inline int64_t bytes_of_sum(int32_t dtype) { return dtype == PND_F64 ? 8 : 4; }
 
-// What both directions have in common: sizes, which stand before any array, then arrays.
-inline void attend_sizes(Call &call, int64_t batch, int64_t heads, int64_t q_steps, int64_t k_steps,
-                         int64_t head_size, int64_t mask_batch, int64_t mask_heads,
-                         int64_t mask_steps, int32_t causal) {
-  const auto broadcast = [&](const char *name, int64_t size, int64_t full) {
-    call.require(size == 1 || size == full, "%s = %lld must be 1 or %lld", name,
-                 static_cast<long long>(size), static_cast<long long>(full));
-  };
-  call.size("batch", batch)
-      .size("heads", heads)
-      .size("q_steps", q_steps)
-      .size("k_steps", k_steps)
-      .range("head_size", head_size, 1, kMostHeadSize)
-      .range("causal", causal, 0, 1);
-  broadcast("mask_batch", mask_batch, batch);
-  broadcast("mask_heads", mask_heads, heads);
-  broadcast("mask_steps", mask_steps, q_steps);
+// What both directions have in common.
+struct Attention {
+  int32_t dtype;
+  const void *q, *k, *v, *mask;
+  const int32_t *lengths, *q_starts, *k_starts;
+  int64_t batch, heads, kv_heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps,
+      segments, window;
+  double scale;
+  int32_t causal, gated;
+
+  int64_t queries() const { return batch * q_steps * heads * head_size; }
+  int64_t keys() const { return batch * k_steps * kv_heads * head_size; }
+  int64_t masks() const { return mask_batch * mask_heads * mask_steps * k_steps; }
+
+  // The sizes, which stand before any array.
+  void check_sizes(Call &call) const {
+    const auto broadcast = [&](const char *name, int64_t size, int64_t full) {
+      call.require(size == 1 || size == full, "%s = %lld must be 1 or %lld", name,
+                   static_cast<long long>(size), static_cast<long long>(full));
+    };
+    call.float_dtype("dtype", dtype)
+        .size("batch", batch)
+        .size("heads", heads)
+        .size("kv_heads", kv_heads)
+        .size("q_steps", q_steps)
+        .size("k_steps", k_steps)
+        .range("head_size", head_size, 1, kMostHeadSize)
+        .range("window", window, 0, int64_t{1} << 40)
+        .range("causal", causal, 0, 2)
+        .range("gated", gated, 0, 1);
+    if (!call.refused()) {
+      call.require(heads % kv_heads == 0, "heads = %lld must be a multiple of kv_heads = %lld",
+                   static_cast<long long>(heads), static_cast<long long>(kv_heads));
+    }
+    broadcast("mask_batch", mask_batch, batch);
+    broadcast("mask_heads", mask_heads, heads);
+    broadcast("mask_steps", mask_steps, q_steps);
+    call.require(causal != 2 || lengths != nullptr, "causal = 2 needs lengths");
+    call.require((q_starts == nullptr) == (k_starts == nullptr),
+                 "q_starts and k_starts must both be null or neither");
+    if (q_starts == nullptr) {
+      call.require(segments == 0, "segments = %lld must be 0 without q_starts",
+                   static_cast<long long>(segments));
+    } else {
+      call.range("segments", segments, 1, kMostSegments)
+          .require(batch == 1, "batch = %lld must be 1 with q_starts",
+                   static_cast<long long>(batch))
+          .require(lengths == nullptr, "lengths must be null with q_starts");
+    }
+  }
+
+  void check_arrays(Call &call) const {
+    call.input("q", q, {batch, q_steps, heads, head_size})
+        .input("k", k, {batch, k_steps, kv_heads, head_size})
+        .input("v", v, {batch, k_steps, kv_heads, head_size})
+        .nullable_input("mask", mask, {mask_batch, mask_heads, mask_steps, k_steps})
+        .nullable_input("lengths", lengths, {batch}, sizeof *lengths)
+        .nullable_input("q_starts", q_starts, {segments + 1}, sizeof *q_starts)
+        .nullable_input("k_starts", k_starts, {segments + 1}, sizeof *k_starts);
+  }
+};
+
+inline void attention(Call &call, const Attention &a, void *out, void *lse) {
+  a.check_sizes(call);
+  call.output("out", out, {a.batch, a.q_steps, a.heads, a.head_size})
+      .output("lse", lse, {a.batch, a.heads, a.q_steps}, bytes_of_sum(a.dtype));
+  a.check_arrays(call);
 }
 
-inline void attend_arrays(Call &call, const void *q, const void *k, const void *v, const void *mask,
-                          const int32_t *lengths, int64_t batch, int64_t heads, int64_t q_steps,
-                          int64_t k_steps, int64_t head_size, int64_t mask_batch,
-                          int64_t mask_heads, int64_t mask_steps) {
-  call.input("q", q, {batch, q_steps, heads, head_size})
-      .input("k", k, {batch, k_steps, heads, head_size})
-      .input("v", v, {batch, k_steps, heads, head_size})
-      .nullable_input("mask", mask, {mask_batch, mask_heads, mask_steps, k_steps})
-      .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
-}
-
-inline void attention(Call &call, int32_t dtype, void *out, void *lse, const void *q, const void *k,
-                      const void *v, const void *mask, const int32_t *lengths, int64_t batch,
-                      int64_t heads, int64_t q_steps, int64_t k_steps, int64_t head_size,
-                      int64_t mask_batch, int64_t mask_heads, int64_t mask_steps, double,
-                      int32_t causal) {
-  call.float_dtype("dtype", dtype);
-  attend_sizes(call, batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps,
-               causal);
-  call.output("out", out, {batch, q_steps, heads, head_size})
-      .output("lse", lse, {batch, heads, q_steps}, bytes_of_sum(dtype));
-  attend_arrays(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
-                mask_heads, mask_steps);
-}
-
-inline void attention_backward(Call &call, int32_t dtype, void *dq, void *dk, void *dv, void *dmask,
-                               const void *dout, const void *q, const void *k, const void *v,
-                               const void *mask, const int32_t *lengths, const void *out,
-                               const void *lse, int64_t batch, int64_t heads, int64_t q_steps,
-                               int64_t k_steps, int64_t head_size, int64_t mask_batch,
-                               int64_t mask_heads, int64_t mask_steps, double, int32_t causal) {
-  call.float_dtype("dtype", dtype);
-  attend_sizes(call, batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps,
-               causal);
-  attend_arrays(call, q, k, v, mask, lengths, batch, heads, q_steps, k_steps, head_size, mask_batch,
-                mask_heads, mask_steps);
-  call.output("dq", dq, {batch, q_steps, heads, head_size})
-      .output("dk", dk, {batch, k_steps, heads, head_size})
-      .output("dv", dv, {batch, k_steps, heads, head_size})
-      .nullable_output("dmask", dmask, {mask_batch, mask_heads, mask_steps, k_steps})
-      .input("dout", dout, {batch, q_steps, heads, head_size})
-      .input("out", out, {batch, q_steps, heads, head_size})
-      .input("lse", lse, {batch, heads, q_steps}, bytes_of_sum(dtype));
+inline void attention_backward(Call &call, const Attention &a, void *dq, void *dk, void *dv,
+                               void *dmask, const void *dout, const void *out, const void *lse) {
+  a.check_sizes(call);
+  a.check_arrays(call);
+  call.output("dq", dq, {a.batch, a.q_steps, a.heads, a.head_size})
+      .output("dk", dk, {a.batch, a.k_steps, a.kv_heads, a.head_size})
+      .output("dv", dv, {a.batch, a.k_steps, a.kv_heads, a.head_size})
+      .nullable_output("dmask", dmask, {a.mask_batch, a.mask_heads, a.mask_steps, a.k_steps})
+      .input("dout", dout, {a.batch, a.q_steps, a.heads, a.head_size})
+      .input("out", out, {a.batch, a.q_steps, a.heads, a.head_size})
+      .input("lse", lse, {a.batch, a.heads, a.q_steps}, bytes_of_sum(a.dtype));
 }
 
 // ---- recurrent memory ---------------------------------------------------------------------------

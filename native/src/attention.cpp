@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention: softmax attention with an additive mask of any broadcast shape, forward.
+// attention: softmax attention with a mask of any broadcast shape, forward.
 // s[i,j] = scale q[i,:] . k[j,:] + mask[i,j];  out[i,:] = sum over j of softmax(s[i,:])[j] v[j,:]
 // lse[i] = log sum over j of exp s[i,j], over the keys j that query i sees
-// Shapes   q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, heads, head_size];
+// Shapes   q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, kv_heads, head_size];
 //          lse [batch, heads, q_steps]; mask [batch|1, heads|1, q_steps|1, k_steps]
-// Method   K^T and V are packed once per head. A panel of queries meets 256 keys at a time: scores
-//          in L1, largest score and sum carried along, the output rescaled when they grow. Keys
-//          that no query of a panel sees cost nothing, and their values are never touched.
+// Method   K^T and V are packed, once where many queries meet them, else block by block. Up to 32
+//          queries meet 256 keys at a time: scores in L1, largest score and sum carried along, the
+//          output rescaled when they grow. Keys that no query of a panel sees cost nothing, and
+//          their values are never touched.
 // Order    each score is one chain of fused multiply-adds over the head size; row sums run in 32
-//          lanes within 256 keys, then block by block; each output is one chain over the keys
-// Parallel over heads, or over ranges of queries where there are few heads
+//          lanes within 256 keys, then block by block; each output is one chain over the keys. So
+//          a query's result does not depend on which other queries there are.
+// Parallel over sequences and heads of keys, or over ranges of queries where there are few
 // Error    out <= 2 x the plain loop; lse 2 ULP and the error of the scores; a mask is arithmetic:
 //          -infinity hides a key unless its score is NaN or +infinity
 // Work     4 head_size flops per seen pair and product, about 15 more for the softmax
@@ -20,180 +22,360 @@
 namespace {
 
 constexpr int64_t kKeyBlock = 256;  // part of the definition: sums are carried from block to block
+constexpr int64_t kTogether = 4;    // panels that meet a tile of keys while it is in L1
 template <class T>
 constexpr int64_t kScoreStride = kKeyBlock + 64 / static_cast<int64_t>(sizeof(T));
 
+// Packed keys [first, first + rows) of a sequence and their values, the latter in panels of `rows`
+// rows.
 template <class T>
-struct Head {
-  Sight sight;
-  const T *q, *mask;
-  T *out, *lse;
-  const T *keys, *values;  // packed; `values` in panels of sight.length rows
+struct Packed {
+  int64_t first, rows;
+  T *keys, *values;
+
+  static int64_t rounded(int64_t n) { return (n + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T>; }
+  static int64_t size(int64_t rows, int64_t head_size) {
+    return rounded(rows) * head_size + rounded(head_size) * rows;
+  }
+  Packed(T *to, int64_t first, int64_t rows, int64_t head_size)
+      : first(first), rows(rows), keys(to), values(to + rounded(rows) * head_size) {}
+
+  void fill(const AttentionSizes<T> &sizes, const Sequence &sequence, int64_t kv_head) const {
+    const int64_t row = sequence.batch * sizes.k_steps + sequence.first_k + first;
+    const int64_t start = row * sizes.k_stride() + kv_head * sizes.head_size;
+    const T *k = static_cast<const T *>(sizes.k) + start,
+            *v = static_cast<const T *>(sizes.v) + start;
+    pack_keys_of(keys, k, sizes, rows);
+    pack_columns(values, v, sizes.k_stride(), rows, sizes.head_size, false);
+  }
+  const T *key(int64_t j, int64_t head_size) const { return keys + (j - first) * head_size; }
+  const T *value(int64_t j, int64_t d) const {
+    return values + d * rows + (j - first) * kTileCols<T>;
+  }
 };
 
-// kRows queries, the first one `query`, against keys [key, key + count).
-template <class T, int kRows>
-__attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes, const Head<T> &head,
-                                            int64_t query, int64_t key, int64_t count,
-                                            const T *queries, T *scores, Statistics<T> &statistics,
-                                            T *sums) {
-  constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<T>;
-  Vec<T> most[kRows];
-  for (Vec<T> &m : most) m = splat(kNothing<T>);
-  each_tile<T>(count, [&](int64_t j, auto vectors) {
-    Tile<T, kRows, vectors()> tile;
-    tile.clear();
-    tile.template add_product<kRowStride<T>, 1>(queries, head.keys + (key + j) * sizes.head_size,
-                                                kCols, sizes.head_size);
-    if (head.mask != nullptr) {
-      add_mask(tile, head.mask + query * sizes.mask_stride() + key + j, sizes.mask_stride(),
-               sizes.k_steps - key - j);
-    }
-    hide(tile, head.sight, query, key + j);
-    tile.raise_to(most);
-    tile.store_to(scores + j, kStride);
-  });
-  T kept[Statistics<T>::kSize];
-  statistics.template add<kRows, kStride, true>(
-      scores, (count + kWidth<T> - 1) / kWidth<T> * kWidth<T>, most, kept);
+// Up to kTileRows queries of one head, the first one `query`.
+template <class T>
+struct Panel {
+  int64_t head, query, rows;
+  bool begins;          // no key was met yet
+  int64_t first, last;  // of the block of keys, the part that the panel's queries see
+  const T *mask;        // of the first query and the sequence's first key, or null
+  const T *queries;     // rows as Copied has them
+  T *sums;              // likewise
+  T *scores;            // rows kScoreStride apart
+  Vec<T> *most;         // the largest score of each row, in lanes
+  Statistics<T> *statistics;
+};
 
-  each_tile<T>(sizes.head_size, [&](int64_t d, auto vectors) {
-    Tile<T, kRows, vectors()> tile;
-    if (key == 0) {
-      tile.clear();
+// Scores of a panel and the tile of keys from j on.
+template <class T, int kRows, int kVectors>
+__attribute__((noinline)) void score_tile(const AttentionSizes<T> &sizes, const Sequence &sequence,
+                                          Panel<T> &panel, int64_t block, int64_t j,
+                                          const T *keys) {
+  Tile<T, kRows, kVectors> tile;
+  tile.clear();
+  tile.add_product(panel.queries, Copied<T>::stride_of(sizes.head_size), keys, kTileCols<T>,
+                   sizes.head_size);
+  if (panel.mask != nullptr) {
+    const T *mask = panel.mask + block + j;
+    const int64_t stride = sizes.mask_stride(), left = sequence.stored - block - j;
+    if (sizes.gated != 0) {
+      hide_gated(tile, mask, stride, left);
     } else {
-      tile.load_from(sums + d, kRowStride<T>);
-      tile.scale_rows(kept);
+      add_mask(tile, mask, stride, left);
     }
-    add_seen_keys<kStride>(tile, head.sight, query, key, count, scores,
-                           head.values + d * head.sight.length + key * kCols, kCols);
-    tile.store_to(sums + d, kRowStride<T>);
+  }
+  hide(tile, sequence, panel.query, block + j);
+  tile.raise_to(panel.most);
+  tile.store_to(panel.scores + j, kScoreStride<T>);
+}
+
+// Scores become weights exp(score - largest); kept: what the sums so far are to be scaled by.
+template <class T, int kRows>
+__attribute__((noinline)) void weigh_scores(const AttentionSizes<T> &sizes,
+                                            const Sequence &sequence, Panel<T> &panel,
+                                            int64_t block, T *kept) {
+  constexpr int kStride = kScoreStride<T>;
+  const int64_t j0 = panel.first / kLanes * kLanes;
+  const int64_t count = (panel.last - j0 + kWidth<T> - 1) / kWidth<T> * kWidth<T>;
+  T *scores = panel.scores + j0;
+  if (sizes.gated == 0 || panel.mask == nullptr) {
+    panel.statistics->template add<kRows, kStride, true>(scores, count, panel.most, kept);
+    return;
+  }
+  const T *gates = panel.mask + block + j0;
+  const int64_t stride = sizes.mask_stride(), left = sequence.stored - block - j0;
+  panel.statistics->template add<kRows, kStride, true>(
+      scores, count, panel.most, kept, [&](int r, int64_t j, Vec<T> e) {
+        // A hidden gate may be NaN; its weight is 0 as it is.
+        const Vec<T> gate = load_some(gates + r * stride + j, left - j);
+        return choose(gate > Vec<T>{}, e * gate, Vec<T>{});
+      });
+}
+
+// A tile of sums = kept sums + weights times values.
+template <class T, int kRows, int kVectors>
+__attribute__((noinline)) void value_tile(const Sequence &sequence, const Panel<T> &panel,
+                                          int64_t block, const T *kept, const T *values, T *sums,
+                                          int64_t stride) {
+  Tile<T, kRows, kVectors> tile;
+  if (panel.begins) {
+    tile.clear();
+  } else {
+    tile.load_from(sums, stride);
+    tile.scale_rows(kept);
+  }
+  add_seen_keys<kScoreStride<T>>(tile, sequence, panel.query, block, panel.last, panel.scores,
+                                 values, kTileCols<T>);
+  tile.store_to(sums, stride);
+}
+
+// Panels against the keys [block, block + kKeyBlock).
+template <class T>
+void attend_panels(const AttentionSizes<T> &sizes, const Sequence &sequence, Panel<T> *panels,
+                   int64_t n, int64_t block, const Packed<T> &packed) {
+  int64_t first = kKeyBlock, last = 0;
+  for (int64_t p = 0; p < n; ++p) {
+    std::fill_n(panels[p].most, kTileRows, splat(kNothing<T>));
+    first = std::min(first, panels[p].first / kLanes * kLanes);
+    last = std::max(last, panels[p].last);
+  }
+  each_tile<T>(last - first, [&](int64_t at, auto vectors) {
+    const int64_t j = first + at;
+    for (int64_t p = 0; p < n; ++p) {
+      if (j >= panels[p].last || j < panels[p].first / kLanes * kLanes) continue;
+      with_rows(panels[p].rows, [&](auto rows) {
+        score_tile<T, rows(), vectors()>(sizes, sequence, panels[p], block, j,
+                                         packed.key(block + j, sizes.head_size));
+      });
+    }
+  });
+  T kept[kTogether][Statistics<T>::kSize];
+  for (int64_t p = 0; p < n; ++p) {
+    with_rows(panels[p].rows, [&](auto rows) {
+      weigh_scores<T, rows()>(sizes, sequence, panels[p], block, kept[p]);
+    });
+  }
+  const int64_t stride = Copied<T>::stride_of(sizes.head_size);
+  each_tile<T>(sizes.head_size, [&](int64_t d, auto vectors) {
+    for (int64_t p = 0; p < n; ++p) {
+      with_rows(panels[p].rows, [&](auto rows) {
+        value_tile<T, rows(), vectors()>(sequence, panels[p], block, kept[p],
+                                         packed.value(block, d), panels[p].sums + d, stride);
+      });
+    }
   });
 }
 
 // out = sums / sum, lse = largest + log sum of the queries of one panel.
 template <class T>
-void finish_panel(const AttentionSizes<T> &sizes, const Head<T> &head, int64_t query, int64_t rows,
-                  const Statistics<T> &statistics, const T *sums) {
-  T lse[Statistics<T>::kSize];
-  statistics.log_sums(lse);
-  std::memcpy(head.lse + query, lse, rows * sizeof(T));
-  for (int64_t r = 0; r < rows; ++r) {
-    T *out = head.out + (query + r) * sizes.row_stride();
-    const T *from = sums + r * kRowStride<T>;
-    const T sum = statistics.sum[r];
-    if (sum == 0) {
-      std::memset(out, 0, sizes.head_size * sizeof(T));
+void finish_panel(const Panel<T> &panel, int64_t head_size, T *out, int64_t stride, T *lse) {
+  constexpr int kSize = Statistics<T>::kSize;
+  T log_sums[kSize], shares[kSize];
+  panel.statistics->log_sums(log_sums);
+  std::memcpy(lse, log_sums, panel.rows * sizeof(T));
+  for (int i = 0; i < kSize; i += kWidth<T>) {
+    const Vec<T> sum = load(panel.statistics->sum + i);
+    store(shares + i, choose(sum == Vec<T>{}, sum, splat(T{1}) / sum));
+  }
+  for (int64_t r = 0; r < panel.rows; ++r, out += stride) {
+    const T *from = panel.sums + r * Copied<T>::stride_of(head_size);
+    if (shares[r] == 0) {  // no key was seen, and the sums may be anything
+      std::memset(out, 0, head_size * sizeof(T));
       continue;
     }
-    for (int64_t d = 0; d < sizes.head_size; d += kWidth<T>) {
-      store_some(out + d, load(from + d) / splat(sum), sizes.head_size - d);
-    }
+    each_vector<T>(head_size, [&](int64_t d, auto get, auto put) {
+      put(out + d, get(from + d) * splat(shares[r]));
+    });
   }
 }
 
 // What a thread needs for kQueryBlock queries.
 template <class T>
 struct Room {
-  T *queries, *sums, *scores;
+  Panel<T> *panels;
   Statistics<T> *statistics;
+  Vec<T> *most;
+  T *queries, *sums, *scores;
 
+  static constexpr int64_t kRows = kQueryBlock * kRowStride<T>;
+  static constexpr int64_t kScores = kTogether * kTileRows * kScoreStride<T>;
   explicit Room(Scratch &scratch)
-      : queries(scratch.take<T>(kQueryBlock * kRowStride<T>)),
-        sums(scratch.take<T>(kQueryBlock * kRowStride<T>)),
-        scores(scratch.take<T>(kTileRows * kScoreStride<T>)),
-        statistics(scratch.take<Statistics<T>>(kQueryBlock)) {}
+      : panels(scratch.take<Panel<T>>(kQueryBlock)),
+        statistics(scratch.take<Statistics<T>>(kQueryBlock)),
+        most(scratch.take<Vec<T>>(kTogether * kTileRows)),
+        queries(scratch.take<T>(kRows)),
+        sums(scratch.take<T>(kRows)),
+        scores(scratch.take<T>(kScores)) {}
   static constexpr int64_t bytes() {
-    return 2 * Scratch::bytes<T>(kQueryBlock * kRowStride<T>) +
-           Scratch::bytes<T>(kTileRows * kScoreStride<T>) +
-           Scratch::bytes<Statistics<T>>(kQueryBlock);
+    return Scratch::bytes<Panel<T>>(kQueryBlock) + Scratch::bytes<Statistics<T>>(kQueryBlock) +
+           Scratch::bytes<Vec<T>>(kTogether * kTileRows) + 2 * Scratch::bytes<T>(kRows) +
+           Scratch::bytes<T>(kScores);
   }
 };
 
-// Queries [first, last) of one head.
+// The queries [first, last) of every head that shares the keys of kv_head.
 template <class T>
-void attend(const AttentionSizes<T> &sizes, const Head<T> &head, int64_t first, int64_t last,
-            const Room<T> &room) {
-  for (int64_t q0 = first; q0 < last; q0 += kQueryBlock) {
-    const int64_t n = std::min(kQueryBlock, last - q0), panels = panels_of(n);
-    copy_rows(room.queries, head.q + q0 * sizes.row_stride(), sizes.row_stride(), n,
-              sizes.head_size, sizes.scale);
-    for (int64_t p = 0; p < panels; ++p) room.statistics[p].clear();
-    const int64_t seen = head.sight.count(q0 + n - 1);
-    for (int64_t key = 0; key < seen; key += kKeyBlock) {
-      for (int64_t p = 0; p < panels; ++p) {
-        const int64_t r0 = panel_start(p, panels, n), r1 = panel_start(p + 1, panels, n);
-        const int64_t count = std::min(kKeyBlock, head.sight.count(q0 + r1 - 1) - key);
-        if (count <= 0) continue;
-        with_rows(r1 - r0, [&](auto rows) {
-          attend_panel<T, rows()>(sizes, head, q0 + r0, key, count,
-                                  room.queries + r0 * kRowStride<T>, room.scores,
-                                  room.statistics[p], room.sums + r0 * kRowStride<T>);
-        });
+class Group {
+ public:
+  Group(const AttentionSizes<T> &sizes, T *out, T *lse, const Sequence &sequence, int64_t kv_head,
+        const Room<T> &room)
+      : sizes_(sizes), out_(out), lse_(lse), sequence_(sequence), kv_head_(kv_head), room_(room) {}
+
+  // Queries that meet their keys together: many of one head, or few of several heads.
+  static int64_t heads_at_once(const AttentionSizes<T> &sizes, int64_t queries) {
+    return std::clamp<int64_t>(kQueryBlock / std::max<int64_t>(1, queries), 1, sizes.group());
+  }
+  static bool meets_once(const AttentionSizes<T> &sizes, int64_t queries) {
+    return queries <= kQueryBlock && heads_at_once(sizes, queries) == sizes.group();
+  }
+
+  // packed: null, or all keys; space: for those of one block, if null.
+  void run(int64_t first, int64_t last, const Packed<T> *packed, T *space) {
+    const int64_t heads = heads_at_once(sizes_, last - first);
+    for (int64_t h = 0; h < sizes_.group(); h += heads) {
+      for (int64_t q = first; q < last; q += kQueryBlock) {
+        const int64_t end = std::min(last, q + kQueryBlock);
+        begin(h, std::min(h + heads, sizes_.group()), q, end);
+        attend(sequence_.first(q), sequence_.count(end - 1), packed, space);
+        finish();
       }
     }
-    for (int64_t p = 0; p < panels; ++p) {
-      const int64_t r0 = panel_start(p, panels, n), r1 = panel_start(p + 1, panels, n);
-      finish_panel(sizes, head, q0 + r0, r1 - r0, room.statistics[p],
-                   room.sums + r0 * kRowStride<T>);
+  }
+
+ private:
+  int64_t q_row(int64_t query) const {
+    return sequence_.batch * sizes_.q_steps + sequence_.first_q + query;
+  }
+
+  void begin(int64_t first_head, int64_t last_head, int64_t first, int64_t last) {
+    const T *mask = sizes_.mask_or_null();
+    int64_t row = 0;
+    panels_ = 0;
+    for (int64_t i = first_head; i < last_head; ++i) {
+      const int64_t head = kv_head_ * sizes_.group() + i;
+      const Copied<T> copied(room_.queries, sizes_.head_size);
+      copied.fill(row,
+                  static_cast<const T *>(sizes_.q) + q_row(first) * sizes_.q_stride() +
+                      head * sizes_.head_size,
+                  sizes_.q_stride(), last - first, sizes_.head_size);
+      const T *matrix = mask == nullptr ? nullptr
+                                        : mask +
+                                              sizes_.mask_matrix(sequence_.batch, head) *
+                                                  sizes_.mask_steps * sizes_.k_steps +
+                                              sequence_.first_k;
+      each_panel(sizes_, first, last, [&](int64_t query, auto rows) {
+        Panel<T> &p = room_.panels[panels_];
+        p.head = head;
+        p.query = query;
+        p.rows = rows();
+        p.begins = true;
+        p.mask = matrix == nullptr ? nullptr
+                                   : matrix + (sequence_.first_q + query) * sizes_.mask_stride();
+        p.queries = copied.at(row);
+        p.sums = room_.sums + row * copied.stride;
+        p.statistics = room_.statistics + panels_;
+        p.statistics->clear();
+        ++panels_;
+        row += rows();
+      });
     }
   }
-}
 
-// Elements of the packed keys and values of one head.
-template <class T>
-int64_t packed_keys(const AttentionSizes<T> &sizes) {
-  return (sizes.k_steps + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T> * sizes.head_size;
-}
-template <class T>
-int64_t packed_values(const AttentionSizes<T> &sizes) {
-  return (sizes.head_size + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T> * sizes.k_steps;
-}
-
-// Ranges of queries per head: one where the heads keep all threads busy.
-template <class T>
-int64_t query_ranges(const AttentionSizes<T> &sizes, int64_t threads) {
-  if (threads == 1 || sizes.pairs() >= 2 * threads) return 1;
-  const int64_t wanted = (4 * threads + sizes.pairs() - 1) / sizes.pairs();
-  return std::min(wanted, (sizes.q_steps + 4 * kTileRows - 1) / (4 * kTileRows));
-}
-
-template <class T>
-void forward(pnd_context *context, const AttentionSizes<T> &sizes, T *out, T *lse, const T *q,
-             const T *k, const T *v, const T *mask, Scratch for_all) {
-  const int64_t ranges = query_ranges(sizes, context->threads);
-  const bool shared = ranges > 1;  // the packed heads are
-  const auto head_of = [&](int64_t pair, T *packed) {
-    const int64_t b = pair / sizes.heads, h = pair % sizes.heads;
-    const int64_t start = sizes.query_start(b, h), matrix = sizes.mask_steps * sizes.k_steps;
-    return Head<T>{Sight(sizes, b),
-                   q + start,
-                   mask == nullptr ? nullptr : mask + sizes.mask_matrix(b, h) * matrix,
-                   out + start,
-                   lse + pair * sizes.q_steps,
-                   packed,
-                   packed + packed_keys(sizes)};
-  };
-  const auto pack = [&](int64_t pair, T *packed) {
-    const int64_t b = pair / sizes.heads, start = sizes.key_start(b, pair % sizes.heads);
-    const int64_t length = Sight(sizes, b).length;
-    pack_columns(packed, k + start, sizes.row_stride(), sizes.head_size, length, true);
-    pack_columns(packed + packed_keys(sizes), v + start, sizes.row_stride(), length,
-                 sizes.head_size, false);
-  };
-  const int64_t size = packed_keys(sizes) + packed_values(sizes);
-  T *all = shared ? for_all.take<T>(sizes.pairs() * size) : nullptr;
-  if (shared) {
-    parallel(context, sizes.pairs(), [&](int64_t pair, int) { pack(pair, all + pair * size); });
+  // Every panel against the keys [first, last), those it sees of them.
+  void attend(int64_t first, int64_t last, const Packed<T> *packed, T *space) {
+    for (int64_t block = first / kKeyBlock * kKeyBlock; block < last; block += kKeyBlock) {
+      const Packed<T> here(space, block, std::min(kKeyBlock, sequence_.keys - block),
+                           sizes_.head_size);
+      if (packed == nullptr) here.fill(sizes_, sequence_, kv_head_);
+      Panel<T> together[kTogether];
+      int64_t n = 0;
+      for (int64_t i = 0; i < panels_; ++i) {
+        Panel<T> &panel = room_.panels[i];
+        const int64_t p_last = sequence_.count(panel.query + panel.rows - 1);
+        panel.first = std::max<int64_t>(sequence_.first(panel.query) - block, 0);
+        panel.last = std::min(p_last - block, kKeyBlock);
+        if (panel.first < panel.last) {
+          panel.scores = room_.scores + n * kTileRows * kScoreStride<T>;
+          panel.most = room_.most + n * kTileRows;
+          together[n++] = panel;
+          panel.begins = false;
+        }
+        if (n == kTogether || i == panels_ - 1) {
+          attend_panels(sizes_, sequence_, together, n, block, packed == nullptr ? here : *packed);
+          n = 0;
+        }
+      }
+    }
   }
-  parallel(context, sizes.pairs() * ranges, [&](int64_t chunk, int worker) {
-    const int64_t pair = chunk / ranges, range = chunk % ranges;
+
+  void finish() const {
+    for (int64_t i = 0; i < panels_; ++i) {
+      const Panel<T> &p = room_.panels[i];
+      const int64_t row = sequence_.batch * sizes_.heads + p.head;
+      finish_panel(p, sizes_.head_size,
+                   out_ + q_row(p.query) * sizes_.q_stride() + p.head * sizes_.head_size,
+                   sizes_.q_stride(), lse_ + row * sizes_.q_steps + sequence_.first_q + p.query);
+    }
+  }
+
+  const AttentionSizes<T> &sizes_;
+  T *out_, *lse_;
+  const Sequence &sequence_;
+  const int64_t kv_head_;
+  const Room<T> &room_;
+  int64_t panels_ = 0;
+};
+
+// How a call is cut: by sequence and head of keys, and by ranges of queries where those are few.
+template <class T>
+struct Plan {
+  int64_t units, ranges = 1;
+  bool shares;   // all ranges of a unit use the same packed keys
+  int64_t size;  // of the packed keys and values of a unit, or of a block of them
+
+  Plan(const AttentionSizes<T> &sizes, int64_t threads)
+      : units(sizes.sequences() * sizes.kv_heads) {
+    if (threads > 1 && units < 2 * threads) {
+      const int64_t wanted = (4 * threads + units - 1) / units;
+      ranges = std::min(wanted, (sizes.q_steps + 4 * kTileRows - 1) / (4 * kTileRows));
+    }
+    shares = ranges > 1;
+    const bool once = !shares && Group<T>::meets_once(sizes, sizes.q_steps);
+    size =
+        Packed<T>::size(once ? std::min(kKeyBlock, sizes.k_steps) : sizes.k_steps, sizes.head_size);
+  }
+  int64_t bytes() const { return Room<T>::bytes() + (shares ? 0 : Scratch::bytes<T>(size)); }
+  int64_t shared_bytes() const { return shares ? Scratch::bytes<T>(units * size) : 0; }
+};
+
+template <class T>
+void forward(pnd_context *context, const AttentionSizes<T> &sizes, T *out, T *lse,
+             const Plan<T> &plan, Scratch for_all) {
+  const auto all_keys = [&](T *to, int64_t unit) {
+    const Sequence sequence(sizes, unit / sizes.kv_heads);
+    return Packed<T>(to, 0, sequence.keys, sizes.head_size);
+  };
+  T *all = plan.shares ? for_all.take<T>(plan.units * plan.size) : nullptr;
+  if (plan.shares) {
+    parallel(context, plan.units, [&](int64_t unit, int) {
+      const Sequence sequence(sizes, unit / sizes.kv_heads);
+      all_keys(all + unit * plan.size, unit).fill(sizes, sequence, unit % sizes.kv_heads);
+    });
+  }
+  parallel(context, plan.units * plan.ranges, [&](int64_t chunk, int worker) {
+    const int64_t unit = chunk / plan.ranges, range = chunk % plan.ranges;
+    const Sequence sequence(sizes, unit / sizes.kv_heads);
     Scratch scratch(context, worker);
     const Room<T> room(scratch);
-    T *packed = shared ? all + pair * size : scratch.take<T>(size);
-    if (!shared) pack(pair, packed);
-    attend(sizes, head_of(pair, packed), range * sizes.q_steps / ranges,
-           (range + 1) * sizes.q_steps / ranges, room);
+    T *space = plan.shares ? all + unit * plan.size : scratch.take<T>(plan.size);
+    const Packed<T> packed = all_keys(space, unit);
+    const bool once = !plan.shares && Group<T>::meets_once(sizes, sequence.queries);
+    if (!plan.shares && !once) packed.fill(sizes, sequence, unit % sizes.kv_heads);
+    Group<T>(sizes, out, lse, sequence, unit % sizes.kv_heads, room)
+        .run(range * sequence.queries / plan.ranges, (range + 1) * sequence.queries / plan.ranges,
+             once ? nullptr : &packed, space);
   });
 }
 
@@ -201,35 +383,33 @@ void forward(pnd_context *context, const AttentionSizes<T> &sizes, T *out, T *ls
 
 int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse, const void *q,
                       const void *k, const void *v, const void *mask, const int32_t *lengths,
-                      int64_t batch, int64_t heads, int64_t q_steps, int64_t k_steps,
+                      const int32_t *q_starts, const int32_t *k_starts, int64_t batch,
+                      int64_t heads, int64_t kv_heads, int64_t q_steps, int64_t k_steps,
                       int64_t head_size, int64_t mask_batch, int64_t mask_heads, int64_t mask_steps,
-                      double scale, int32_t causal) {
+                      int64_t segments, int64_t window, double scale, int32_t causal,
+                      int32_t gated) {
   Call call(context, "attention");
-  guard::attention(call, dtype, out, lse, q, k, v, mask, lengths, batch, heads, q_steps, k_steps,
-                   head_size, mask_batch, mask_heads, mask_steps, scale, causal);
-  check_lengths(call, lengths, batch, k_steps);
+  guard::Attention a{dtype,    q,         k,          v,          mask,       lengths,
+                     q_starts, k_starts,  batch,      heads,      kv_heads,   q_steps,
+                     k_steps,  head_size, mask_batch, mask_heads, mask_steps, segments,
+                     window,   scale,     causal,     gated};
+  guard::attention(call, a, out, lse);
+  check_sequences(call, a);
   if (call.refused()) return call.status();
   AsFloat floats(dtype);
-  floats.output(out, batch * q_steps * heads * head_size);
-  floats.input(q, batch * q_steps * heads * head_size);
-  floats.input(k, batch * k_steps * heads * head_size);
-  floats.input(v, batch * k_steps * heads * head_size);
-  floats.input(mask, mask_batch * mask_heads * mask_steps * k_steps);
+  floats.output(out, a.queries());
+  floats.input(a.q, a.queries());
+  floats.input(a.k, a.keys());
+  floats.input(a.v, a.keys());
+  floats.input(a.mask, a.masks());
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    const AttentionSizes<T> sizes{
-        batch,      heads,      q_steps,    k_steps, head_size,
-        mask_batch, mask_heads, mask_steps, lengths, static_cast<T>(scale),
-        causal != 0};
-    const int64_t packed = packed_keys(sizes) + packed_values(sizes);
-    const bool shared = query_ranges(sizes, context->threads) > 1;
-    call.reserve(Room<T>::bytes() + (shared ? 0 : Scratch::bytes<T>(packed)),
-                 floats.bytes() + (shared ? Scratch::bytes<T>(sizes.pairs() * packed) : 0));
+    const Plan<T> plan(AttentionSizes<T>(a), context->threads);
+    call.reserve(plan.bytes(), floats.bytes() + plan.shared_bytes());
     if (call.refused()) return;
     Scratch for_all(context, kShared);
     floats.widen_inputs(context, for_all);
-    forward(context, sizes, static_cast<T *>(out), static_cast<T *>(lse), static_cast<const T *>(q),
-            static_cast<const T *>(k), static_cast<const T *>(v), static_cast<const T *>(mask),
+    forward(context, AttentionSizes<T>(a), static_cast<T *>(out), static_cast<T *>(lse), plan,
             for_all);
     floats.narrow_outputs(context);
   });

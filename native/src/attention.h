@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention.h: what attention.cpp and attention_backward.cpp share: the sizes of a call, which keys
-// a query sees, and the tile of scores.
+// attention.h: what attention.cpp and attention_backward.cpp share: the sizes of a call, its
+// sequences, which keys a query sees, and the tile of scores.
 #pragma once
 
-#include "context.h"
+#include "map.h"
 #include "softmax.h"
 
 constexpr int64_t kQueryBlock = 192;  // queries that pass over a block of keys while it is in L2
+// The largest score - lse that the gradient of a gate takes part with.
+template <class T>
+constexpr T kMostExponent = 64;
 static_assert(guard::kMostHeadSize == kDepth, "a row of q is one run of depth");
 
 template <class T>
-struct AttentionSizes {
-  int64_t batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads, mask_steps;
-  const int32_t *lengths;
-  T scale;
-  bool causal;
+struct AttentionSizes : guard::Attention {
+  explicit AttentionSizes(const guard::Attention &call) : guard::Attention(call) {}
 
-  int64_t pairs() const { return batch * heads; }
-  int64_t row_stride() const { return heads * head_size; }
-  int64_t query_start(int64_t b, int64_t h) const { return (b * q_steps * heads + h) * head_size; }
-  int64_t key_start(int64_t b, int64_t h) const { return (b * k_steps * heads + h) * head_size; }
+  int64_t sequences() const { return q_starts == nullptr ? batch : segments; }
+  int64_t group() const { return heads / kv_heads; }  // heads that share their keys
+  int64_t q_stride() const { return heads * head_size; }
+  int64_t k_stride() const { return kv_heads * head_size; }
+  T scaled_by() const { return static_cast<T>(scale); }
+  const T *mask_or_null() const { return static_cast<const T *>(mask); }
   // The mask of a head: the number of its matrix, and the distance between its rows.
   int64_t mask_matrix(int64_t b, int64_t h) const {
     return (mask_batch == 1 ? 0 : b) * mask_heads + (mask_heads == 1 ? 0 : h);
@@ -27,106 +29,200 @@ struct AttentionSizes {
   int64_t mask_stride() const { return mask_steps == 1 ? 0 : k_steps; }
 };
 
-// Which keys a query sees: the first count(query) ones.
-struct Sight {
-  int64_t length, offset;
-  bool causal;
+// A sequence of the batch or a packed one: its place in the arrays, and which of its keys each of
+// its queries sees. Queries and keys count from the sequence's first.
+struct Sequence {
+  int64_t batch, first_q, first_k;  // place in [batch, steps]
+  int64_t queries, keys, stored;    // stored: the keys that exist, beyond its length too
+  // Query i sees the keys from i + behind on that lie before i + ahead.
+  int64_t behind, ahead;
 
   template <class T>
-  Sight(const AttentionSizes<T> &sizes, int64_t b)
-      : length(sizes.lengths == nullptr ? sizes.k_steps : sizes.lengths[b]),
-        offset(sizes.k_steps - sizes.q_steps + 1),
-        causal(sizes.causal) {}
-
-  int64_t count(int64_t query) const {
-    return causal ? std::clamp<int64_t>(query + offset, 0, length) : length;
+  Sequence(const AttentionSizes<T> &sizes, int64_t s) {
+    const bool packed = sizes.q_starts != nullptr;
+    batch = packed ? 0 : s;
+    first_q = packed ? sizes.q_starts[s] : 0;
+    first_k = packed ? sizes.k_starts[s] : 0;
+    queries = packed ? sizes.q_starts[s + 1] - first_q : sizes.q_steps;
+    stored = packed ? sizes.k_starts[s + 1] - first_k : sizes.k_steps;
+    keys = sizes.lengths == nullptr ? stored : sizes.lengths[s];
+    const int64_t stands = (sizes.causal == 2 ? keys : stored) - queries;  // the first query
+    const bool cut = sizes.window != 0;
+    behind = cut ? stands - sizes.window + 1 : -queries;
+    ahead = sizes.causal != 0 ? stands + 1 : cut ? stands + sizes.window : keys;
   }
-  // The first query that sees the key, below 0 where that would be one before the first.
-  int64_t first_query(int64_t key) const { return causal ? key - offset + 1 : 0; }
+
+  int64_t first(int64_t query) const { return std::clamp<int64_t>(query + behind, 0, keys); }
+  int64_t count(int64_t query) const { return std::clamp<int64_t>(query + ahead, 0, keys); }
+  // The queries that see a key, from and up to; a key after it is seen by none before and by all
+  // that follow up to its own end.
+  int64_t first_query(int64_t key) const {
+    return std::clamp<int64_t>(key - ahead + 1, 0, queries);
+  }
+  int64_t end_query(int64_t key) const { return std::clamp<int64_t>(key - behind + 1, 0, queries); }
 };
 
-inline void check_lengths(Call &call, const int32_t *lengths, int64_t batch, int64_t k_steps) {
-  if (call.refused() || lengths == nullptr) return;  // k_steps + 1 may overflow where it is refused
-  call.indices("lengths", lengths, batch, 0, k_steps + 1);
+// Lengths in [0, k_steps]; starts from 0, never falling, up to the steps.
+inline void check_sequences(Call &call, const guard::Attention &a) {
+  if (call.refused()) return;  // k_steps + 1 may overflow where it is refused
+  if (a.lengths != nullptr) call.indices("lengths", a.lengths, a.batch, 0, a.k_steps + 1);
+  if (a.q_starts == nullptr) return;
+  call.starts("q_starts", a.q_starts, a.segments, a.q_steps);
+  call.starts("k_starts", a.k_starts, a.segments, a.k_steps);
 }
 
 // A tile of scores has queries as rows; its vectors run along keys, as they do in the mask.
 
-// scores += mask. mask points at the tile's first element; `left` columns of it exist.
-template <class T, int kRows, int kVectors>
-PND_INLINE void add_mask(Tile<T, kRows, kVectors> &scores, const T *mask, int64_t stride,
-                         int64_t left) {
-  if (left >= kVectors * kWidth<T>) {
+// Calls f(row, vector, mask there) for a tile of the mask; `left` columns of it exist.
+template <class T, int kRows, int kVectors, class F>
+PND_INLINE void each_mask(const T *mask, int64_t stride, int64_t left, F &&f) {
+  const auto all = [&](auto &&get) {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       PND_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        scores.sum[r][v] += load(mask + r * stride + v * kWidth<T>);
-      }
+      for (int v = 0; v < kVectors; ++v) f(r, v, get(mask + r * stride + v * kWidth<T>, v));
     }
-    return;
+  };
+  if (left >= kVectors * kWidth<T>) {
+    all([](const T *at, int) { return load(at); });
+  } else {
+    all([&](const T *at, int v) {
+      return load_first(at, std::clamp<int64_t>(left - v * kWidth<T>, 0, kWidth<T>));
+    });
   }
-  PND_UNROLL
-  for (int v = 0; v < kVectors; ++v) {
-    const int64_t n = std::clamp<int64_t>(left - v * kWidth<T>, 0, kWidth<T>);
-    PND_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      scores.sum[r][v] += load_first(mask + r * stride + v * kWidth<T>, n);
-    }
-  }
+}
+
+// scores += mask.
+template <class T, int kRows, int kVectors>
+PND_INLINE void add_mask(Tile<T, kRows, kVectors> &scores, const T *mask, int64_t stride,
+                         int64_t left) {
+  each_mask<T, kRows, kVectors>(mask, stride, left,
+                                [&](int r, int v, Vec<T> x) { scores.sum[r][v] += x; });
+}
+// Scores whose gate is not above 0 become -infinity.
+template <class T, int kRows, int kVectors>
+PND_INLINE void hide_gated(Tile<T, kRows, kVectors> &scores, const T *gates, int64_t stride,
+                           int64_t left) {
+  each_mask<T, kRows, kVectors>(gates, stride, left, [&](int r, int v, Vec<T> gate) {
+    scores.sum[r][v] = choose(gate > Vec<T>{}, scores.sum[r][v], splat(kNothing<T>));
+  });
 }
 
 // Scores of keys that a query does not see become -infinity. The tile starts at (query, key).
 template <class T, int kRows, int kVectors>
-PND_INLINE void hide(Tile<T, kRows, kVectors> &scores, const Sight &sight, int64_t query,
+PND_INLINE void hide(Tile<T, kRows, kVectors> &scores, const Sequence &sequence, int64_t query,
                      int64_t key) {
-  if (sight.count(query) - key >= kVectors * kWidth<T>) return;
-  PND_UNROLL
-  for (int r = 0; r < kRows; ++r) cut_row(scores, r, sight.count(query + r) - key);
+  if (sequence.count(query) - key < kVectors * kWidth<T>) {
+    PND_UNROLL
+    for (int r = 0; r < kRows; ++r) cut_after(scores, r, sequence.count(query + r) - key);
+  }
+  if (sequence.first(query + kRows - 1) > key) {
+    PND_UNROLL
+    for (int r = 0; r < kRows; ++r) cut_before(scores, r, sequence.first(query + r) - key);
+  }
 }
 
-// Copies rows, scaled.
-template <class T>
-inline void copy_rows(T *to, const T *from, int64_t stride, int64_t rows, int64_t cols, T scale) {
-  for (int64_t r = 0; r < rows; ++r) Rows<T>{to, rows}.fill(r, from + r * stride, cols, scale);
+// Queries [first, last) as panels of rows for tiles: f(first query, rows as a constant). A window
+// narrower than a panel takes its queries one by one, so that a panel has keys that all of it sees.
+template <class T, class F>
+PND_INLINE void each_panel(const AttentionSizes<T> &sizes, int64_t first, int64_t last, F &&f) {
+  const int64_t n = last - first;
+  const bool narrow = sizes.window != 0 && sizes.window < kTileRows;
+  const int64_t panels = narrow ? n : panels_of(n);
+  for (int64_t p = 0; p < panels; ++p) {
+    const int64_t q0 = first + panel_start(p, panels, n),
+                  q1 = first + panel_start(p + 1, panels, n);
+    with_rows(q1 - q0, [&](auto rows) { f(q0, rows); });
+  }
 }
+
+// Packs the rows of keys [count, head_size], scaled, as the columns that scores are made with: the
+// scale belongs to the keys, so that queries serve as they lie.
+template <class T>
+inline void pack_keys_of(T *to, const T *keys, const AttentionSizes<T> &sizes, int64_t count) {
+  pack_columns(to, keys, sizes.k_stride(), sizes.head_size, count, true);
+  const int64_t n = (count + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T> * sizes.head_size;
+  for (int64_t i = 0; i < n; i += kWidth<T>) store(to + i, load(to + i) * splat(sizes.scaled_by()));
+}
+
+// The rows of a head, copied next to each other: in the arrays they are often a power of two apart,
+// which few sets of a cache can hold. Whole tiles of columns, then a line that breaks the power.
+template <class T>
+struct Copied {
+  T *data;
+  int64_t stride;
+
+  static int64_t stride_of(int64_t head_size) {
+    return (head_size + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T> +
+           64 / static_cast<int64_t>(sizeof(T));
+  }
+  Copied(T *to, int64_t head_size) : data(to), stride(stride_of(head_size)) {}
+  void fill(int64_t row, const T *from, int64_t from_stride, int64_t rows, int64_t cols) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      T *to = at(row + r);
+      each_vector<T>(
+          cols, [&](int64_t i, auto get, auto) { store(to + i, get(from + r * from_stride + i)); });
+    }
+  }
+  T *at(int64_t row) const { return data + row * stride; }
+};
 
 // Adds to a tile of rows = queries [query, query + kRows) the product of their probabilities (or
-// the like) and the rows of keys [key, key + count) they see: whole up to the first query's sight,
-// then key by key for the queries that see it. `a` is at (query, key), `b` at key.
+// the like) and the rows of keys [key, key + count) they see: key by key for those that the last
+// queries do not see any more, whole for those that all see, key by key for those that the first
+// queries do not see yet. `a` is at (query, key), `b` at key.
 template <int64_t kRowStep, class T, int kRows, int kVectors>
-PND_INLINE void add_seen_keys(Tile<T, kRows, kVectors> &tile, const Sight &sight, int64_t query,
-                              int64_t key, int64_t count, const T *a, const T *b,
+PND_INLINE void add_seen_keys(Tile<T, kRows, kVectors> &tile, const Sequence &sequence,
+                              int64_t query, int64_t key, int64_t count, const T *a, const T *b,
                               int64_t b_stride) {
-  const int64_t whole = std::clamp<int64_t>(sight.count(query) - key, 0, count);
-  tile.template add_product<kRowStep, 1>(a, b, b_stride, whole);
-  if (whole == count) return;
-  unrolled<kRows - 1>([&](auto step) {
-    // The one key that queries from query + step + 1 on see and the ones before do not.
-    const int64_t k = query + step() + sight.offset - key;
-    if (k >= 0 && k < count) {
-      tile.template add_step<kRowStep, step() + 1, kRows>(a + k, b + k * b_stride);
-    }
-  });
+  const int64_t from = std::clamp<int64_t>(sequence.first(query + kRows - 1) - key, 0, count);
+  const int64_t to = std::clamp<int64_t>(sequence.count(query) - key, from, count);
+  if (from > 0) {
+    unrolled<kRows - 1>([&](auto step) {
+      // The one key that queries up to query + step see and the ones after do not.
+      const int64_t k = query + step() + sequence.behind - key;
+      if (k >= 0 && k < from) {
+        tile.template add_step<kRowStep, 0, step() + 1>(a + k, b + k * b_stride);
+      }
+    });
+  }
+  tile.template add_product<kRowStep, 1>(a + from, b + from * b_stride, b_stride, to - from);
+  if (to < count) {
+    unrolled<kRows - 1>([&](auto step) {
+      // The one key that queries from query + step + 1 on see and the ones before do not.
+      const int64_t k = query + step() + sequence.ahead - key;
+      if (k >= to && k < count) {
+        tile.template add_step<kRowStep, step() + 1, kRows>(a + k, b + k * b_stride);
+      }
+    });
+  }
 }
 
 // Adds to a tile of rows = keys [key, key + kRows) the product over the queries [query, query +
 // count) that see them. `a` is at (query, key), its rows (queries) kStep apart; `b` at query.
 template <int64_t kStep, class T, int kRows, int kVectors>
-PND_INLINE void add_seeing_queries(Tile<T, kRows, kVectors> &tile, const Sight &sight,
+PND_INLINE void add_seeing_queries(Tile<T, kRows, kVectors> &tile, const Sequence &sequence,
                                    int64_t query, int64_t key, int64_t count, const T *a,
                                    const T *b, int64_t b_stride) {
-  const int64_t first = sight.first_query(key) - query;
-  const int64_t whole = std::clamp<int64_t>(sight.causal ? first + kRows - 1 : 0, 0, count);
-  if (whole > 0) {
+  const int64_t from = std::clamp<int64_t>(sequence.first_query(key + kRows - 1) - query, 0, count);
+  const int64_t to = std::clamp<int64_t>(sequence.end_query(key) - query, from, count);
+  if (from > 0) {
     unrolled<kRows - 1>([&](auto step) {
       // The one query that sees keys up to key + step and none after.
-      const int64_t q = first + step();
-      if (q >= 0 && q < count) {
+      const int64_t q = key + step() - sequence.ahead + 1 - query;
+      if (q >= 0 && q < from) {
         tile.template add_step<1, 0, step() + 1>(a + q * kStep, b + q * b_stride);
       }
     });
   }
-  tile.template add_product<1, kStep>(a + whole * kStep, b + whole * b_stride, b_stride,
-                                      count - whole);
+  tile.template add_product<1, kStep>(a + from * kStep, b + from * b_stride, b_stride, to - from);
+  if (to < count) {
+    unrolled<kRows - 1>([&](auto step) {
+      // The one query that sees keys from key + step + 1 on and none before.
+      const int64_t q = key + step() - sequence.behind + 1 - query;
+      if (q >= to && q < count) {
+        tile.template add_step<1, step() + 1, kRows>(a + q * kStep, b + q * b_stride);
+      }
+    });
+  }
 }

@@ -173,6 +173,18 @@ Call &Call::indices(const char *name, const int32_t *index, int64_t count, int64
   return *this;
 }
 
+Call &Call::starts(const char *name, const int32_t *starts, int64_t segments, int64_t total) {
+  if (refused()) return *this;
+  require(starts[0] == 0, "%s[0] = %d must be 0", name, starts[0]);
+  for (int64_t i = 1; i <= segments && !refused(); ++i) {
+    require(starts[i] >= starts[i - 1], "%s[%lld] = %d must not be below %d", name,
+            static_cast<long long>(i), starts[i], starts[i - 1]);
+  }
+  return require(starts[segments] == total, "%s[%lld] = %d must be %lld", name,
+                 static_cast<long long>(segments), starts[segments],
+                 static_cast<long long>(total));
+}
+
 Call &Call::reserve(int64_t bytes_per_thread, int64_t shared_bytes) {
   if (refused()) return *this;
   auto *context = static_cast<pnd_context *>(context_);

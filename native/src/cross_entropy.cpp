@@ -108,7 +108,7 @@ PND_INLINE void logit_tiles(Rows<T> x, int64_t row, const T *columns, int64_t wi
     tile.clear();
     add_rows(tile, x, row, columns + c * width, kTileCols<T>, width);
     if (count - c < vectors() * kWidth<T>) {
-      for (int r = 0; r < kRows; ++r) cut_row(tile, r, count - c);
+      for (int r = 0; r < kRows; ++r) cut_after(tile, r, count - c);
     }
     use(tile, c, vectors);
   });

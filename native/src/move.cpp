@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// move: fill, broadcast, swap_axes, slice, pad, concat: elements placed, none computed.
+// move: fill, broadcast, swap_axes, slice, pad, put, concat: elements placed, none computed.
 // y[i] = value;  y[o,m,i] = x[o,i];  y[o,s,m,f,i] = x[o,f,m,s,i];  y[o,c,i] = x[o,start+c,i];
 // y[o,start+c,i] = x[o,c,i], else 0;  y = a then b along the middle axis
 // Shapes   as the header's; row-major, contiguous, no aliasing; elements of 2, 4 or 8 bytes, any
@@ -270,6 +270,25 @@ int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int
         fill_run(to + o * row, T{0}, before);
         copy_run(to + o * row + before, from + o * run, run);
         fill_run(to + o * row + before + run, T{0}, row - before - run);
+      }
+    });
+  });
+}
+
+int32_t pnd_put(pnd_context *context, int32_t dtype, void *y, const void *x, const int32_t *start,
+                int64_t outer, int64_t size, int64_t inner, int64_t count) {
+  Call call(context, "put");
+  guard::put(call, dtype, y, x, start, outer, size, inner, count);
+  call.indices("start", start, outer, 0, size - count + 1);
+  if (call.refused()) return call.status();
+  return by_size(dtype, [&](auto type) {
+    using T = decltype(type);
+    T *to = static_cast<T *>(y);
+    const T *from = static_cast<const T *>(x);
+    const int64_t row = size * inner, run = count * inner;
+    parallel_rows(context, outer, run, kSerialMove, [&](int64_t first, int64_t last, int) {
+      for (int64_t o = first; o < last; ++o) {
+        copy_run(to + o * row + start[o] * inner, from + o * run, run);
       }
     });
   });

@@ -16,18 +16,27 @@
 template <class T>
 constexpr T kNothing = -std::numeric_limits<T>::infinity();
 
-// Scores of row r from column `n` of the tile on become -infinity.
-template <class T, int kRows, int kVectors>
-PND_INLINE void cut_row(Tile<T, kRows, kVectors> &scores, int r, int64_t n) {
+// Scores of row r from column `n` of the tile on, or before it, become -infinity.
+template <bool kBefore, class T, int kRows, int kVectors>
+PND_INLINE void cut(Tile<T, kRows, kVectors> &scores, int r, int64_t n) {
   Vec<T> place;
   PND_UNROLL
   for (int i = 0; i < kWidth<T>; ++i) place[i] = static_cast<T>(i);
   n = std::clamp<int64_t>(n, 0, kVectors * kWidth<T>);
   PND_UNROLL
   for (int v = 0; v < kVectors; ++v) {
-    const Vec<T> limit = splat(static_cast<T>(n - v * kWidth<T>));
-    scores.sum[r][v] = choose(place < limit, scores.sum[r][v], splat(kNothing<T>));
+    const Vec<T> limit = splat(static_cast<T>(n - v * kWidth<T>)), nothing = splat(kNothing<T>);
+    Vec<T> &x = scores.sum[r][v];
+    x = kBefore ? choose(place < limit, nothing, x) : choose(place < limit, x, nothing);
   }
+}
+template <class T, int kRows, int kVectors>
+PND_INLINE void cut_after(Tile<T, kRows, kVectors> &scores, int r, int64_t n) {
+  cut<false>(scores, r, n);
+}
+template <class T, int kRows, int kVectors>
+PND_INLINE void cut_before(Tile<T, kRows, kVectors> &scores, int r, int64_t n) {
+  cut<true>(scores, r, n);
 }
 
 // One step of folding many rows at once: each vector holds the lanes of kGroups rows; the result
@@ -73,9 +82,10 @@ struct Statistics {
 
   // Takes in `count` scores of each of kRows rows, kStride apart, count a multiple of kWidth.
   // most[r] holds the largest of row r in some order. kept[r] becomes exp(old - new largest) and,
-  // if kStore, the scores exp(score - new largest).
-  template <int kRows, int kStride, bool kStore>
-  PND_INLINE void add(T *scores, int64_t count, const Vec<T> *most, T *kept) {
+  // if kStore, the scores exp(score - new largest), each weighed: weigh(r, j, e) is what a vector e
+  // of row r, column j counts for.
+  template <int kRows, int kStride, bool kStore, class Weigh>
+  PND_INLINE void add(T *scores, int64_t count, const Vec<T> *most, T *kept, Weigh &&weigh) {
     constexpr int kVectors = Lanes<T>::kVectors;
     T base[kSize] = {}, added[kSize] = {};
     fold_rows<T, kRows, 1>(most, base, [](Vec<T> a, Vec<T> b) { return larger(a, b); });
@@ -85,26 +95,26 @@ struct Statistics {
       // While all is -infinity, any finite base gives exponentials of 0.
       const Vec<T> finite = choose(now == splat(kNothing<T>), Vec<T>{}, now);
       store(base + i, finite);
-      store(kept + i, exp_of_negative(old - finite));
+      store(kept + i, exp_weight(old - finite));
     }
     Vec<T> sums[kRows];
     for (int r = 0; r < kRows; ++r) {
       T *row = scores + r * kStride;
       const Vec<T> most_of_row = splat(base[r]);
-      const auto exponential = [&](T *at) {
-        const Vec<T> e = exp_of_negative(load(at) - most_of_row);
-        if constexpr (kStore) store(at, e);
+      const auto exponential = [&](int64_t j) {
+        const Vec<T> e = weigh(r, j, exp_weight(load(row + j) - most_of_row));
+        if constexpr (kStore) store(row + j, e);
         return e;
       };
       Lanes<T> lanes;
       int64_t j = 0;
       for (; j + kLanes <= count; j += kLanes) {
         PND_UNROLL
-        for (int v = 0; v < kVectors; ++v) lanes.v[v] += exponential(row + j + v * kWidth<T>);
+        for (int v = 0; v < kVectors; ++v) lanes.v[v] += exponential(j + v * kWidth<T>);
       }
       PND_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        if (j + v * kWidth<T> < count) lanes.v[v] += exponential(row + j + v * kWidth<T>);
+        if (j + v * kWidth<T> < count) lanes.v[v] += exponential(j + v * kWidth<T>);
       }
       PND_UNROLL
       for (int w = kVectors / 2; w > 0; w /= 2) {
@@ -117,6 +127,12 @@ struct Statistics {
     for (int i = 0; i < kSize; i += kWidth<T>) {
       store(sum + i, fma(load(sum + i), load(kept + i), load(added + i)));
     }
+  }
+
+  template <int kRows, int kStride, bool kStore>
+  PND_INLINE void add(T *scores, int64_t count, const Vec<T> *most, T *kept) {
+    add<kRows, kStride, kStore>(scores, count, most, kept,
+                                [](int, int64_t, Vec<T> e) { return e; });
   }
 
   // log of the sum of exp(score), per row.

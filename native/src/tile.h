@@ -106,6 +106,25 @@ struct Tile {
 #pragma GCC unroll 4
     for (int64_t k = 0; k < depth; ++k, a += kStep, b += b_stride) add_step<kRowStep>(a, b);
   }
+  // Likewise, a's rows any distance apart, its columns next to each other.
+  PND_INLINE void add_product(const T *a, int64_t a_stride, const T *b, int64_t b_stride,
+                              int64_t depth) {
+    const T *row[kRows];
+    PND_UNROLL
+    for (int r = 0; r < kRows; ++r) row[r] = a + r * a_stride;
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < depth; ++k, b += b_stride) {
+      Vec<T> of_b[kVectors];
+      PND_UNROLL
+      for (int v = 0; v < kVectors; ++v) of_b[v] = load(b + v * kWidth<T>);
+      PND_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const Vec<T> x = splat<T>(row[r][k]);
+        PND_UNROLL
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(x, of_b[v], sum[r][v]);
+      }
+    }
+  }
 };
 
 // Rows as the left operand of tiles, whatever their width: cut into blocks of kDepth columns, each

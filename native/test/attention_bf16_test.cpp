@@ -10,24 +10,18 @@ using Shape = AttentionShape;
 
 struct Inputs {
   std::vector<Bf16> q, k, v, mask, dout;
-  std::vector<int32_t> lengths;
+  AttentionSight sight;
 
   explicit Inputs(const Shape &s)
       : q(random_bf16(s.query_size(), 1)),
         k(random_bf16(s.key_size(), 2)),
         v(random_bf16(s.key_size(), 3)),
-        dout(random_bf16(s.query_size(), 4)) {
-    if (s.mask >= 0) {
-      mask = random_bf16(s.mask_size(), 5);
-      for (size_t i = 2; i < mask.size(); i += 5) mask[i] = Bf16(-kInfinity);
-    }
-    // Nothing, something and all of the keys, in turn.
-    for (int64_t b = 0; s.lengths && b < s.batch; ++b) {
-      lengths.push_back(static_cast<int32_t>(b % 3 * s.k_steps / 2));
-    }
-  }
-  bool sees(const Shape &s, int64_t b, int64_t i, int64_t j) const {
-    return (lengths.empty() || j < lengths[b]) && (!s.causal || j <= i + s.k_steps - s.q_steps);
+        dout(random_bf16(s.query_size(), 4)),
+        sight(s) {
+    if (s.mask < 0) return;
+    mask = random_bf16(s.mask_size(), 5);
+    for (Bf16 &x : mask) x = s.gated ? Bf16(std::abs(static_cast<double>(x))) : x;
+    for (size_t i = 2; i < mask.size(); i += 5) mask[i] = Bf16(s.gated ? 0 : -kInfinity);
   }
 };
 
@@ -42,12 +36,13 @@ Results forward(const Shape &s, const Inputs &in) {
     Placed<Bf16> out(s.query_size(), s.shift), q(in.q, s.shift), k(in.k, s.shift), v(in.v, s.shift),
         mask(in.mask, s.shift);
     Placed<float> lse(s.rows(), s.shift);
-    expect_done(
-        PND_ON(m, pnd_attention, PND_BF16, out.data(), lse.data(), q.data(), k.data(), v.data(),
-               mask.data_or_null(), in.lengths.empty() ? nullptr : in.lengths.data(), s.batch,
-               s.heads, s.q_steps, s.k_steps, s.head_size, s.mask_batch(), s.mask_heads(),
-               s.mask_steps(), s.scale(), s.causal),
-        m);
+    expect_done(PND_ON(m, pnd_attention, PND_BF16, out.data(), lse.data(), q.data(), k.data(),
+                       v.data(), mask.data_or_null(), in.sight.or_null(in.sight.lengths),
+                       in.sight.or_null(in.sight.q_starts), in.sight.or_null(in.sight.k_starts),
+                       s.batch, s.heads, s.kv_heads(), s.q_steps, s.k_steps, s.head_size,
+                       s.mask_batch(), s.mask_heads(), s.mask_steps(), in.sight.segments(),
+                       s.window, s.scale(), s.causal, s.gated),
+                m);
     keep_or_compare(r.out, out, m);
     keep_or_compare(r.lse, lse, m);
   }
@@ -61,12 +56,14 @@ void backward(const Shape &s, const Inputs &in, Results &r) {
         dmask(s.mask_size(), s.shift), dout(in.dout, s.shift), q(in.q, s.shift), k(in.k, s.shift),
         v(in.v, s.shift), mask(in.mask, s.shift), out(r.out, s.shift);
     Placed<float> lse(r.lse, s.shift);
-    expect_done(PND_ON(m, pnd_attention_backward, PND_BF16, dq.data(), dk.data(), dv.data(),
-                       dmask.data(), dout.data(), q.data(), k.data(), v.data(), mask.data_or_null(),
-                       in.lengths.empty() ? nullptr : in.lengths.data(), out.data(), lse.data(),
-                       s.batch, s.heads, s.q_steps, s.k_steps, s.head_size, s.mask_batch(),
-                       s.mask_heads(), s.mask_steps(), s.scale(), s.causal),
-                m);
+    expect_done(
+        PND_ON(m, pnd_attention_backward, PND_BF16, dq.data(), dk.data(), dv.data(), dmask.data(),
+               dout.data(), q.data(), k.data(), v.data(), mask.data_or_null(),
+               in.sight.or_null(in.sight.lengths), in.sight.or_null(in.sight.q_starts),
+               in.sight.or_null(in.sight.k_starts), out.data(), lse.data(), s.batch, s.heads,
+               s.kv_heads(), s.q_steps, s.k_steps, s.head_size, s.mask_batch(), s.mask_heads(),
+               s.mask_steps(), in.sight.segments(), s.window, s.scale(), s.causal, s.gated),
+        m);
     keep_or_compare(r.dq, dq, m);
     keep_or_compare(r.dk, dk, m);
     keep_or_compare(r.dv, dv, m);
@@ -74,68 +71,13 @@ void backward(const Shape &s, const Inputs &in, Results &r) {
   }
 }
 
-// The header's formula, loop by loop, in R. Naive: as one would compute it from bf16 in floats, p
-// and ds rounded for their products, out and the gradients in the end.
+// Naive: as one would compute it from bf16 in floats, p and ds rounded for their products, out and
+// the gradients in the end.
 template <class R>
-struct Plain {
-  std::vector<R> out, lse, dq, dk, dv, dmask;
-};
-template <class R>
-Plain<R> plain(const Shape &s, const Inputs &in) {
+AttentionResults<R> plain(const Shape &s, const Inputs &in) {
   constexpr bool kNaive = std::is_same_v<R, float>;
   const auto rounded = [](R x) { return kNaive ? R{Bf16(static_cast<double>(x))} : x; };
-  Plain<R> r{std::vector<R>(s.query_size()), std::vector<R>(s.rows()),
-             std::vector<R>(s.query_size()), std::vector<R>(s.key_size()),
-             std::vector<R>(s.key_size()),   std::vector<R>(s.mask_size())};
-  const R scale = static_cast<R>(s.scale());
-  std::vector<R> p(s.k_steps), dp(s.k_steps);
-  for (int64_t b = 0; b < s.batch; ++b) {
-    for (int64_t h = 0; h < s.heads; ++h) {
-      for (int64_t i = 0; i < s.q_steps; ++i) {
-        R largest = -kInfinity, sum = 0, delta = 0;
-        const int64_t qi = s.query(b, i, h);
-        for (int64_t j = 0; j < s.k_steps; ++j) {
-          p[j] = -kInfinity;
-          if (!in.sees(s, b, i, j)) continue;
-          R dot = 0;
-          for (int64_t d = 0; d < s.head_size; ++d) {
-            dot += static_cast<R>(in.q[qi + d]) * in.k[s.key(b, j, h) + d];
-          }
-          p[j] = dot * scale + (s.mask < 0 ? R{0} : R{in.mask[s.mask_at(b, h, i, j)]});
-          largest = std::max(largest, p[j]);
-        }
-        if (largest == -kInfinity) {
-          r.lse[s.row(b, h, i)] = largest;
-          continue;
-        }
-        for (R &x : p) sum += x = std::exp(x - largest);
-        r.lse[s.row(b, h, i)] = largest + std::log(sum);
-        for (int64_t j = 0; j < s.k_steps; ++j) {
-          p[j] /= sum;
-          dp[j] = 0;
-          if (!in.sees(s, b, i, j)) continue;
-          for (int64_t d = 0; d < s.head_size; ++d) {
-            r.out[qi + d] += rounded(p[j]) * in.v[s.key(b, j, h) + d];
-            dp[j] += static_cast<R>(in.dout[qi + d]) * in.v[s.key(b, j, h) + d];
-          }
-        }
-        for (int64_t d = 0; d < s.head_size; ++d) {
-          r.out[qi + d] = rounded(r.out[qi + d]);
-          delta += in.dout[qi + d] * r.out[qi + d];
-        }
-        for (int64_t j = 0; j < s.k_steps; ++j) {
-          if (!in.sees(s, b, i, j)) continue;
-          const R ds = p[j] * (dp[j] - delta);
-          r.dmask[s.mask_at(b, h, i, j)] += ds;
-          for (int64_t d = 0; d < s.head_size; ++d) {
-            r.dq[qi + d] += rounded(ds) * scale * in.k[s.key(b, j, h) + d];
-            r.dk[s.key(b, j, h) + d] += rounded(ds) * scale * in.q[qi + d];
-            r.dv[s.key(b, j, h) + d] += rounded(p[j]) * in.dout[qi + d];
-          }
-        }
-      }
-    }
-  }
+  auto r = plain_attention<R>(s, in, rounded);
   for (auto *gradient : {&r.dq, &r.dk, &r.dv, &r.dmask}) {
     for (R &x : *gradient) x = rounded(x);
   }
@@ -186,6 +128,8 @@ std::vector<Shape> shapes() {
   }
   all.push_back({1, 2, 17, 33, 64, -1, false, false, 1});
   all.push_back({1, 1, 33, 17, 128, 4, false, false, 4});
+  const auto kinds = attention_kinds();
+  all.insert(all.end(), kinds.begin(), kinds.end());
   return all;
 }
 
@@ -214,7 +158,7 @@ TEST(AttentionBf16, neverTouchesWhatNoQuerySees) {
     const Inputs clean(s);
     Inputs in = clean;
     for (int64_t b = 0; b < s.batch; ++b) {
-      for (int64_t j = in.lengths[b]; j < s.k_steps; ++j) {
+      for (int64_t j = in.sight.lengths[b]; j < s.k_steps; ++j) {
         std::fill_n(in.k.begin() + s.key(b, j, 0), s.heads * s.head_size, Bf16(NAN));
         std::fill_n(in.v.begin() + s.key(b, j, 0), s.heads * s.head_size, Bf16(kInfinity));
       }
@@ -258,7 +202,7 @@ TEST(AttentionBf16, aQueryWithoutKeysGivesZeros) {
 TEST(AttentionBf16, keysBeyondTheLengthGetZerosWhateverTheQueriesHold) {
   const Shape s{1, 1, 33, 45, 16, 0, true, false};
   Inputs in(s);
-  in.lengths = {20};
+  in.sight.lengths = {20};
   Results got = forward(s, in);
   for (Bf16 &x : in.dout) x = Bf16(NAN);
   backward(s, in, got);

@@ -16,42 +16,35 @@ using Shape = AttentionShape;
 template <class T>
 struct Inputs {
   std::vector<T> q, k, v, mask, dout;
-  std::vector<int32_t> lengths;
+  AttentionSight sight;
 
   explicit Inputs(const Shape &s)
       : q(random_data<T>(s.query_size(), 1)),
         k(random_data<T>(s.key_size(), 2)),
         v(random_data<T>(s.key_size(), 3)),
-        dout(random_data<T>(s.query_size(), 4)) {
-    if (s.mask >= 0) {
-      mask = random_data<T>(s.mask_size(), 5);
-      for (size_t i = 2; i < mask.size(); i += 5) mask[i] = -kInfinity<T>;
-    }
-    // Nothing, something and all of the keys, in turn.
-    for (int64_t b = 0; s.lengths && b < s.batch; ++b) {
-      lengths.push_back(static_cast<int32_t>(b % 3 * s.k_steps / 2));
-    }
+        dout(random_data<T>(s.query_size(), 4)),
+        sight(s) {
+    if (s.mask < 0) return;
+    mask = random_data<T>(s.mask_size(), 5);
+    for (T &x : mask) x = s.gated ? std::abs(x) : x;
+    for (size_t i = 2; i < mask.size(); i += 5) mask[i] = s.gated ? 0 : -kInfinity<T>;
   }
   const T *mask_or_null() const { return mask.empty() ? nullptr : mask.data(); }
-  const int32_t *lengths_or_null() const { return lengths.empty() ? nullptr : lengths.data(); }
-  bool sees(const Shape &s, int64_t b, int64_t i, int64_t j) const {
-    return (lengths.empty() || j < lengths[b]) && (!s.causal || j <= i + s.k_steps - s.q_steps);
-  }
 };
 
 template <class R>
-struct Results {
-  std::vector<R> out, lse, dq, dk, dv, dmask;
-};
+using Results = AttentionResults<R>;
 
 template <class T>
 Results<T> forward(const Shape &s, const Inputs<T> &in) {
   auto outputs =
       outputs_of<T>({s.query_size(), s.rows()}, [&](const Machine &m, std::vector<T *> to) {
         return PND_ON(m, pnd_attention, type_of<T>(), to[0], to[1], in.q.data(), in.k.data(),
-                      in.v.data(), in.mask_or_null(), in.lengths_or_null(), s.batch, s.heads,
-                      s.q_steps, s.k_steps, s.head_size, s.mask_batch(), s.mask_heads(),
-                      s.mask_steps(), s.scale(), s.causal);
+                      in.v.data(), in.mask_or_null(), in.sight.or_null(in.sight.lengths),
+                      in.sight.or_null(in.sight.q_starts), in.sight.or_null(in.sight.k_starts),
+                      s.batch, s.heads, s.kv_heads(), s.q_steps, s.k_steps, s.head_size,
+                      s.mask_batch(), s.mask_heads(), s.mask_steps(), in.sight.segments(), s.window,
+                      s.scale(), s.causal, s.gated);
       });
   return {outputs[0], outputs[1], {}, {}, {}, {}};
 }
@@ -63,9 +56,11 @@ void backward(const Shape &s, const Inputs<T> &in, Results<T> &results) {
       [&](const Machine &m, std::vector<T *> to) {
         return PND_ON(m, pnd_attention_backward, type_of<T>(), to[0], to[1], to[2], to[3],
                       in.dout.data(), in.q.data(), in.k.data(), in.v.data(), in.mask_or_null(),
-                      in.lengths_or_null(), results.out.data(), results.lse.data(), s.batch,
-                      s.heads, s.q_steps, s.k_steps, s.head_size, s.mask_batch(), s.mask_heads(),
-                      s.mask_steps(), s.scale(), s.causal);
+                      in.sight.or_null(in.sight.lengths), in.sight.or_null(in.sight.q_starts),
+                      in.sight.or_null(in.sight.k_starts), results.out.data(), results.lse.data(),
+                      s.batch, s.heads, s.kv_heads(), s.q_steps, s.k_steps, s.head_size,
+                      s.mask_batch(), s.mask_heads(), s.mask_steps(), in.sight.segments(), s.window,
+                      s.scale(), s.causal, s.gated);
       });
   results.dq = outputs[0];
   results.dk = outputs[1];
@@ -73,59 +68,9 @@ void backward(const Shape &s, const Inputs<T> &in, Results<T> &results) {
   results.dmask = outputs[3];
 }
 
-// The header's formula, loop by loop, computed in R.
 template <class R, class T>
 Results<R> plain(const Shape &s, const Inputs<T> &in) {
-  Results<R> r{std::vector<R>(s.query_size()), std::vector<R>(s.rows()),
-               std::vector<R>(s.query_size()), std::vector<R>(s.key_size()),
-               std::vector<R>(s.key_size()),   std::vector<R>(s.mask_size())};
-  const R scale = static_cast<R>(s.scale());
-  std::vector<R> p(s.k_steps), dp(s.k_steps);
-  for (int64_t b = 0; b < s.batch; ++b) {
-    for (int64_t h = 0; h < s.heads; ++h) {
-      for (int64_t i = 0; i < s.q_steps; ++i) {
-        R largest = -kInfinity<R>, sum = 0, delta = 0;
-        const int64_t qi = s.query(b, i, h);
-        for (int64_t j = 0; j < s.k_steps; ++j) {
-          p[j] = -kInfinity<R>;
-          if (!in.sees(s, b, i, j)) continue;
-          R dot = 0;
-          for (int64_t d = 0; d < s.head_size; ++d) {
-            dot += static_cast<R>(in.q[qi + d]) * in.k[s.key(b, j, h) + d];
-          }
-          p[j] = dot * scale + (s.mask < 0 ? R{0} : in.mask[s.mask_at(b, h, i, j)]);
-          largest = std::max(largest, p[j]);
-        }
-        if (largest == -kInfinity<R>) {
-          r.lse[s.row(b, h, i)] = largest;
-          continue;
-        }
-        for (R &x : p) sum += x = std::exp(x - largest);
-        r.lse[s.row(b, h, i)] = largest + std::log(sum);
-        for (int64_t j = 0; j < s.k_steps; ++j) {
-          p[j] /= sum;
-          dp[j] = 0;
-          if (!in.sees(s, b, i, j)) continue;
-          for (int64_t d = 0; d < s.head_size; ++d) {
-            r.out[qi + d] += p[j] * in.v[s.key(b, j, h) + d];
-            dp[j] += static_cast<R>(in.dout[qi + d]) * in.v[s.key(b, j, h) + d];
-          }
-        }
-        for (int64_t d = 0; d < s.head_size; ++d) delta += in.dout[qi + d] * r.out[qi + d];
-        for (int64_t j = 0; j < s.k_steps; ++j) {
-          if (!in.sees(s, b, i, j)) continue;
-          const R ds = p[j] * (dp[j] - delta);
-          r.dmask[s.mask_at(b, h, i, j)] += ds;
-          for (int64_t d = 0; d < s.head_size; ++d) {
-            r.dq[qi + d] += ds * scale * in.k[s.key(b, j, h) + d];
-            r.dk[s.key(b, j, h) + d] += ds * scale * in.q[qi + d];
-            r.dv[s.key(b, j, h) + d] += p[j] * in.dout[qi + d];
-          }
-        }
-      }
-    }
-  }
-  return r;
+  return plain_attention<R>(s, in, [](R x) { return x; });
 }
 
 // All mask shapes with all kinds of sight, and sizes around tiles, blocks and threads.
@@ -148,6 +93,8 @@ std::vector<Shape> shapes() {
     }
     all.push_back({1, 2, 301, 140, 8, mask, false, true});
   }
+  const auto kinds = attention_kinds();
+  all.insert(all.end(), kinds.begin(), kinds.end());
   return all;
 }
 
@@ -197,7 +144,7 @@ TYPED_TEST(Attention, neverTouchesWhatAQueryDoesNotSee) {
     const Inputs<T> clean(s);
     Inputs<T> in = clean;
     for (int64_t b = 0; b < s.batch; ++b) {
-      for (int64_t j = in.lengths[b]; j < s.k_steps; ++j) {
+      for (int64_t j = in.sight.lengths[b]; j < s.k_steps; ++j) {
         std::fill_n(in.k.begin() + s.key(b, j, 0), s.heads * s.head_size, std::nan(""));
         std::fill_n(in.v.begin() + s.key(b, j, 0), s.heads * s.head_size, kInfinity<T>);
       }
@@ -260,6 +207,29 @@ TYPED_TEST(Attention, aQueryWithoutKeysGivesZeros) {
     for (T x : got.dk) EXPECT_TRUE(std::isfinite(x));
     for (T x : got.dv) EXPECT_TRUE(std::isfinite(x));
     for (T x : got.dmask) EXPECT_TRUE(std::isfinite(x));
+  }
+}
+
+TYPED_TEST(Attention, aWindowOfOneGivesTheValueItself) {
+  using T = TypeParam;
+  Shape s{2, 2, 33, 33, 20, -1, false, 1};
+  s.window = 1;
+  const Inputs<T> in(s);
+  Results<T> got = forward<T>(s, in);
+  backward<T>(s, in, got);
+  expect_equal(got.out, in.v);
+  expect_equal(got.dv, in.dout);
+  // ds = p (dp - delta), whose last two are the same sum in two orders.
+  for (int64_t row = 0; row < s.rows(); ++row) {
+    const T *dout = in.dout.data() + row * s.head_size, *v = in.v.data() + row * s.head_size;
+    T size = 0;
+    for (int64_t d = 0; d < s.head_size; ++d) size += std::abs(dout[d] * v[d]);
+    const T limit = 8 * std::numeric_limits<T>::epsilon() * size;
+    for (int64_t d = 0; d < s.head_size; ++d) {
+      const int64_t at = row * s.head_size + d;
+      EXPECT_LE(std::abs(got.dq[at]), limit * std::abs(in.k[at]));
+      EXPECT_LE(std::abs(got.dk[at]), limit * std::abs(in.q[at]));
+    }
   }
 }
 
@@ -340,21 +310,54 @@ TYPED_TEST(Attention, survivesScoresThatExpCannotHold) {
 TEST(Attention, refusesBadArguments) {
   const Machine &m = machines()[0];
   std::vector<float> out(64), lse(64), q(64), k(64), v(64), mask(64);
-  std::vector<int32_t> lengths = {3, -1};
-  const auto call = [&](float *to, const int32_t *seen, int64_t head_size, int64_t mask_batch,
-                        int64_t mask_steps, int32_t causal) {
-    return pnd_attention(m.context, PND_F32, to, lse.data(), q.data(), k.data(), v.data(),
-                         mask.data(), seen, 2, 2, 2, 4, head_size, mask_batch, 1, mask_steps, 1.0,
-                         causal);
+  const std::vector<int32_t> negative = {3, -1}, late = {1, 2, 2}, falling = {0, 2, 1, 2},
+                             short_of = {0, 1, 1}, keys = {0, 1, 4};
+  struct Arguments {
+    float *to;
+    const int32_t *lengths = nullptr, *q_starts = nullptr, *k_starts = nullptr;
+    int64_t batch = 2, kv_heads = 2, head_size = 2, mask_batch = 1, mask_steps = 1, segments = 0,
+            window = 0;
+    int32_t causal = 0, gated = 0;
   };
-  EXPECT_EQ(PND_OK, call(out.data(), nullptr, 2, 2, 2, 1));
-  expect_refused(call(out.data(), nullptr, 257, 1, 1, 0), m, "head_size = 257");
-  expect_refused(call(out.data(), nullptr, 2, 3, 1, 0), m, "mask_batch = 3 must be 1 or 2");
-  expect_refused(call(out.data(), nullptr, 2, 1, 4, 0), m, "mask_steps = 4 must be 1 or 2");
-  expect_refused(call(out.data(), nullptr, 2, 1, 1, 2), m, "causal = 2");
-  expect_refused(found(call(out.data(), lengths.data(), 2, 1, 1, 0), m.context), m,
-                 "lengths[1] = -1");
-  expect_refused(call(q.data(), nullptr, 2, 1, 1, 0), m, "q overlaps out");
+  const auto call = [&](Arguments a) {
+    return pnd_attention(m.context, PND_F32, a.to, lse.data(), q.data(), k.data(), v.data(),
+                         mask.data(), a.lengths, a.q_starts, a.k_starts, a.batch, 2, a.kv_heads, 2,
+                         4, a.head_size, a.mask_batch, 1, a.mask_steps, a.segments, a.window, 1.0,
+                         a.causal, a.gated);
+  };
+  const Arguments right{out.data()};
+  const auto refuses = [&](const char *words, auto &&change) {
+    Arguments wrong = right;
+    change(wrong);
+    expect_refused(found(call(wrong), m.context), m, words);
+  };
+  EXPECT_EQ(PND_OK, call(right));
+  refuses("head_size = 257", [](auto &a) { a.head_size = 257; });
+  refuses("mask_batch = 3 must be 1 or 2", [](auto &a) { a.mask_batch = 3; });
+  refuses("mask_steps = 4 must be 1 or 2", [](auto &a) { a.mask_steps = 4; });
+  refuses("causal = 3", [](auto &a) { a.causal = 3; });
+  refuses("causal = 2 needs lengths", [](auto &a) { a.causal = 2; });
+  refuses("gated = 2", [](auto &a) { a.gated = 2; });
+  refuses("window = -1", [](auto &a) { a.window = -1; });
+  refuses("heads = 2 must be a multiple of kv_heads = 3", [](auto &a) { a.kv_heads = 3; });
+  refuses("lengths[1] = -1", [&](auto &a) { a.lengths = negative.data(); });
+  refuses("q overlaps out", [&](auto &a) { a.to = q.data(); });
+  refuses("segments = 1 must be 0", [](auto &a) { a.segments = 1; });
+  refuses("must both be null", [&](auto &a) { a.q_starts = keys.data(); });
+  const auto packed = [&](const std::vector<int32_t> &starts) {
+    return [&](auto &a) {
+      a.batch = 1;
+      a.segments = static_cast<int64_t>(starts.size()) - 1;
+      a.q_starts = a.k_starts = starts.data();
+    };
+  };
+  refuses("q_starts[0] = 1 must be 0", packed(late));
+  refuses("q_starts[2] = 1 must not be below 2", packed(falling));
+  refuses("q_starts[2] = 1 must be 2", packed(short_of));
+  const auto kept = packed(short_of);
+  refuses("batch = 2 must be 1", [&](auto &a) { kept(a), a.batch = 2; });
+  refuses("lengths must be null", [&](auto &a) { kept(a), a.lengths = keys.data(); });
+  refuses("segments = 0", [&](auto &a) { kept(a), a.segments = 0; });
 }
 
 }  // namespace

@@ -24,23 +24,24 @@ constexpr int64_t kBlock = 4096;  // bytes of each array: more than any of the c
 
 // Functions that work without a context, and those that have no numbers to spoil.
 const std::set<std::string> kFree = {"pnd_message", "pnd_abi_version", "pnd_build"};
-const std::set<std::string> kAnyType = {"pnd_fill",  "pnd_broadcast", "pnd_swap_axes",
-                                        "pnd_slice", "pnd_pad",       "pnd_concat"};
+const std::set<std::string> kAnyType = {"pnd_fill", "pnd_broadcast", "pnd_swap_axes", "pnd_slice",
+                                        "pnd_pad",  "pnd_put",       "pnd_concat"};
 const std::set<std::string> kBf16 = {"pnd_cast", "pnd_matmul", "pnd_attention",
                                      "pnd_attention_backward"};
 const std::set<std::string> kNullable = {"mask", "dmask", "lengths"};
 
-// Whether an int64_t parameter is a size: not a place to start at, nor part of a random stream.
+// Whether an int64_t parameter is a size: not a place to start at, nor part of a random stream, nor
+// 0 for none.
 bool is_size(const Function &f, size_t i) {
   const std::string name = f.parameters[i];
   const bool random = std::strcmp(f.name, "pnd_philox") == 0;
   return f.kinds[i] == Kind::Int64 && name != "start" && name != "row" && name != "key" &&
-         !(random && name == "first");
+         name != "window" && !(random && name == "first");
 }
 
 bool is_pointer(Kind kind) { return kind == Kind::Written || kind == Kind::Read; }
 
-// A function with valid arguments: sizes of 1, arrays of zeros.
+// A function with valid arguments: sizes of 1, arrays of zeros; attention packs its one sequence.
 struct Valid {
   const Function &function;
   std::vector<std::vector<char>> blocks;
@@ -54,6 +55,10 @@ struct Valid {
         argument.pointer = block();
         // Steps are counted from 1.
         if (name == "step") *static_cast<int32_t *>(argument.pointer) = 1;
+        if (name == "q_starts" || name == "k_starts") {
+          static_cast<int32_t *>(argument.pointer)[1] = 1;
+        }
+        if (name == "lengths") argument.pointer = nullptr;
       } else if (f.kinds[i] == Kind::Double) {
         argument.real = 0.5;
       } else {
@@ -62,6 +67,13 @@ struct Valid {
       }
       arguments.push_back(argument);
     }
+  }
+
+  // Attention with lengths, which excludes packing.
+  Valid &unpacked() {
+    at("q_starts").pointer = at("k_starts").pointer = nullptr;
+    at("lengths").pointer = block();
+    return set("segments", 0);
   }
 
   // Zeroed bytes aligned to 64 with free ones around them.
@@ -200,6 +212,7 @@ TEST_F(WrongCalls, MisalignedArraysAreRefusedOneByOne) {
       if (!is_pointer(f->kinds[i]) || bytes.count(name) > 0) continue;
       for (int off : {1, 2, 3}) {
         Valid valid(*f);
+        if (valid.arguments[i].pointer == nullptr) valid.unpacked();
         valid.arguments[i].pointer = static_cast<char *>(valid.arguments[i].pointer) + off;
         refuses(valid, name, "misaligned " + name);
       }
@@ -214,6 +227,7 @@ TEST_F(WrongCalls, AnOutputMayShareNoByteWithAnotherArgument) {
       for (size_t j = 0; j < f->kinds.size(); ++j) {
         if (i == j || f->kinds[i] != Kind::Written || !is_pointer(f->kinds[j])) continue;
         Valid valid(*f);
+        if (valid.arguments[j].pointer == nullptr) valid.unpacked();
         valid.arguments[j].pointer = valid.arguments[i].pointer;
         refuses(valid, "overlap", std::string(f->parameters[i]) + " = " + f->parameters[j]);
       }
@@ -310,18 +324,25 @@ TEST_F(WrongCalls, IndicesOutsideTheirRangeAreRefusedWithPlaceAndValue) {
       {"pnd_one_hot", "index", {-2, 1, most, least}, {-1, 0}},
       {"pnd_cross_entropy", "target", {-2, 1, most, least}, {-1, 0}},
       {"pnd_cross_entropy_backward", "target", {-2, 1, most, least}, {-1, 0}},
+      {"pnd_put", "start", {-1, 1, most, least}, {0}},
       {"pnd_attention", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_attention", "q_starts", {-1, 1, most, least}, {0}},
+      {"pnd_attention", "k_starts", {-1, 1, most, least}, {0}},
       {"pnd_attention_backward", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_attention_backward", "q_starts", {-1, 1, most, least}, {0}},
+      {"pnd_attention_backward", "k_starts", {-1, 1, most, least}, {0}},
       {"pnd_adamw", "step", {0, -1, least}, {1, 2, most}},
   };
   for (const Case &c : cases) {
     for (int32_t value : c.wrong) {
       Valid valid(find(c.function));
+      if (valid.at(c.index).pointer == nullptr) valid.unpacked();
       valid.index(c.index, value);
       refuses_value(valid, std::string(c.index) + "[0] = " + std::to_string(value));
     }
     for (int32_t value : c.right) {
       Valid valid(find(c.function));
+      if (valid.at(c.index).pointer == nullptr) valid.unpacked();
       valid.index(c.index, value);
       EXPECT_EQ(call(valid, context_), PND_OK) << c.function << ": " << message(context_);
       EXPECT_EQ(pnd_synchronize(context_), PND_OK) << c.function << ": " << message(context_);
@@ -355,7 +376,7 @@ TEST_F(WrongCalls, OtherRulesAreKept) {
     refuses(Valid(find(name)).set("head_size", 257), "head_size", "a head size beyond 256");
     Valid none(find(name));
     none.at("mask").pointer = nullptr;
-    none.at("lengths").pointer = nullptr;
+    none.unpacked().at("lengths").pointer = nullptr;
     if (std::string(name) == "pnd_attention_backward") none.at("dmask").pointer = nullptr;
     EXPECT_EQ(call(none, context_), PND_OK) << name << ": " << message(context_);
   }
