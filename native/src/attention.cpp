@@ -4,8 +4,8 @@
 // lse[i] = log sum over j of exp s[i,j], over the keys j that query i sees
 // Shapes   q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, kv_heads, head_size];
 //          lse [batch, heads, q_steps]; mask [batch|1, heads|1, q_steps|1, k_steps]
-// Method   K^T and V are packed, once where many queries meet them, else block by block. Up to 32
-//          queries meet 256 keys at a time: scores in L1, largest score and sum carried along, the
+// Method   K^T and V are packed, once where many queries meet them, else block by block. A panel of
+//          queries meets 256 keys at a time: scores in L1, largest score and sum carried along, the
 //          output rescaled when they grow. Keys that no query of a panel sees cost nothing, and
 //          their values are never touched.
 // Order    each score is one chain of fused multiply-adds over the head size; row sums run in 32
@@ -22,7 +22,6 @@
 namespace {
 
 constexpr int64_t kKeyBlock = 256;  // part of the definition: sums are carried from block to block
-constexpr int64_t kTogether = 4;    // panels that meet a tile of keys while it is in L1
 template <class T>
 constexpr int64_t kScoreStride = kKeyBlock + 64 / static_cast<int64_t>(sizeof(T));
 
@@ -58,113 +57,68 @@ struct Packed {
 template <class T>
 struct Panel {
   int64_t head, query, rows;
-  bool begins;          // no key was met yet
-  int64_t first, last;  // of the block of keys, the part that the panel's queries see
-  const T *mask;        // of the first query and the sequence's first key, or null
-  const T *queries;     // rows as Copied has them
-  T *sums;              // likewise
-  T *scores;            // rows kScoreStride apart
-  Vec<T> *most;         // the largest score of each row, in lanes
+  bool begins;       // no key was met yet
+  const T *mask;     // of the first query and the sequence's first key, or null
+  const T *queries;  // rows as Copied has them
+  T *sums;           // likewise
   Statistics<T> *statistics;
 };
 
-// Scores of a panel and the tile of keys from j on.
-template <class T, int kRows, int kVectors>
-__attribute__((noinline)) void score_tile(const AttentionSizes<T> &sizes, const Sequence &sequence,
-                                          Panel<T> &panel, int64_t block, int64_t j,
-                                          const T *keys) {
-  Tile<T, kRows, kVectors> tile;
-  tile.clear();
-  tile.add_product(panel.queries, Copied<T>::stride_of(sizes.head_size), keys, kTileCols<T>,
-                   sizes.head_size);
-  if (panel.mask != nullptr) {
-    const T *mask = panel.mask + block + j;
-    const int64_t stride = sizes.mask_stride(), left = sequence.stored - block - j;
-    if (sizes.gated != 0) {
-      hide_gated(tile, mask, stride, left);
-    } else {
-      add_mask(tile, mask, stride, left);
-    }
-  }
-  hide(tile, sequence, panel.query, block + j);
-  tile.raise_to(panel.most);
-  tile.store_to(panel.scores + j, kScoreStride<T>);
-}
-
-// Scores become weights exp(score - largest); kept: what the sums so far are to be scaled by.
+// A panel against the keys [block, block + kKeyBlock).
 template <class T, int kRows>
-__attribute__((noinline)) void weigh_scores(const AttentionSizes<T> &sizes,
-                                            const Sequence &sequence, Panel<T> &panel,
-                                            int64_t block, T *kept) {
-  constexpr int kStride = kScoreStride<T>;
-  const int64_t j0 = panel.first / kLanes * kLanes;
-  const int64_t count = (panel.last - j0 + kWidth<T> - 1) / kWidth<T> * kWidth<T>;
-  T *scores = panel.scores + j0;
-  if (sizes.gated == 0 || panel.mask == nullptr) {
-    panel.statistics->template add<kRows, kStride, true>(scores, count, panel.most, kept);
-    return;
-  }
-  const T *gates = panel.mask + block + j0;
-  const int64_t stride = sizes.mask_stride(), left = sequence.stored - block - j0;
-  panel.statistics->template add<kRows, kStride, true>(
-      scores, count, panel.most, kept, [&](int r, int64_t j, Vec<T> e) {
-        // A hidden gate may be NaN; its weight is 0 as it is.
-        const Vec<T> gate = load_some(gates + r * stride + j, left - j);
-        return choose(gate > Vec<T>{}, e * gate, Vec<T>{});
-      });
-}
+__attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes,
+                                            const Sequence &sequence, const Panel<T> &panel,
+                                            int64_t block, const Packed<T> &packed, T *scores) {
+  constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<T>;
+  const int64_t head_size = sizes.head_size, stride = Copied<T>::stride_of(head_size);
+  // Of the block, the keys that the panel sees: from whole lanes, and up to.
+  const int64_t first = std::max<int64_t>(sequence.first(panel.query) - block, 0) / kLanes * kLanes;
+  const int64_t last = std::min(sequence.count(panel.query + kRows - 1) - block, kKeyBlock);
+  const T *mask = panel.mask == nullptr ? nullptr : panel.mask + block;
+  const int64_t mask_stride = sizes.mask_stride(), mask_end = sequence.stored - block;
+  const bool gated = mask != nullptr && sizes.gated != 0;
 
-// A tile of sums = kept sums + weights times values.
-template <class T, int kRows, int kVectors>
-__attribute__((noinline)) void value_tile(const Sequence &sequence, const Panel<T> &panel,
-                                          int64_t block, const T *kept, const T *values, T *sums,
-                                          int64_t stride) {
-  Tile<T, kRows, kVectors> tile;
-  if (panel.begins) {
-    tile.clear();
-  } else {
-    tile.load_from(sums, stride);
-    tile.scale_rows(kept);
-  }
-  add_seen_keys<kScoreStride<T>>(tile, sequence, panel.query, block, panel.last, panel.scores,
-                                 values, kTileCols<T>);
-  tile.store_to(sums, stride);
-}
-
-// Panels against the keys [block, block + kKeyBlock).
-template <class T>
-void attend_panels(const AttentionSizes<T> &sizes, const Sequence &sequence, Panel<T> *panels,
-                   int64_t n, int64_t block, const Packed<T> &packed) {
-  int64_t first = kKeyBlock, last = 0;
-  for (int64_t p = 0; p < n; ++p) {
-    std::fill_n(panels[p].most, kTileRows, splat(kNothing<T>));
-    first = std::min(first, panels[p].first / kLanes * kLanes);
-    last = std::max(last, panels[p].last);
-  }
+  Vec<T> most[kRows];
+  for (Vec<T> &m : most) m = splat(kNothing<T>);
   each_tile<T>(last - first, [&](int64_t at, auto vectors) {
     const int64_t j = first + at;
-    for (int64_t p = 0; p < n; ++p) {
-      if (j >= panels[p].last || j < panels[p].first / kLanes * kLanes) continue;
-      with_rows(panels[p].rows, [&](auto rows) {
-        score_tile<T, rows(), vectors()>(sizes, sequence, panels[p], block, j,
-                                         packed.key(block + j, sizes.head_size));
-      });
+    Tile<T, kRows, vectors()> tile;
+    tile.clear();
+    tile.add_product(panel.queries, stride, packed.key(block + j, head_size), kCols, head_size);
+    if (gated) {
+      hide_gated(tile, mask + j, mask_stride, mask_end - j);
+    } else if (mask != nullptr) {
+      add_mask(tile, mask + j, mask_stride, mask_end - j);
     }
+    hide(tile, sequence, panel.query, block + j);
+    tile.raise_to(most);
+    tile.store_to(scores + j, kStride);
   });
-  T kept[kTogether][Statistics<T>::kSize];
-  for (int64_t p = 0; p < n; ++p) {
-    with_rows(panels[p].rows, [&](auto rows) {
-      weigh_scores<T, rows()>(sizes, sequence, panels[p], block, kept[p]);
-    });
+
+  T kept[Statistics<T>::kSize];
+  const int64_t count = (last - first + kWidth<T> - 1) / kWidth<T> * kWidth<T>;
+  if (gated) {
+    panel.statistics->template add<kRows, kStride, true>(
+        scores + first, count, most, kept, [&](int r, int64_t j, Vec<T> e) {
+          // A hidden gate may be NaN; its weight is 0 as it is.
+          const Vec<T> gate = load_some(mask + r * mask_stride + first + j, mask_end - first - j);
+          return choose(gate > Vec<T>{}, e * gate, Vec<T>{});
+        });
+  } else {
+    panel.statistics->template add<kRows, kStride, true>(scores + first, count, most, kept);
   }
-  const int64_t stride = Copied<T>::stride_of(sizes.head_size);
-  each_tile<T>(sizes.head_size, [&](int64_t d, auto vectors) {
-    for (int64_t p = 0; p < n; ++p) {
-      with_rows(panels[p].rows, [&](auto rows) {
-        value_tile<T, rows(), vectors()>(sequence, panels[p], block, kept[p],
-                                         packed.value(block, d), panels[p].sums + d, stride);
-      });
+
+  each_tile<T>(head_size, [&](int64_t d, auto vectors) {
+    Tile<T, kRows, vectors()> tile;
+    if (panel.begins) {
+      tile.clear();
+    } else {
+      tile.load_from(panel.sums + d, stride);
+      tile.scale_rows(kept);
     }
+    add_seen_keys<kStride>(tile, sequence, panel.query, block, last, scores, packed.value(block, d),
+                           kCols);
+    tile.store_to(panel.sums + d, stride);
   });
 }
 
@@ -196,22 +150,19 @@ template <class T>
 struct Room {
   Panel<T> *panels;
   Statistics<T> *statistics;
-  Vec<T> *most;
   T *queries, *sums, *scores;
 
   static constexpr int64_t kRows = kQueryBlock * kRowStride<T>;
-  static constexpr int64_t kScores = kTogether * kTileRows * kScoreStride<T>;
+  static constexpr int64_t kScores = kTileRows * kScoreStride<T>;
   explicit Room(Scratch &scratch)
       : panels(scratch.take<Panel<T>>(kQueryBlock)),
         statistics(scratch.take<Statistics<T>>(kQueryBlock)),
-        most(scratch.take<Vec<T>>(kTogether * kTileRows)),
         queries(scratch.take<T>(kRows)),
         sums(scratch.take<T>(kRows)),
         scores(scratch.take<T>(kScores)) {}
   static constexpr int64_t bytes() {
     return Scratch::bytes<Panel<T>>(kQueryBlock) + Scratch::bytes<Statistics<T>>(kQueryBlock) +
-           Scratch::bytes<Vec<T>>(kTogether * kTileRows) + 2 * Scratch::bytes<T>(kRows) +
-           Scratch::bytes<T>(kScores);
+           2 * Scratch::bytes<T>(kRows) + Scratch::bytes<T>(kScores);
   }
 };
 
@@ -289,23 +240,17 @@ class Group {
       const Packed<T> here(space, block, std::min(kKeyBlock, sequence_.keys - block),
                            sizes_.head_size);
       if (packed == nullptr) here.fill(sizes_, sequence_, kv_head_);
-      Panel<T> together[kTogether];
-      int64_t n = 0;
       for (int64_t i = 0; i < panels_; ++i) {
         Panel<T> &panel = room_.panels[i];
-        const int64_t p_last = sequence_.count(panel.query + panel.rows - 1);
-        panel.first = std::max<int64_t>(sequence_.first(panel.query) - block, 0);
-        panel.last = std::min(p_last - block, kKeyBlock);
-        if (panel.first < panel.last) {
-          panel.scores = room_.scores + n * kTileRows * kScoreStride<T>;
-          panel.most = room_.most + n * kTileRows;
-          together[n++] = panel;
-          panel.begins = false;
+        if (sequence_.count(panel.query + panel.rows - 1) <= block ||
+            sequence_.first(panel.query) >= block + kKeyBlock) {
+          continue;
         }
-        if (n == kTogether || i == panels_ - 1) {
-          attend_panels(sizes_, sequence_, together, n, block, packed == nullptr ? here : *packed);
-          n = 0;
-        }
+        with_rows(panel.rows, [&](auto rows) {
+          attend_panel<T, rows()>(sizes_, sequence_, panel, block,
+                                  packed == nullptr ? here : *packed, room_.scores);
+        });
+        panel.begins = false;
       }
     }
   }

@@ -73,31 +73,59 @@ struct Shared {
         mask_turns(scratch.take<int32_t>(mask_pieces(sizes)), mask_pieces(sizes)) {}
 };
 
-// The queries of the heads that share their keys, and their dout.
+// The queries of the heads that share their keys, their dout, and where their dq is summed.
 template <class T>
 struct Copies {
-  Copied<T> queries, dout;
   int64_t each;  // rows of a head
+  Copied<T> queries, dout, dq;
 
   static int64_t rows(const AttentionSizes<T> &sizes) { return sizes.group() * sizes.q_steps; }
   static int64_t size(const AttentionSizes<T> &sizes) {
-    return 2 * rows(sizes) * Copied<T>::stride_of(sizes.head_size);
+    return 3 * rows(sizes) * Copied<T>::stride_of(sizes.head_size);
   }
   Copies(T *to, const AttentionSizes<T> &sizes)
-      : queries(to, sizes.head_size),
-        dout(to + rows(sizes) * queries.stride, sizes.head_size),
-        each(sizes.q_steps) {}
+      : each(sizes.q_steps),
+        queries(to, sizes.head_size),
+        dout(queries.at(rows(sizes)), sizes.head_size),
+        dq(dout.at(rows(sizes)), sizes.head_size) {}
 
-  void fill(const AttentionSizes<T> &sizes, const T *of_dout, const Sequence &sequence,
-            int64_t kv_head) const {
+  // Calls f(first row here, the row's first element in [batch, q_steps, heads, head_size]) for
+  // each head.
+  template <class F>
+  void each_head(const AttentionSizes<T> &sizes, const Sequence &sequence, int64_t kv_head,
+                 F &&f) const {
     const int64_t row = sequence.batch * sizes.q_steps + sequence.first_q;
     for (int64_t i = 0; i < sizes.group(); ++i) {
       const int64_t head = kv_head * sizes.group() + i;
-      const int64_t at = row * sizes.q_stride() + head * sizes.head_size;
-      queries.fill(i * each, static_cast<const T *>(sizes.q) + at, sizes.q_stride(),
-                   sequence.queries, sizes.head_size);
-      dout.fill(i * each, of_dout + at, sizes.q_stride(), sequence.queries, sizes.head_size);
+      f(i * each, row * sizes.q_stride() + head * sizes.head_size);
     }
+  }
+  // Also delta, of [batch, heads, q_steps].
+  void fill(const AttentionSizes<T> &sizes, const Arrays<T> &arrays, T *delta,
+            const Sequence &sequence, int64_t kv_head) const {
+    const int64_t stride = sizes.q_stride(), n = sequence.queries;
+    each_head(sizes, sequence, kv_head, [&](int64_t row, int64_t at) {
+      queries.fill(row, static_cast<const T *>(sizes.q) + at, stride, n, sizes.head_size);
+      dout.fill(row, arrays.dout + at, stride, n, sizes.head_size);
+      std::memset(dq.at(row), 0, n * dq.stride * sizeof(T));
+      const int64_t head = kv_head * sizes.group() + row / each;
+      T *to = delta + (sequence.batch * sizes.heads + head) * sizes.q_steps + sequence.first_q;
+      for (int64_t i = 0; i < n; ++i) {
+        to[i] =
+            dot_of(arrays.dout + at + i * stride, arrays.out + at + i * stride, sizes.head_size);
+      }
+    });
+  }
+  void write(T *to, const AttentionSizes<T> &sizes, const Sequence &sequence,
+             int64_t kv_head) const {
+    each_head(sizes, sequence, kv_head, [&](int64_t row, int64_t at) {
+      for (int64_t i = 0; i < sequence.queries; ++i) {
+        each_vector<T>(sizes.head_size, [&](int64_t d, auto get, auto put) {
+          put(to + at + i * sizes.q_stride() + d,
+              get(dq.at(row + i) + d) * splat(sizes.scaled_by()));
+        });
+      }
+    });
   }
 };
 
@@ -182,14 +210,15 @@ __attribute__((noinline)) void slope_tile(const AttentionSizes<T> &sizes, const 
   });
 }
 
-// dq of kRows queries, `cols` columns of it, += ds times the rows of keys they see.
+// dq of kRows queries += ds times the rows of keys they see; without its scale.
 template <class T, int kRows, int kVectors>
-__attribute__((noinline)) void query_tile(T *dq, int64_t stride, int64_t cols,
-                                          const Sequence &sequence, int64_t query, int64_t key,
-                                          int64_t count, const T *ds, const T *keys) {
-  change_tile<T, kRows, kVectors>(dq, stride, true, cols, [&](auto &tile) {
-    add_seen_keys<kScoreStride<T>>(tile, sequence, query, key, count, ds, keys, kTileCols<T>);
-  });
+__attribute__((noinline)) void query_tile(T *dq, int64_t stride, const Sequence &sequence,
+                                          int64_t query, int64_t key, int64_t count, const T *ds,
+                                          const T *keys) {
+  Tile<T, kRows, kVectors> tile;
+  tile.load_from(dq, stride);
+  add_seen_keys<kScoreStride<T>>(tile, sequence, query, key, count, ds, keys, kTileCols<T>);
+  tile.store_to(dq, stride);
 }
 
 // dk (dv) of kRows keys += ds^T (p^T) times the rows of queries (dout) that see them.
@@ -285,12 +314,6 @@ class KeyBlock {
     }
   }
 
-  int64_t q_row(int64_t query) const {
-    return sequence_.batch * sizes_.q_steps + sequence_.first_q + query;
-  }
-  int64_t q_at(int64_t head, int64_t query) const {
-    return q_row(query) * sizes_.q_stride() + head * head_size_;
-  }
   // Among the copies.
   int64_t copy_of(int64_t head, int64_t query) const {
     return head % sizes_.group() * copies_.each + query;
@@ -339,8 +362,6 @@ class KeyBlock {
     pack_keys_of(room_.keys, k, sizes_, keys_);
     pack_columns(room_.values, v, stride, head_size_, keys_, true);
     pack_columns(room_.keys_by_row, k, stride, keys_, head_size_, false);
-    const int64_t n = (head_size_ + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T> * keys_;
-    for (int64_t i = 0; i < n; ++i) room_.keys_by_row[i] *= sizes_.scaled_by();
   }
 
   // p and ds, tile by tile of keys, which then are in L1.
@@ -366,10 +387,10 @@ class KeyBlock {
   void add_dq(int64_t head, const Queries &q) const {
     each_tile<T>(head_size_, [&](int64_t d, auto vectors) {
       each_panel(sizes_, q.first, q.first + q.count, [&](int64_t query, auto rows) {
-        query_tile<T, rows(), vectors()>(
-            arrays_.dq + q_at(head, query) + d, sizes_.q_stride(), head_size_ - d, sequence_, query,
-            key_, seen(query + rows() - 1), room_.ds + (query - q.first) * kScoreStride<T>,
-            room_.keys_by_row + d * keys_);
+        query_tile<T, rows(), vectors()>(copies_.dq.at(copy_of(head, query)) + d, copies_.dq.stride,
+                                         sequence_, query, key_, seen(query + rows() - 1),
+                                         room_.ds + (query - q.first) * kScoreStride<T>,
+                                         room_.keys_by_row + d * keys_);
       });
     });
   }
@@ -439,50 +460,51 @@ template <class T>
 void backward(pnd_context *context, const AttentionSizes<T> &sizes, const Arrays<T> &arrays,
               Scratch for_all, bool by_head) {
   const Shared<T> shared(sizes, for_all);
-  // What is added to starts from zero.
-  constexpr int64_t kSerial = 1 << 16;
-  const int64_t rows = sizes.batch * sizes.q_steps;
-  parallel_ranges(context, rows, kSerial / sizes.q_stride(), [&](int64_t r0, int64_t r1, int) {
-    for (int64_t r = r0; r < r1; ++r) {
-      const int64_t b = r / sizes.q_steps, i = r % sizes.q_steps;
-      std::memset(arrays.dq + r * sizes.q_stride(), 0, sizes.q_stride() * sizeof(T));
-      for (int64_t h = 0; h < sizes.heads; ++h) {
-        const int64_t at = r * sizes.q_stride() + h * sizes.head_size;
-        shared.delta[(b * sizes.heads + h) * sizes.q_steps + i] =
-            dot_of(arrays.dout + at, arrays.out + at, sizes.head_size);
-      }
-    }
-  });
   if (arrays.dmask != nullptr) {
-    parallel_ranges(context, sizes.masks(), kSerial, [&](int64_t i0, int64_t i1, int) {
+    parallel_ranges(context, sizes.masks(), 1 << 16, [&](int64_t i0, int64_t i1, int) {
       std::memset(arrays.dmask + i0, 0, (i1 - i0) * sizeof(T));
     });
   }
   const int64_t units = sizes.sequences() * sizes.kv_heads;
-  const int64_t tasks = by_head ? 1 : shared.key_blocks, copies = Copies<T>::size(sizes);
+  const int64_t copies = Copies<T>::size(sizes);
   // Tasks of the same heads share their copies.
   T *all = by_head ? nullptr : for_all.take<T>(units * copies);
-  const auto fill = [&](T *to, int64_t unit) {
+  const auto begin = [&](T *own, int64_t unit) {
     const Sequence sequence(sizes, unit / sizes.kv_heads);
-    Copies<T>(to, sizes).fill(sizes, arrays.dout, sequence, unit % sizes.kv_heads);
+    Copies<T>(own, sizes).fill(sizes, arrays, shared.delta, sequence, unit % sizes.kv_heads);
   };
-  if (!by_head) {
-    parallel(context, units, [&](int64_t unit, int) { fill(all + unit * copies, unit); });
+  const auto block = [&](T *own, const Room<T> &room, int64_t unit, int64_t i) {
+    const int64_t number = unit / sizes.kv_heads;
+    KeyBlock<T>(sizes, arrays, shared, Copies<T>(own, sizes), room, number, unit % sizes.kv_heads,
+                i)
+        .run();
+  };
+  const auto end = [&](T *own, int64_t unit) {
+    const Sequence sequence(sizes, unit / sizes.kv_heads);
+    Copies<T>(own, sizes).write(arrays.dq, sizes, sequence, unit % sizes.kv_heads);
+  };
+  const auto blocks_of = [&](int64_t unit) {
+    return Shared<T>::blocks(Sequence(sizes, unit / sizes.kv_heads).stored, kKeyBlock);
+  };
+  if (by_head) {
+    parallel(context, units, [&](int64_t unit, int worker) {
+      Scratch scratch(context, worker);
+      const Room<T> room(scratch);
+      T *own = scratch.take<T>(copies);
+      begin(own, unit);
+      for (int64_t i = 0; i < blocks_of(unit); ++i) block(own, room, unit, i);
+      end(own, unit);
+    });
+    return;
   }
+  const int64_t tasks = shared.key_blocks;
+  parallel(context, units, [&](int64_t unit, int) { begin(all + unit * copies, unit); });
   parallel(context, units * tasks, [&](int64_t chunk, int worker) {
     Scratch scratch(context, worker);
-    const Room<T> room(scratch);
-    const int64_t unit = chunk / tasks, number = unit / sizes.kv_heads;
-    T *own = by_head ? scratch.take<T>(copies) : all + unit * copies;
-    if (by_head) fill(own, unit);
-    const int64_t blocks = Shared<T>::blocks(Sequence(sizes, number).stored, kKeyBlock);
-    const int64_t first = by_head ? 0 : chunk % tasks;
-    for (int64_t block = first; block < (by_head ? blocks : std::min(blocks, first + 1)); ++block) {
-      KeyBlock<T>(sizes, arrays, shared, Copies<T>(own, sizes), room, number, unit % sizes.kv_heads,
-                  block)
-          .run();
-    }
+    const int64_t unit = chunk / tasks, i = chunk % tasks;
+    if (i < blocks_of(unit)) block(all + unit * copies, Room<T>(scratch), unit, i);
   });
+  parallel(context, units, [&](int64_t unit, int) { end(all + unit * copies, unit); });
 }
 
 }  // namespace
@@ -530,7 +552,7 @@ int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, vo
         context, AttentionSizes<T>(a),
         {static_cast<T *>(dq), static_cast<T *>(dk), static_cast<T *>(dv), static_cast<T *>(dmask),
          static_cast<const T *>(dout), static_cast<const T *>(out), static_cast<const T *>(lse)},
-                for_all, by_head);
+        for_all, by_head);
     floats.narrow_outputs(context);
   });
   return call.status();
