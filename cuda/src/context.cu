@@ -3,6 +3,7 @@
 #include "context.cuh"
 
 #include <algorithm>
+#include <cstdio>
 #include <new>
 #include <set>
 #include <unordered_map>
@@ -29,8 +30,13 @@ constexpr Named kNames[kCheckedArrays] = {{"gather", "index", 0},
                                           {"one_hot", "index", -1},
                                           {"cross_entropy", "target", -1},
                                           {"cross_entropy_backward", "target", -1},
+                                          {"put", "start", 0},
                                           {"attention", "lengths", 0},
+                                          {"attention", "q_starts", 0},
+                                          {"attention", "k_starts", 0},
                                           {"attention_backward", "lengths", 0},
+                                          {"attention_backward", "q_starts", 0},
+                                          {"attention_backward", "k_starts", 0},
                                           {"adamw", "step", 1}};
 
 // After a wait: refuses what kernels noted, and clears it.
@@ -38,9 +44,15 @@ int32_t report(Call &call, pnd_context *context) {
   const Faults &found = *context->found;
   for (int i = 0; i < kCheckedArrays; ++i) {
     if (found.first[i] == ~0ull) continue;
-    call.require(false, "%s: %s[%llu] = %d must lie in [%d, %u)", kNames[i].call, kNames[i].array,
-                 found.first[i] >> 32, static_cast<int>(found.first[i]), kNames[i].low,
-                 found.end[i]);
+    char rule[64];
+    if (found.rule[i] == kBelow) {
+      std::snprintf(rule, sizeof rule, "lie in [%d, %u)", kNames[i].low, found.number[i]);
+    } else {
+      const char *words = found.rule[i] == kExactly ? "be %u" : "not be below %u";
+      std::snprintf(rule, sizeof rule, words, found.number[i]);
+    }
+    call.require(false, "%s: %s[%llu] = %d must %s", kNames[i].call, kNames[i].array,
+                 found.first[i] >> 32, static_cast<int>(found.first[i]), rule);
   }
   if (!call.refused()) return PND_OK;
   const int32_t status =

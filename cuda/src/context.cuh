@@ -14,17 +14,25 @@ enum Checked {
   kOneHot,
   kTarget,
   kTargetBackward,
+  kPut,
   kLengths,
+  kQStarts,
+  kKStarts,
   kLengthsBackward,
+  kQStartsBackward,
+  kKStartsBackward,
   kStep,
   kCheckedArrays
 };
 
-// What kernels found: of each array the first place outside its range and what stood there, in the
-// upper and lower half of `first` (all bits set: nothing), and the end of that range.
+// What a value breaks: that it lies below the end of its range, is a certain one, is not below one.
+enum Rule : unsigned { kBelow, kExactly, kAtLeast };
+
+// What kernels found: of each array the first place that breaks a rule and what stood there, in the
+// upper and lower half of `first` (all bits set: nothing), the rule and its number.
 struct Faults {
   unsigned long long first[kCheckedArrays];
-  unsigned end[kCheckedArrays];
+  unsigned rule[kCheckedArrays], number[kCheckedArrays];
 };
 
 struct pnd_context : Caller {
@@ -52,7 +60,8 @@ struct Range {
     if (value >= low && value < end) return true;
     const auto where = static_cast<unsigned long long>(place < 0xffffffff ? place : 0xffffffff);
     atomicMin(&faults->first[array], where << 32 | static_cast<unsigned>(value));
-    atomicExch(&faults->end[array], static_cast<unsigned>(end));
+    atomicExch(&faults->rule[array], kBelow);
+    atomicExch(&faults->number[array], static_cast<unsigned>(end));
     return false;
   }
 };
