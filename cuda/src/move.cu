@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// move: fill, broadcast, swap_axes, slice, pad, concat: elements placed, none computed.
+// move: fill, broadcast, swap_axes, slice, pad, put, concat: elements placed, none computed.
 // y[i] = value;  y[o,m,i] = x[o,i];  y[o,s,m,f,i] = x[o,f,m,s,i];  y[o,c,i] = x[o,start+c,i];
 // y[o,start+c,i] = x[o,c,i], else 0;  y = a then b along the middle axis
 // Shapes   as the header's; row-major, contiguous, no aliasing; elements of 2, 4 or 8 bytes, any
 //          type
 // Method   the largest words (2 to 16 bytes) that divide runs and addresses; y is written in order,
 //          16 bytes per thread: the place in x by division once per pack, then step by step. Axes
-//          of single words are transposed through shared memory in squares of 32
+//          of single words are transposed through shared memory in squares of 32. put reads x in
+//          order, word by word; a start outside its range is noted and its row left out
 // Order    each element alone
 // Error    exact; fill rounds the value once (an i32 to the nearest whole number)
 // Work     no flops; one read and one write per element
@@ -103,6 +104,22 @@ struct Swapped {
     return x[(((o * first + f) * mid + m) * second + s) * inner + i];
   }
   __device__ void next() { ++at; }
+};
+
+// y[o, start[o] + c, i] = x[o,c,i] of word n of x.
+template <class E>
+struct Put {
+  E *y;
+  const E *x;
+  const int32_t *start;
+  int64_t y_run, x_run, inner;
+  Range range;
+
+  __device__ void operator()(int64_t n) const {
+    const int64_t o = quotient(n, x_run);
+    const int32_t from = start[o];
+    if (range.holds(o, from)) y[o * y_run + from * inner + n - o * x_run] = x[n];
+  }
 };
 
 constexpr int kSide = 32;  // of a square
@@ -252,6 +269,25 @@ int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int
         return write_from(
             call, context, static_cast<E *>(y), outer * words(size),
             Shifted<E>{static_cast<const E *>(x), words(size), words(count), words(start), 0, 0});
+      },
+      y, x);
+}
+
+int32_t pnd_put(pnd_context *context, int32_t dtype, void *y, const void *x, const int32_t *start,
+                int64_t outer, int64_t size, int64_t inner, int64_t count) {
+  Call call(context, "put");
+  guard::put(call, dtype, y, x, start, outer, size, inner, count);
+  if (call.refused()) return call.status();
+  const int64_t bytes = bytes_of(dtype) * inner;
+  return by_word(
+      {bytes},
+      [&](auto word) {
+        using E = decltype(word);
+        const int64_t words = bytes / static_cast<int64_t>(sizeof(E));
+        return each(
+            call, context, outer * count * words,
+            Put<E>{static_cast<E *>(y), static_cast<const E *>(x), start, size * words,
+                   count * words, words, Range{context->faults, kPut, 0, size - count + 1}});
       },
       y, x);
 }

@@ -125,6 +125,30 @@ TYPED_TEST(Move, sliceAndPadAreEachOthersAdjoint) {
   }
 }
 
+TYPED_TEST(Move, putWritesItsRowsAndNothingElse) {
+  using T = TypeParam;
+  // outer, size, inner, count
+  const int64_t shapes[][4] = {{1, 1, 1, 1},    {3, 7, 17, 3},   {7, 301, 1, 33}, {33, 3, 8, 1},
+                               {2, 17, 301, 7}, {1, 9, 5001, 5}, {301, 33, 4, 3}};
+  for (const auto &s : shapes) {
+    const int64_t row = s[1] * s[2], run = s[3] * s[2];
+    const auto y = elements<T>(s[0] * row), x = elements<T>(s[0] * run + 1);
+    std::vector<int32_t> start(s[0]);
+    std::vector<T> want = y;
+    for (int64_t o = 0; o < s[0]; ++o) {
+      start[o] = static_cast<int32_t>((o * 7 + 1) % (s[1] - s[3] + 1));
+      std::copy_n(&x[o * run], run, &want[o * row + start[o] * s[2]]);
+    }
+    const auto got = output_of<T>(s[0] * row, [&](const Machine &m, T *to) {
+      const int64_t n = s[0] * row;
+      EXPECT_EQ(PND_OK, PND_ON(m, pnd_slice, type_of<T>(), to, y.data(), 1, n, 1, 0, n));
+      return PND_ON(m, pnd_put, type_of<T>(), to, x.data(), start.data(), s[0], s[1], s[2], s[3]);
+    });
+    SCOPED_TRACE(testing::Message() << s[0] << " " << s[1] << " " << s[2] << " " << s[3]);
+    expect_equal(got, want);
+  }
+}
+
 TYPED_TEST(Move, concatPutsOneAfterTheOther) {
   using T = TypeParam;
   const int64_t shapes[][4] = {{1, 1, 1, 1},   {3, 7, 17, 1},   {33, 3, 1, 7},
