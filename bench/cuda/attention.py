@@ -13,8 +13,9 @@ class Attention:
     def __init__(self, bench, dtype, batch, heads, steps, size, causal=0, masks=0):
         self.bench, self.dtype, self.causal = bench, dtype, causal
         batch, heads, steps, size = map(bench.size, (batch, heads, steps, size))
-        self.sizes = batch, heads, steps, steps, size
+        self.sizes = batch, heads, heads, steps, steps, size
         self.scale = size**-0.5
+        self.options = 0, 0, self.scale, causal, 0  # no segments, no window, no gates
         shape = batch, steps, heads, size
         self.q, self.k, self.v, self.dout = (bench.numbers(shape, dtype) for _ in range(4))
         self.out, self.dq, self.dk, self.dv = (bench.empty(shape, dtype) for _ in range(4))
@@ -36,16 +37,16 @@ class Attention:
         masked = masked and self.mask is not None
         self.bench.library.attention(
             self.bench.dtype(self.dtype), self.out, self.lse, self.q, self.k, self.v,
-            self.mask if masked else None, None, *self.sizes, *self.mask_sizes(masked), self.scale,
-            self.causal)
+            self.mask if masked else None, None, None, None, *self.sizes, *self.mask_sizes(masked),
+            *self.options)
 
     def backward(self, masked=True):
         masked = masked and self.mask is not None
         self.bench.library.attention_backward(
             self.bench.dtype(self.dtype), self.dq, self.dk, self.dv,
             self.dmask if masked else None, self.dout, self.q, self.k, self.v,
-            self.mask if masked else None, None, self.out, self.lse, *self.sizes,
-            *self.mask_sizes(masked), self.scale, self.causal)
+            self.mask if masked else None, None, None, None, self.out, self.lse, *self.sizes,
+            *self.mask_sizes(masked), *self.options)
 
     def both(self, masked=True):
         self.forward(masked)

@@ -79,3 +79,5 @@ inline float power_near(float x) {
   const float y = std::exp2(x);
   return y < 0x1p-126f ? 0.0f : y;
 }
+
+inline float logarithm_near(float x) { return std::log2(x); }

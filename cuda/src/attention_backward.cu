@@ -2,16 +2,19 @@
 // attention_backward: the gradients of attention, the mask's included.
 // p[i,j] = exp(s[i,j] - lse[i]);  dp[i,j] = dout[i,:] . v[j,:];  delta[i] = dout[i,:] . out[i,:]
 // ds[i,j] = p[i,j] (dp[i,j] - delta[i]), the gradient of the mask before its broadcast axes are
-// summed; dq = scale ds k;  dk = scale ds^T q;  dv = p^T dout
+// summed; dq = scale ds k;  dk = scale ds^T q;  dv = p^T dout. A gate g takes part as p = g e and
+// ds = g dg, where e = exp(s - lse) and dg = e (dp - delta) is its own gradient
 // Shapes   as attention; dout like out; dq like q; dk, dv like k; dmask like mask
 // Method   two passes that compute p and ds again from tiles: a block that keeps queries makes dq
-//          and writes ds where it is the mask's gradient, a block that keeps keys makes dk and dv,
-//          and the sum of ds over the queries for a mask without that axis. ds of several heads
-//          that share a mask goes to scratch, as many at a time as fit, and is added from there.
-//          What a query does not see costs nothing and is not even multiplied by 0. bf16 on tensor
-//          cores (attention_backward_bf16.cuh)
-// Order    dq is one chain over the keys, dk and dv one chain over the queries, upwards. dmask: one
-//          chain over the queries of a head; then heads are added in the order of (batch, head)
+//          and writes ds where it is the mask's gradient, a block that keeps keys meets the queries
+//          of all heads that share them and makes dk and dv, and the sum of ds over the queries of
+//          a head for a mask without that axis. ds of several heads that share a mask goes to
+//          scratch, as many at a time as fit, and is added from there. What a query does not see
+//          costs nothing and is not even multiplied by 0. bf16 on tensor cores
+//          (attention_backward_bf16.cuh)
+// Order    dq is one chain over the keys, dk and dv one chain over the queries of the group's
+//          heads, upwards. dmask: one chain over the queries of a head; then heads are added in the
+//          order of (batch, head)
 // Error    <= 3 x the plain loop; sum over j of ds[i,j] is 0 within 1e-5 of the sum of |ds[i,j]|
 // Work     14 head_size flops per seen pair, about 30 more
 // Source   Dao et al., arXiv:2205.14135, algorithm 4
@@ -22,94 +25,139 @@
 
 namespace {
 
+// Fewer rows of doubles, whose second tile of scores would not fit.
+template <class T, int kHead>
+using BackwardTiles = AttentionTiles<T, kHead, 2, sizeof(T) == 4 ? 64 : 32>;
+
+// A block's keys of one head, and the queries that see any of them, from a multiple of kTileSteps
+// on.
+template <int kRows, class T>
+struct KeyTile {
+  int64_t kv_head, key0, begin, end;
+  Sequence sequence;
+  int stored, rows;  // keys that exist, and that lie within the length
+  T mask_sum[kRows];
+
+  __device__ KeyTile(const AttentionSizes<T> &sizes, int64_t block)
+      : kv_head(block % sizes.kv_heads),
+        sequence(sequence_of<kRows>(sizes, sizes.k_starts, block / sizes.kv_heads % sizes.batch,
+                                    block / (sizes.kv_heads * sizes.batch), key0)) {
+    stored = within(sequence.stored - key0, kRows);
+    rows = within(sequence.keys - key0, kRows);
+    begin = sequence.first_query(key0) / kTileSteps * kTileSteps;
+    end = rows == 0 ? begin : sequence.end_query(key0 + rows - 1);
+  }
+};
+
+// exp(score - lse), which only a hidden gate's score can make large.
 template <class T>
 __device__ __forceinline__ T probability(T score, T lse) {
   // A row that sees nothing has lse = -infinity: p = exp(-infinity).
-  return exp_of_negative(score - (lse == kNothing<T> ? -kNothing<T> : lse));
+  const T x = score - (lse == kNothing<T> ? -kNothing<T> : lse);
+  return exp_of_negative(smaller(kMostExponent<T>, x));
+}
+
+// gate x, 0 where the gate hides its key.
+template <class T>
+__device__ __forceinline__ T gated(T gate, T x) {
+  return gate > 0 ? gate * x : T(0);
 }
 
 // dq of a block of queries, and their rows of ds.
 template <class T, int kHead>
 __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
     query_kernel(int64_t first, AttentionSizes<T> sizes, Arrays<T> arrays, const T *delta,
-                 Part<T> part, int64_t query_blocks) {
-  using Tiles = AttentionTiles<T, kHead, 2>;
+                 Part<T> part, int64_t slots) {
+  using Tiles = BackwardTiles<T, kHead>;
   constexpr int kOwn = Tiles::kOwn;
   const Tiles tiles;
-  const int64_t block = first + blockIdx.x, pair = part.pair0 + block % part.pairs;
-  const int64_t query0 =
-      part.query0 + (query_blocks - 1 - block / part.pairs) * Tiles::kRows;  // the longest first
-  const int rows = within(part.query0 + part.queries - query0, Tiles::kRows);
-  const Sight<T> sight(sizes, pair / sizes.heads);
-  const int64_t stride = sizes.row_stride(), start = sizes.query_start(pair) + query0 * stride;
-  copy_tile<Tiles::kRows, kHead>(tiles.fixed, Tiles::kFixedStride, arrays.q + start, stride, rows,
-                                 sizes.head_size, sizes.whole);
+  using Tile = PartTile<Tiles::kRows, T>;
+  Tile &tile = tiles.template common<Tile>();
+  if (threadIdx.x == 0) tile = Tile(sizes, part, slots, first + blockIdx.x);
+  __syncthreads();
+  if (tile.rows == 0) return;
+  const Sequence &sequence = tile.sequence;
+  const int64_t query0 = tile.query0, q_stride = sizes.q_stride(), k_stride = sizes.k_stride();
+  const int64_t start = sequence.q_at(sizes, tile.head) + query0 * q_stride;
+  copy_tile<Tiles::kRows, kHead>(tiles.fixed, Tiles::kFixedStride, sizes.queries() + start,
+                                 q_stride, tile.rows, sizes.head_size, sizes.whole);
   copy_tile<Tiles::kRows, kHead>(tiles.fixed + Tiles::kFixedSize, Tiles::kFixedStride,
-                                 arrays.dout + start, stride, rows, sizes.head_size, sizes.whole);
-  const T *k = arrays.k + sizes.key_start(pair), *v = arrays.v + sizes.key_start(pair);
-  const T *mask = sizes.mask_of(arrays.mask, pair);
+                                 arrays.dout + start, q_stride, tile.rows, sizes.head_size,
+                                 sizes.whole);
+  const int64_t k_start = sequence.k_at(sizes, tile.head / sizes.group);
+  const T *k = sizes.keys() + k_start, *v = sizes.values() + k_start;
+  const T *mask = sequence.mask_at(sizes, tile.head);
   if (mask != nullptr) mask += query0 * sizes.mask_stride();
   T *ds = part.ds != nullptr ? part.ds : part.dmask;
-  if (ds != nullptr) {
-    ds += ((pair - part.pair0) * part.queries + query0 - part.query0) * sizes.k_steps;
-  }
+  if (ds != nullptr) ds += tile.slopes_at(sizes, part);
 
   const int first_row = tile_y() * kOwn;
-  const int64_t row_start = pair * sizes.q_steps + query0;
+  const int64_t row_start = sequence.row_at(sizes, tile.head) + query0;
   T sums[kOwn][Tiles::kCols];
   clear(sums);
-  const int64_t most_seen = sight.count(query0 + rows - 1), least_seen = sight.count(query0);
-  int64_t key = 0;
-  for (; key < most_seen; key += kTileSteps) {
-    const int count = within(most_seen - key, kTileSteps);
+  const int64_t begin = tile.begin / kTileSteps * kTileSteps;
+  int64_t key = begin;
+  for (; key < tile.end; key += kTileSteps) {
+    const int count = within(tile.end - key, kTileSteps);
+    const Edges edges = sequence.key_edges(tile.query0, key, count);
     T scores[kOwn][kPerThread], dp[kOwn][kPerThread];
     clear(scores);
-    tiles.dots(scores, 0, k + key * stride, stride, count, sizes.head_size, sizes.whole);
-    int none[kOwn], seen[kOwn];
+    tiles.dots(scores, 0, k + key * k_stride, k_stride, count, sizes.head_size, sizes.whole);
+    Interval seen[kOwn];
     PND_UNROLL
     for (int i = 0; i < kOwn; ++i) {
       const int row = first_row + i;
-      none[i] = 0;
-      seen[i] = row < rows ? within(sight.count(query0 + row) - key, kTileSteps) : 0;
-      const T base = row < rows ? arrays.lse[row_start + row] : kNothing<T>;
+      seen[i] = row < tile.rows ? edges.of(row) : Interval(0, 0);
+      const T base = row < tile.rows ? arrays.lse[row_start + row] : kNothing<T>;
       PND_UNROLL
       for (int j = 0; j < kPerThread; ++j) {
         const int column = tile_x() + j * kTileSide;
-        const bool sees = column < seen[i];
-        T score = scores[i][j] * sizes.scale;
-        if (mask != nullptr && sees) score += mask[row * sizes.mask_stride() + key + column];
+        const bool sees = seen[i].has(column);
+        T score = scores[i][j] * sizes.scaled_by;
+        if (mask != nullptr && !sizes.has_gates && sees) {
+          score += mask[row * sizes.mask_stride() + key + column];
+        }
         tiles.scores[row * Tiles::kScoreStride + column] = sees ? probability(score, base) : T(0);
       }
     }
     clear(dp);
-    tiles.dots(dp, 1, v + key * stride, stride, count, sizes.head_size, sizes.whole);
+    tiles.dots(dp, 1, v + key * k_stride, k_stride, count, sizes.head_size, sizes.whole);
     PND_UNROLL
     for (int i = 0; i < kOwn; ++i) {
       const int row = first_row + i;
-      const T offset = row < rows ? delta[row_start + row] : T(0);
+      const T offset = row < tile.rows ? delta[row_start + row] : T(0);
       PND_UNROLL
       for (int j = 0; j < kPerThread; ++j) {
         const int column = tile_x() + j * kTileSide;
+        const bool sees = seen[i].has(column);
         T &slope = tiles.scores[row * Tiles::kScoreStride + column];  // p, which becomes ds
-        const T of_pair = column < seen[i] ? slope * (dp[i][j] - offset) : T(0);
-        slope = of_pair;
-        if (ds != nullptr && row < rows && key + column < sizes.k_steps) {
+        T of_pair = sees ? slope * (dp[i][j] - offset) : T(0);
+        if (ds != nullptr && tile.has(part, row) &&
+            sequence.first_k + key + column < sizes.k_steps) {
           ds[row * sizes.k_steps + key + column] = of_pair;
         }
+        if (sizes.has_gates && sees) {
+          of_pair = gated(mask[row * sizes.mask_stride() + key + column], of_pair);
+        }
+        slope = of_pair;
       }
     }
-    tiles.products(sums, k + key * stride, stride, count, sizes.head_size, sizes.whole,
-                   key + kTileSteps <= least_seen, none, seen);
+    tiles.products(sums, k + key * k_stride, k_stride, count, sizes.head_size, sizes.whole,
+                   edges.all(0, tile.rows - 1, kTileSteps), seen);
   }
   T factor[kOwn];
   PND_UNROLL
-  for (int i = 0; i < kOwn; ++i) factor[i] = sizes.scale;
-  store_rows(arrays.dq + start, stride, sums, rows, sizes.head_size, factor);
+  for (int i = 0; i < kOwn; ++i) factor[i] = sizes.scaled_by;
+  store_rows(arrays.dq + start + first_row * q_stride, q_stride, sums, tile.rows - first_row,
+             sizes.head_size, factor);
   if (ds == nullptr) return;
   // Keys that none of the queries sees.
-  for (int row = 0; row < rows; ++row) {
-    for (int64_t j = key + threadIdx.x; j < sizes.k_steps; j += kTileThreads) {
-      ds[row * sizes.k_steps + j] = 0;
+  for (int row = 0; row < tile.rows; ++row) {
+    if (!tile.has(part, row)) continue;
+    T *to = ds + row * sizes.k_steps - sequence.first_k;
+    const int64_t from = sequence.first_k + begin, up_to = sequence.first_k + key;
+    for (int64_t j = threadIdx.x; j < sizes.k_steps; j += kTileThreads) {
+      if (j < from || j >= up_to) to[j] = 0;
     }
   }
 }
@@ -119,94 +167,117 @@ template <class T, int kHead>
 __global__ void __launch_bounds__(kTileThreads, kBlocks<T>)
     key_kernel(int64_t first, AttentionSizes<T> sizes, Arrays<T> arrays, const T *delta,
                T *mask_sums) {
-  using Tiles = AttentionTiles<T, kHead, 2>;
+  using Tiles = BackwardTiles<T, kHead>;
   constexpr int kOwn = Tiles::kOwn;
   const Tiles tiles;
-  const int64_t block = first + blockIdx.x, pair = block % sizes.pairs();
-  const int64_t key0 = block / sizes.pairs() * Tiles::kRows;
-  const Sight<T> sight(sizes, pair / sizes.heads);
-  const int stored = within(sizes.k_steps - key0, Tiles::kRows);
-  const int rows = within(sight.length - key0, Tiles::kRows);  // the others get zeros
-  const int64_t stride = sizes.row_stride(), start = sizes.key_start(pair) + key0 * stride;
-  copy_tile<Tiles::kRows, kHead>(tiles.fixed, Tiles::kFixedStride, arrays.k + start, stride, rows,
-                                 sizes.head_size, sizes.whole);
+  using Tile = KeyTile<Tiles::kRows, T>;
+  Tile &own = tiles.template common<Tile>();
+  // Where e stays until it is ds: behind that where, with gates, p takes its place.
+  constexpr int kBehind = Tiles::kScores + static_cast<int>(sizeof(Tile) / sizeof(T));
+  const int kept = sizes.has_gates ? kBehind : 0;
+  if (threadIdx.x == 0) own = Tile(sizes, first + blockIdx.x);
+  __syncthreads();
+  if (own.stored == 0) return;
+  const Sequence &sequence = own.sequence;
+  const int64_t q_stride = sizes.q_stride(), k_stride = sizes.k_stride();
+  const auto start = [&] { return sequence.k_at(sizes, own.kv_head) + own.key0 * k_stride; };
+  copy_tile<Tiles::kRows, kHead>(tiles.fixed, Tiles::kFixedStride, sizes.keys() + start(), k_stride,
+                                 own.rows, sizes.head_size, sizes.whole);
   copy_tile<Tiles::kRows, kHead>(tiles.fixed + Tiles::kFixedSize, Tiles::kFixedStride,
-                                 arrays.v + start, stride, rows, sizes.head_size, sizes.whole);
-  const T *q = arrays.q + sizes.query_start(pair), *dout = arrays.dout + sizes.query_start(pair);
-  const T *mask = sizes.mask_of(arrays.mask, pair);
-  if (mask != nullptr) mask += key0;
+                                 sizes.values() + start(), k_stride, own.rows, sizes.head_size,
+                                 sizes.whole);
 
-  const int64_t row_start = pair * sizes.q_steps;
   const int first_row = tile_y() * kOwn, thread = static_cast<int>(threadIdx.x);
-  T dk[kOwn][Tiles::kCols], dv[kOwn][Tiles::kCols], mask_sum = 0;
+  T dk[kOwn][Tiles::kCols], dv[kOwn][Tiles::kCols];
   clear(dk);
   clear(dv);
-  for (int64_t query = sight.first_query(key0) / kTileSteps * kTileSteps;
-       rows > 0 && query < sizes.q_steps; query += kTileSteps) {
-    const int count = within(sizes.q_steps - query, kTileSteps);
-    const bool all = rows == Tiles::kRows && count == kTileSteps &&
-                     sight.first_of(key0 + Tiles::kRows - 1, query) <= 0;
-    // The first query of these that sees each row. Past `count` all is 0; rows that do not exist
-    // may hold anything.
-    const int first_low = sight.first_of(key0 + first_row, query);
-    int low[kOwn], high[kOwn];
-    PND_UNROLL
-    for (int i = 0; i < kOwn; ++i) {
-      low[i] = first_low + i;
-      high[i] = kTileSteps;
-    }
-    T scores[kOwn][kPerThread], dp[kOwn][kPerThread];
-    clear(scores);
-    tiles.dots(scores, 0, q + query * stride, stride, count, sizes.head_size, sizes.whole);
-    PND_UNROLL
-    for (int j = 0; j < kPerThread; ++j) {
-      const int column = tile_x() + j * kTileSide;
-      const T base = column < count ? arrays.lse[row_start + query + column] : kNothing<T>;
+  for (int64_t i = 0; i < sizes.group; ++i) {
+    const int64_t head = own.kv_head * sizes.group + i;
+    if (thread < Tiles::kRows) own.mask_sum[thread] = 0;
+    for (int64_t query = own.begin; query < own.end; query += kTileSteps) {
+      const int count = within(own.end - query, kTileSteps);
+      const int64_t at = sequence.q_at(sizes, head) + query * q_stride;
+      const int64_t row = sequence.row_at(sizes, head) + query;
+      const T *q = sizes.queries() + at, *dout = arrays.dout + at;
+      const T *mask = sequence.mask_at(sizes, head);
+      if (mask != nullptr) mask += query * sizes.mask_stride() + own.key0 + first_row;
+      const Edges edges = sequence.query_edges(own.key0, query, count);
+      // Rows that do not exist may hold anything.
+      const bool all = edges.all(0, own.rows - 1, kTileSteps);
+      Interval seen[kOwn];
       PND_UNROLL
-      for (int i = 0; i < kOwn; ++i) {
-        const bool sees = column < count && column >= low[i];
-        T score = scores[i][j] * sizes.scale;
-        if (mask != nullptr && sees && first_row + i < rows) {
-          score += mask[(query + column) * sizes.mask_stride() + first_row + i];
+      for (int i = 0; i < kOwn; ++i) seen[i] = edges.of(first_row + i);
+      T scores[kOwn][kPerThread], dp[kOwn][kPerThread];
+      clear(scores);
+      tiles.dots(scores, 0, q, q_stride, count, sizes.head_size, sizes.whole);
+      const auto mask_of = [&](int i, int column) {
+        if (first_row + i >= own.rows) return T(0);
+        return mask[column * sizes.mask_stride() + i];
+      };
+      PND_UNROLL
+      for (int j = 0; j < kPerThread; ++j) {
+        const int column = tile_x() + j * kTileSide;
+        const T base = column < count ? arrays.lse[row + column] : kNothing<T>;
+        PND_UNROLL
+        for (int i = 0; i < kOwn; ++i) {
+          const bool sees = seen[i].has(column);
+          const int at = (first_row + i) * Tiles::kScoreStride + column;
+          T score = scores[i][j] * sizes.scaled_by;
+          if (mask != nullptr && !sizes.has_gates && sees) score += mask_of(i, column);
+          const T e = sees ? probability(score, base) : T(0);
+          tiles.scores[kept + at] = e;
+          if (sizes.has_gates) tiles.scores[at] = sees ? gated(mask_of(i, column), e) : T(0);
         }
-        tiles.scores[(first_row + i) * Tiles::kScoreStride + column] =
-            sees ? probability(score, base) : T(0);
       }
-    }
-    tiles.products(dv, dout + query * stride, stride, count, sizes.head_size, sizes.whole, all, low,
-                   high);
-    clear(dp);
-    tiles.dots(dp, 1, dout + query * stride, stride, count, sizes.head_size, sizes.whole);
-    PND_UNROLL
-    for (int j = 0; j < kPerThread; ++j) {
-      const int column = tile_x() + j * kTileSide;
-      const T offset = column < count ? delta[row_start + query + column] : T(0);
+      tiles.products(dv, dout, q_stride, count, sizes.head_size, sizes.whole, all, seen);
+      clear(dp);
+      tiles.dots(dp, 1, dout, q_stride, count, sizes.head_size, sizes.whole);
       PND_UNROLL
-      for (int i = 0; i < kOwn; ++i) {
-        T &slope = tiles.scores[(first_row + i) * Tiles::kScoreStride + column];
-        const bool sees = column < count && column >= low[i];
-        slope = sees ? slope * (dp[i][j] - offset) : T(0);  // p becomes ds
+      for (int j = 0; j < kPerThread; ++j) {
+        const int column = tile_x() + j * kTileSide;
+        const T offset = column < count ? delta[row + column] : T(0);
+        PND_UNROLL
+        for (int i = 0; i < kOwn; ++i) {
+          const int at = (first_row + i) * Tiles::kScoreStride + column;
+          // The gradient of the mask, which becomes ds.
+          tiles.scores[at] =
+              seen[i].has(column) ? tiles.scores[kept + at] * (dp[i][j] - offset) : T(0);
+        }
       }
+      if (mask_sums != nullptr) {
+        __syncthreads();
+        for (int j = 0; j < kTileSteps && thread < Tiles::kRows; ++j) {
+          own.mask_sum[thread] += tiles.scores[thread * Tiles::kScoreStride + j];
+        }
+      }
+      if (sizes.has_gates) {
+        __syncthreads();
+        PND_UNROLL
+        for (int j = 0; j < kPerThread; ++j) {
+          const int column = tile_x() + j * kTileSide;
+          PND_UNROLL
+          for (int i = 0; i < kOwn; ++i) {
+            T &slope = tiles.scores[(first_row + i) * Tiles::kScoreStride + column];
+            if (seen[i].has(column)) slope = gated(mask_of(i, column), slope);
+          }
+        }
+      }
+      tiles.products(dk, q, q_stride, count, sizes.head_size, sizes.whole, all, seen);
     }
-    tiles.products(dk, q + query * stride, stride, count, sizes.head_size, sizes.whole, all, low,
-                   high);
-    if (mask_sums != nullptr && thread < Tiles::kRows) {
-      for (int j = 0; j < kTileSteps; ++j) {
-        mask_sum += tiles.scores[thread * Tiles::kScoreStride + j];
-      }
+    if (mask_sums != nullptr && thread < own.stored) {
+      const int64_t at = (sequence.batch * sizes.heads + head) * sizes.k_steps + sequence.first_k;
+      mask_sums[at + own.key0 + thread] = thread < own.rows ? own.mask_sum[thread] : T(0);
     }
   }
   T one[kOwn], scale[kOwn];
   PND_UNROLL
   for (int i = 0; i < kOwn; ++i) {
-    one[i] = first_row + i < rows ? T(1) : T(0);
-    scale[i] = one[i] * sizes.scale;
+    one[i] = first_row + i < own.rows ? T(1) : T(0);
+    scale[i] = one[i] * sizes.scaled_by;
   }
-  store_rows(arrays.dv + start, stride, dv, stored, sizes.head_size, one);
-  store_rows(arrays.dk + start, stride, dk, stored, sizes.head_size, scale);
-  if (mask_sums != nullptr && thread < stored) {
-    mask_sums[pair * sizes.k_steps + key0 + thread] = thread < rows ? mask_sum : T(0);
-  }
+  const int64_t to = start() + first_row * k_stride;
+  store_rows(arrays.dv + to, k_stride, dv, own.stored - first_row, sizes.head_size, one);
+  store_rows(arrays.dk + to, k_stride, dk, own.stored - first_row, sizes.head_size, scale);
 }
 
 // dmask[g, query0 k_steps + e] += the sum of ds[pair - pair0, e] over the pairs of a part that
@@ -277,11 +348,14 @@ class Backward {
     if constexpr (kRounds) {
       launch_keys_bf16<kHead>(call_, context_, sizes_, arrays_, delta, mask_sums, own_sums);
     } else {
-      using Tiles = AttentionTiles<T, kHead, 2>;
+      using Tiles = BackwardTiles<T, kHead>;
+      constexpr size_t kBytes = Tiles::kShared + sizeof(KeyTile<Tiles::kRows, T>);
+      constexpr size_t kGates = Tiles::kScores * sizeof(T);
+      static_assert(kBytes + kGates <= 99 << 10, "fits every device");
       launch_blocks(call_, context_, key_kernel<T, kHead>,
-                    (sizes_.k_steps + Tiles::kRows - 1) / Tiles::kRows * pairs, dim3(kTileThreads),
-                    Tiles::kShared, sizes_, arrays_, delta,
-                    mask_sums != nullptr ? mask_sums : own_sums);
+                    sizes_.k_slots(Tiles::kRows) * sizes_.batch * sizes_.kv_heads,
+                    dim3(kTileThreads), kBytes + (sizes_.has_gates ? kGates : 0), sizes_, arrays_,
+                    delta, mask_sums != nullptr ? mask_sums : own_sums);
     }
     if (over_queries_ && over_heads_) add_heads({ds, nullptr, 0, pairs, 0, 1});
     Computed<T> *to = !over_queries_ && over_heads_ ? ds : nullptr;
@@ -295,10 +369,11 @@ class Backward {
         if constexpr (kRounds) {
           launch_queries_bf16<kHead>(call_, context_, sizes_, arrays_, delta, part);
         } else {
-          using Tiles = AttentionTiles<T, kHead, 2>;
-          const int64_t blocks = (part.queries + Tiles::kRows - 1) / Tiles::kRows;
-          launch_blocks(call_, context_, query_kernel<T, kHead>, blocks * part.pairs,
-                        dim3(kTileThreads), Tiles::kShared, sizes_, arrays_, delta, part, blocks);
+          using Tiles = BackwardTiles<T, kHead>;
+          const int64_t slots = part.slots(sizes_, Tiles::kRows);
+          launch_blocks(call_, context_, query_kernel<T, kHead>, slots * part.pairs,
+                        dim3(kTileThreads), Tiles::kShared + sizeof(PartTile<Tiles::kRows, T>),
+                        sizes_, arrays_, delta, part, slots);
         }
         if (to != nullptr) add_heads(part);
       }
@@ -333,36 +408,34 @@ class Backward {
 int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, void *dk, void *dv,
                                void *dmask, const void *dout, const void *q, const void *k,
                                const void *v, const void *mask, const int32_t *lengths,
-                               const void *out, const void *lse, int64_t batch, int64_t heads,
+                               const int32_t *q_starts, const int32_t *k_starts, const void *out,
+                               const void *lse, int64_t batch, int64_t heads, int64_t kv_heads,
                                int64_t q_steps, int64_t k_steps, int64_t head_size,
                                int64_t mask_batch, int64_t mask_heads, int64_t mask_steps,
-                               double scale, int32_t causal) {
+                               int64_t segments, int64_t window, double scale, int32_t causal,
+                               int32_t gated) {
   Call call(context, "attention_backward");
-  guard::attention_backward(call, dtype, dq, dk, dv, dmask, dout, q, k, v, mask, lengths, out, lse,
-                            batch, heads, q_steps, k_steps, head_size, mask_batch, mask_heads,
-                            mask_steps, scale, causal);
+  const guard::Attention a{dtype,    q,         k,          v,          mask,       lengths,
+                           q_starts, k_starts,  batch,      heads,      kv_heads,   q_steps,
+                           k_steps,  head_size, mask_batch, mask_heads, mask_steps, segments,
+                           window,   scale,     causal,     gated};
+  const CheckedSight checked{kLengthsBackward, kQStartsBackward, kKStartsBackward};
+  guard::attention_backward(call, a, dq, dk, dv, dmask, dout, out, lse);
   if (call.refused()) return call.status();
   by_stored_type(dtype, [&](auto type) {
     using T = decltype(type);
-    auto sizes =
-        attention_sizes<T>(context, kLengthsBackward, lengths, batch, heads, q_steps, k_steps,
-                           head_size, mask_batch, mask_heads, mask_steps, scale, causal);
-    for (const void *array : {q, k, v, dout}) {
-      sizes.whole = sizes.whole && moves_whole(static_cast<const T *>(array), 0);
-    }
+    AttentionSizes<T> sizes(context, a, checked);
+    sizes.also_moves(dout);
     const Arrays<T> arrays{static_cast<T *>(dq),
                            static_cast<T *>(dk),
                            static_cast<T *>(dv),
                            static_cast<T *>(dmask),
                            static_cast<const T *>(dout),
-                           static_cast<const T *>(q),
-                           static_cast<const T *>(k),
-                           static_cast<const T *>(v),
-                           static_cast<const T *>(mask),
                            static_cast<const T *>(out),
                            static_cast<const Computed<T> *>(lse)};
     Backward<T> backward(call, context, sizes, arrays);
     if (call.reserve(0, backward.bytes()).refused()) return;
+    if (check_starts(call, context, a, checked) != PND_OK) return;
     by_head_size(head_size, [&](auto head) { backward.template run<head()>(); });
   });
   return call.status();

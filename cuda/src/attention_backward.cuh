@@ -7,7 +7,7 @@
 template <class T>
 struct Arrays {
   T *dq, *dk, *dv, *dmask;
-  const T *dout, *q, *k, *v, *mask, *out;
+  const T *dout, *out;
   const Computed<T> *lse;
 };
 
@@ -18,6 +18,44 @@ struct Part {
   Computed<T> *ds;  // [pairs, queries, k_steps]
   T *dmask;
   int64_t pair0, pairs, query0, queries;
+
+  // The grid for blocks of `rows` queries. The part begins with such a block where sequences are
+  // not packed; else blocks of the whole pass are looked through for those that it has rows of.
+  int64_t slots(const AttentionSizes<T> &sizes, int rows) const {
+    return sizes.segments == 0 ? (queries + rows - 1) / rows : sizes.q_slots(rows);
+  }
+};
+
+// A block's queries of one head, those that the part has rows of.
+template <int kRows, class T>
+struct PartTile {
+  int64_t pair, head, query0;
+  Sequence sequence;
+  int64_t begin, end;  // the keys that any of them sees
+  int rows;            // queries that exist; 0: none of them is the part's
+  int64_t part_row;    // query0 among the part's queries
+
+  __device__ __forceinline__ PartTile(const AttentionSizes<T> &sizes, const Part<T> &part,
+                                      int64_t slots, int64_t block)
+      : pair(part.pair0 + block % part.pairs),
+        head(pair % sizes.heads),
+        // The last queries come first: where they see the most keys, they would end last.
+        sequence(sequence_of<kRows>(sizes, sizes.q_starts, pair / sizes.heads,
+                                    slots - 1 - block / part.pairs, query0)) {
+    if (sizes.q_starts == nullptr) query0 += part.query0;
+    rows = within(sequence.queries - query0, kRows);
+    part_row = sequence.first_q + query0 - part.query0;
+    if (part_row + rows <= 0 || part_row >= part.queries) rows = 0;
+    begin = sequence.first(query0);
+    end = sequence.count(query0 + rows - 1);
+  }
+  __device__ bool has(const Part<T> &part, int row) const {
+    return row < rows && part_row + row >= 0 && part_row + row < part.queries;
+  }
+  // The place of row 0 and the sequence's first key in a part's ds.
+  __device__ int64_t slopes_at(const AttentionSizes<T> &sizes, const Part<T> &part) const {
+    return ((pair - part.pair0) * part.queries + part_row) * sizes.k_steps + sequence.first_k;
+  }
 };
 
 constexpr int kDeltaRows = 8;  // of a block, one per warp

@@ -3,8 +3,9 @@
 // are attention_backward.cu's, and so are the two passes.
 // Method   a block of 4 warps keeps 64 queries (keys), 16 a warp, and meets 16 to 64 keys (queries)
 //          at a time in one of two stages. p and ds are computed from f32 in registers, rounded to
-//          bf16 there and multiply from there; dk and dv of heads beyond 128, which do not fit into
-//          registers together, are made one after the other
+//          bf16 there and multiply from there, with their gates where there are any; dk and dv of
+//          heads beyond 128 (32 with gates), which do not fit into registers together, are made one
+//          after the other
 // Order    16 keys (queries) at a time, upwards; the sum of ds over the queries is f32, a lane's
 //          queries upwards, then 4 lanes
 // Error    <= 3 x the plain loop with p and ds rounded to bf16
@@ -34,15 +35,39 @@ __device__ __forceinline__ float score_base(float lse) {
   return lse == kHidden ? -kHidden : lse * kLog2E;
 }
 
-// to[row stride + column] = ds of the warp's 16 rows from row0 on, where row < rows and
+// exp(score - lse) of a score and a lse to base 2. kGated: a hidden gate's may be large.
+template <bool kGated>
+__device__ __forceinline__ float probability(float score, float base) {
+  constexpr float kMost = kMostExponent<float> * kLog2E;
+  const float x = score - base;
+  return power_near(kGated && x > kMost ? kMost : x);
+}
+
+// Gates of a warp's 16 rows from row0 on, a lane's elements as its sums are: that of (row, column)
+// stands from[row row_step + column column_step]; beyond rows and columns there are none.
+struct Gates {
+  const Bf16 *from;
+  int64_t row_step, column_step;
+  int row0, rows, columns;
+
+  // x times its gate, 0 where that hides its key.
+  __device__ __forceinline__ float operator()(int j, int e, float x) const {
+    const int row = row0 + sum_row(e), column = sum_col(j, e);
+    if (row >= rows || column >= columns) return 0;
+    const float gate = widened(from[row * row_step + column * column_step]);
+    return gate > 0 ? gate * x : 0.0f;
+  }
+};
+
+// to[row stride + column] = ds of the warp's 16 rows from row0 on, where has(row) and
 // column < columns.
-template <class T, int n>
+template <class T, int n, class Has>
 __device__ __forceinline__ void store_slopes(T *to, int64_t stride, const float (&ds)[n][4],
-                                             int row0, int rows, int columns) {
+                                             int row0, int columns, Has has) {
   const int column0 = sum_col(0, 0);
   PND_UNROLL
   for (int half = 0; half < 4; half += 2) {
-    const int row = row0 + sum_row(half), left = row < rows ? columns - column0 : 0;
+    const int row = row0 + sum_row(half), left = has(row) ? columns - column0 : 0;
     T *at = to + row * stride + column0;
     PND_UNROLL
     for (int j = 0; j < n; ++j) {
@@ -55,72 +80,70 @@ __device__ __forceinline__ void store_slopes(T *to, int64_t stride, const float 
 }
 
 // dq of a block of queries, and their rows of ds.
-template <class B>
+template <class B, bool kGated>
 __global__ void __launch_bounds__(B::kThreads, 2)
     query_bf16_kernel(int64_t first, AttentionSizes<Bf16> sizes, Arrays<Bf16> arrays,
-                      const float *delta, Part<Bf16> part, int64_t query_blocks, bool whole_out) {
+                      const float *delta, Part<Bf16> part, int64_t slots, bool whole_out) {
   Bf16 *const q = shared_memory<Bf16>(), *const dout = q + B::kFixed;
   Bf16 *const stages = dout + B::kFixed;
-  const int64_t block = first + blockIdx.x, pair = part.pair0 + block % part.pairs;
-  const int64_t query0 =
-      part.query0 + (query_blocks - 1 - block / part.pairs) * B::kRows;  // the longest first
-  const int rows = within(part.query0 + part.queries - query0, B::kRows);
+  const PartTile<B::kRows, Bf16> tile(sizes, part, slots, first + blockIdx.x);
+  if (tile.rows == 0) return;
+  const Sequence &sequence = tile.sequence;
   const int head_size = static_cast<int>(sizes.head_size);
-  const Sight<Bf16> sight(sizes, pair / sizes.heads);
-  const int64_t stride = sizes.row_stride(), start = sizes.query_start(pair) + query0 * stride;
-  const Bf16 *k = arrays.k + sizes.key_start(pair), *v = arrays.v + sizes.key_start(pair);
-  const Bf16 *mask = sizes.mask_of(arrays.mask, pair);
+  const int64_t query0 = tile.query0, q_stride = sizes.q_stride(), k_stride = sizes.k_stride();
+  const int64_t start = sequence.q_at(sizes, tile.head) + query0 * q_stride;
+  const int64_t k_start = sequence.k_at(sizes, tile.head / sizes.group);
+  const Bf16 *k = sizes.keys() + k_start, *v = sizes.values() + k_start;
+  const Bf16 *mask = sequence.mask_at(sizes, tile.head);
   if (mask != nullptr) mask += query0 * sizes.mask_stride();
-  const int64_t ds_start =  // its first row
-      ((pair - part.pair0) * part.queries + query0 - part.query0) * sizes.k_steps;
-  const int64_t most_seen = sight.count(query0 + rows - 1);
+  const int64_t slopes = tile.slopes_at(sizes, part);
+  const int64_t begin = tile.begin / B::kSteps * B::kSteps, end = tile.end;
   const auto copy = [&](int64_t key, int stage) {
     Bf16 *to = stages + stage * 2 * B::kTile;
-    const int count = within(most_seen - key, B::kSteps);
-    copy_rows<B::kSteps, B::kHead, B::kThreads>(to, k + key * stride, stride, count, head_size,
-                                                sizes.whole);
-    copy_rows<B::kSteps, B::kHead, B::kThreads>(to + B::kTile, v + key * stride, stride, count,
-                                                head_size, sizes.whole);
+    const int count = within(end - key, B::kSteps), unseen = within(tile.begin - key, B::kSteps);
+    copy_rows<B::kSteps, B::kHead, B::kThreads>(to, k + key * k_stride, k_stride, count, head_size,
+                                                sizes.whole, unseen);
+    copy_rows<B::kSteps, B::kHead, B::kThreads>(to + B::kTile, v + key * k_stride, k_stride, count,
+                                                head_size, sizes.whole, unseen);
   };
-  copy_rows<B::kRows, B::kHead, B::kThreads>(q, arrays.q + start, stride, rows, head_size,
-                                             sizes.whole);
-  copy_rows<B::kRows, B::kHead, B::kThreads>(dout, arrays.dout + start, stride, rows, head_size,
-                                             sizes.whole);
-  if (most_seen > 0) copy(0, 0);
+  copy_rows<B::kRows, B::kHead, B::kThreads>(q, sizes.queries() + start, q_stride, tile.rows,
+                                             head_size, sizes.whole);
+  copy_rows<B::kRows, B::kHead, B::kThreads>(dout, arrays.dout + start, q_stride, tile.rows,
+                                             head_size, sizes.whole);
+  if (begin < end) copy(begin, 0);
   commit_copies();
   await_copies<0>();
   __syncthreads();
 
   const int row0 = warp_number() * 16;  // the warp's first row
   const OwnRows<B::kHead, 1, B::kKept> own_q(q, row0), own_dout(dout, row0);
-  const int64_t warp_least = row0 + 16 <= rows ? sight.count(query0 + row0) : 0;
   float base[2], offset[2];
   PND_UNROLL
   for (int half = 0; half < 2; ++half) {
     const int row = row0 + sum_row(2 * half);
-    const int64_t place = pair * sizes.q_steps + query0 + row;
-    base[half] = row < rows ? score_base(arrays.lse[place]) : 0.0f;
-    offset[half] = row < rows ? delta[place] : 0.0f;
+    const int64_t place = sequence.row_at(sizes, tile.head) + query0 + row;
+    base[half] = row < tile.rows ? score_base(arrays.lse[place]) : 0.0f;
+    offset[half] = row < tile.rows ? delta[place] : 0.0f;
   }
   float sums[1][B::kHead / 8][4] = {};
   int stage = 0;
-  int64_t key = 0;
-  for (; key < most_seen; key += B::kSteps, stage ^= 1) {
-    if (key > 0) {
+  int64_t key = begin;
+  for (; key < end; key += B::kSteps, stage ^= 1) {
+    if (key > begin) {
       await_copies<0>();
       __syncthreads();  // who is past it has used the other stage
     }
-    if (key + B::kSteps < most_seen) copy(key + B::kSteps, stage ^ 1);
+    if (key + B::kSteps < end) copy(key + B::kSteps, stage ^ 1);
     commit_copies();
     const Bf16 *keys = stages + stage * 2 * B::kTile, *values = keys + B::kTile;
+    const int count = within(end - key, B::kSteps);
+    const Edges edges = sequence.key_edges(query0, key, count);
     float scores[1][B::kParts][4] = {}, dp[1][B::kParts][4] = {};
     own_q.add_dots(scores, keys);
     mask_scores(
-        scores[0], sizes.scale * kLog2E, mask != nullptr, key + B::kSteps <= warp_least,
-        [&](int row) {
-          const int64_t query = query0 + row0 + row;
-          return Seen{0, row0 + row < rows ? within(sight.count(query) - key, B::kSteps) : 0};
-        },
+        scores[0], sizes.scaled_by * kLog2E, !kGated && mask != nullptr, false,
+        row0 + 16 <= tile.rows && edges.all(row0, row0 + 15, B::kSteps),
+        [&](int row) { return row0 + row < tile.rows ? edges.of(row0 + row) : Interval(0, 0); },
         [&](int row) {
           return MaskRow{mask + (row0 + row) * sizes.mask_stride() + key, 1};
         });
@@ -129,38 +152,50 @@ __global__ void __launch_bounds__(B::kThreads, 2)
     for (int j = 0; j < B::kParts; ++j) {
       PND_UNROLL
       for (int e = 0; e < 4; ++e) {
-        scores[0][j][e] = power_near(scores[0][j][e] - base[e / 2]) * (dp[0][j][e] - offset[e / 2]);
+        scores[0][j][e] =
+            probability<kGated>(scores[0][j][e], base[e / 2]) * (dp[0][j][e] - offset[e / 2]);
       }
     }
+    const auto store = [&](auto *ds) {
+      store_slopes(ds + slopes + key, sizes.k_steps, scores[0], row0,
+                   within(sizes.k_steps - sequence.first_k - key, B::kSteps),
+                   [&](int row) { return tile.has(part, row); });
+    };
     if (part.ds != nullptr) {
-      store_slopes(part.ds + ds_start + key, sizes.k_steps, scores[0], row0, rows,
-                   within(sizes.k_steps - key, B::kSteps));
+      store(part.ds);
     } else if (part.dmask != nullptr) {
-      store_slopes(part.dmask + ds_start + key, sizes.k_steps, scores[0], row0, rows,
-                   within(sizes.k_steps - key, B::kSteps));
+      store(part.dmask);
     }
-    add_products<B::kHead>(sums, scores, keys);
+    if constexpr (kGated) {
+      add_products<B::kHead>(sums, scores, keys,
+                             Gates{mask + key, sizes.mask_stride(), 1, row0, tile.rows, count});
+    } else {
+      add_products<B::kHead>(sums, scores, keys);
+    }
   }
   __syncthreads();  // the queries' tile is free for the results
 
   PND_UNROLL
   for (int j = 0; j < B::kHead / 8; ++j) {
     PND_UNROLL
-    for (int e = 0; e < 4; ++e) sums[0][j][e] *= sizes.scale;
+    for (int e = 0; e < 4; ++e) sums[0][j][e] *= sizes.scaled_by;
   }
   put_sums<B::kHead>(q, row0, 0, sums[0]);
   __syncthreads();
-  store_rows<B::kRows, B::kHead, B::kThreads>(arrays.dq + start, stride, q, rows, head_size,
+  store_rows<B::kRows, B::kHead, B::kThreads>(arrays.dq + start, q_stride, q, tile.rows, head_size,
                                               whole_out);
   if (part.ds == nullptr && part.dmask == nullptr) return;
   // Keys that none of the queries sees.
-  for (int row = 0; row < rows; ++row) {
-    for (int64_t j = key + threadIdx.x; j < sizes.k_steps; j += B::kThreads) {
-      const int64_t at = ds_start + row * sizes.k_steps + j;
+  const int64_t from = sequence.first_k + begin, up_to = sequence.first_k + key;
+  for (int row = 0; row < tile.rows; ++row) {
+    if (!tile.has(part, row)) continue;
+    const int64_t to = slopes + row * sizes.k_steps - sequence.first_k;
+    for (int64_t j = threadIdx.x; j < sizes.k_steps; j += B::kThreads) {
+      if (j >= from && j < up_to) continue;
       if (part.ds != nullptr) {
-        part.ds[at] = 0;
+        part.ds[to + j] = 0;
       } else {
-        part.dmask[at] = {};
+        part.dmask[to + j] = {};
       }
     }
   }
@@ -168,41 +203,52 @@ __global__ void __launch_bounds__(B::kThreads, 2)
 
 // dk (kDk) and dv (kDv) of a block of keys, and with dk the sums of ds over the queries, as they
 // are or rounded (nullable; [pairs, k_steps]).
-template <class B, bool kDk, bool kDv>
+template <class B, bool kDk, bool kDv, bool kGated>
 __global__ void __launch_bounds__(B::kThreads, 2)
     key_bf16_kernel(int64_t first, AttentionSizes<Bf16> sizes, Arrays<Bf16> arrays,
                     const float *delta, float *mask_sums, Bf16 *rounded_sums, bool whole_out) {
   Bf16 *const k = shared_memory<Bf16>(), *const v = k + B::kFixed, *const stages = v + B::kFixed;
   float *const row_stages = reinterpret_cast<float *>(stages + 4 * B::kTile);
-  const int64_t block = first + blockIdx.x, pair = block % sizes.pairs();
-  const int64_t key0 = block / sizes.pairs() * B::kRows;
+  const int64_t block = first + blockIdx.x, units = sizes.batch * sizes.kv_heads;
+  const int64_t kv_head = block % units % sizes.kv_heads;
+  int64_t key0;
+  const Sequence sequence = sequence_of<B::kRows>(
+      sizes, sizes.k_starts, block % units / sizes.kv_heads, block / units, key0);
+  const int all_rows = within(sequence.stored - key0, B::kRows);
+  if (all_rows == 0) return;
   const int head_size = static_cast<int>(sizes.head_size);
-  const Sight<Bf16> sight(sizes, pair / sizes.heads);
-  const int rows = within(sight.length - key0, B::kRows);  // the others get zeros
-  const int64_t stride = sizes.row_stride(), start = sizes.key_start(pair) + key0 * stride;
-  const Bf16 *q = arrays.q + sizes.query_start(pair), *dout = arrays.dout + sizes.query_start(pair);
-  const Bf16 *mask = sizes.mask_of(arrays.mask, pair);
-  if (mask != nullptr) mask += key0;
-  const int64_t query0 =
-      rows == 0 ? sizes.q_steps : sight.first_query(key0) / B::kSteps * B::kSteps;
-  const auto copy = [&](int64_t query, int stage) {
+  // The others get zeros.
+  const int rows = within(sequence.keys - key0, B::kRows);
+  const int unseen = within(sequence.first(0) - key0, B::kRows);
+  const int64_t q_stride = sizes.q_stride(), k_stride = sizes.k_stride();
+  const int64_t start = sequence.k_at(sizes, kv_head) + key0 * k_stride;
+  // Those of the group's first head.
+  const int64_t head0 = kv_head * sizes.group, q_start = sequence.q_at(sizes, head0);
+  const int64_t row_start = sequence.row_at(sizes, head0);
+  const Bf16 *q = sizes.queries() + q_start, *dout = arrays.dout + q_start;
+  // The queries that see any of the keys.
+  const int64_t begin =
+      rows == 0 ? sequence.queries : sequence.first_query(key0) / B::kSteps * B::kSteps;
+  const int64_t end = sequence.end_query(key0 + rows - 1);
+  const auto copy = [&](int64_t head, int64_t query, int stage) {
     Bf16 *to = stages + stage * 2 * B::kTile;
-    const int count = within(sizes.q_steps - query, B::kSteps);
-    copy_rows<B::kSteps, B::kHead, B::kThreads>(to, q + query * stride, stride, count, head_size,
+    const int count = within(end - query, B::kSteps);
+    const int64_t at = query * q_stride + head * head_size;
+    copy_rows<B::kSteps, B::kHead, B::kThreads>(to, q + at, q_stride, count, head_size,
                                                 sizes.whole);
-    copy_rows<B::kSteps, B::kHead, B::kThreads>(to + B::kTile, dout + query * stride, stride, count,
+    copy_rows<B::kSteps, B::kHead, B::kThreads>(to + B::kTile, dout + at, q_stride, count,
                                                 head_size, sizes.whole);
     const int row = static_cast<int>(threadIdx.x) % B::kSteps;
     if (threadIdx.x >= 2 * B::kSteps) return;
     const float *from = static_cast<int>(threadIdx.x) < B::kSteps ? arrays.lse : delta;
     copy_async<4>(row_stages + stage * 2 * B::kSteps + threadIdx.x,
-                  from + pair * sizes.q_steps + query + row, row < count);
+                  from + row_start + head * sizes.q_steps + query + row, row < count);
   };
-  copy_rows<B::kRows, B::kHead, B::kThreads>(k, arrays.k + start, stride, rows, head_size,
-                                             sizes.whole);
-  copy_rows<B::kRows, B::kHead, B::kThreads>(v, arrays.v + start, stride, rows, head_size,
-                                             sizes.whole);
-  if (query0 < sizes.q_steps) copy(query0, 0);
+  copy_rows<B::kRows, B::kHead, B::kThreads>(k, sizes.keys() + start, k_stride, rows, head_size,
+                                             sizes.whole, unseen);
+  copy_rows<B::kRows, B::kHead, B::kThreads>(v, sizes.values() + start, k_stride, rows, head_size,
+                                             sizes.whole, unseen);
+  if (begin < end) copy(0, begin, 0);
   commit_copies();
   await_copies<0>();
   __syncthreads();
@@ -210,50 +256,75 @@ __global__ void __launch_bounds__(B::kThreads, 2)
   const int row0 = warp_number() * 16;  // the warp's first row
   const OwnRows<B::kHead, 1, B::kKept> own_k(k, row0), own_v(v, row0);
   float dk[1][kDk ? B::kHead / 8 : 1][4] = {}, dv[1][kDv ? B::kHead / 8 : 1][4] = {};
-  float mask_sum[2] = {};
   int stage = 0;
-  for (int64_t query = query0; query < sizes.q_steps; query += B::kSteps, stage ^= 1) {
-    if (query > query0) {
-      await_copies<0>();
-      __syncthreads();  // who is past it has used the other stage
-    }
-    if (query + B::kSteps < sizes.q_steps) copy(query + B::kSteps, stage ^ 1);
-    commit_copies();
-    const int count = within(sizes.q_steps - query, B::kSteps);
-    const Bf16 *queries = stages + stage * 2 * B::kTile, *douts = queries + B::kTile;
-    const float *lse = row_stages + stage * 2 * B::kSteps, *offset = lse + B::kSteps;
-    float scores[1][B::kParts][4] = {};
-    own_k.add_dots(scores, queries);
-    mask_scores(
-        scores[0], sizes.scale * kLog2E, mask != nullptr,
-        rows >= row0 + 16 && count == B::kSteps && sight.first_query(key0 + row0 + 15) <= query,
-        [&](int row) {
-          const int64_t low = sight.first_query(key0 + row0 + row) - query;
-          return Seen{within(low, B::kSteps), row0 + row < rows ? count : 0};
-        },
-        [&](int row) {
-          return MaskRow{mask + query * sizes.mask_stride() + row0 + row, sizes.mask_stride()};
-        });
-    PND_UNROLL
-    for (int j = 0; j < B::kParts; ++j) {
-      PND_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        scores[0][j][e] = power_near(scores[0][j][e] - score_base(lse[sum_col(j, e)]));
+  for (int64_t head = 0; head < sizes.group; ++head) {
+    float mask_sum[2] = {};
+    for (int64_t query = begin; query < end; query += B::kSteps, stage ^= 1) {
+      if (head > 0 || query > begin) {
+        await_copies<0>();
+        __syncthreads();  // who is past it has used the other stage
       }
-    }
-    if constexpr (kDv) add_products<B::kHead>(dv, scores, douts);
-    if constexpr (kDk) {
-      float dp[1][B::kParts][4] = {};
-      own_v.add_dots(dp, douts);
+      if (query + B::kSteps < end) {
+        copy(head, query + B::kSteps, stage ^ 1);
+      } else if (head + 1 < sizes.group) {
+        copy(head + 1, begin, stage ^ 1);
+      }
+      commit_copies();
+      const int count = within(end - query, B::kSteps);
+      const Edges edges = sequence.query_edges(key0, query, count);
+      const Bf16 *queries = stages + stage * 2 * B::kTile, *douts = queries + B::kTile;
+      const float *lse = row_stages + stage * 2 * B::kSteps, *offset = lse + B::kSteps;
+      const Bf16 *mask = sequence.mask_at(sizes, head0);
+      if (mask != nullptr) mask += head * sizes.mask_head() + query * sizes.mask_stride() + key0;
+      const Gates gates{mask, 1, sizes.mask_stride(), row0, rows, count};
+      float scores[1][B::kParts][4] = {};
+      own_k.add_dots(scores, queries);
+      mask_scores(
+          scores[0], sizes.scaled_by * kLog2E, !kGated && mask != nullptr, false,
+          row0 + 16 <= rows && edges.all(row0, row0 + 15, B::kSteps),
+          [&](int row) { return row0 + row < rows ? edges.of(row0 + row) : Interval(0, 0); },
+          [&](int row) {
+            return MaskRow{mask + row0 + row, sizes.mask_stride()};
+          });
       PND_UNROLL
       for (int j = 0; j < B::kParts; ++j) {
         PND_UNROLL
         for (int e = 0; e < 4; ++e) {
-          scores[0][j][e] *= dp[0][j][e] - offset[sum_col(j, e)];  // p becomes ds
-          mask_sum[e / 2] += scores[0][j][e];
+          scores[0][j][e] = probability<kGated>(scores[0][j][e], score_base(lse[sum_col(j, e)]));
         }
       }
-      add_products<B::kHead>(dk, scores, queries);
+      if constexpr (kDv && kGated) add_products<B::kHead>(dv, scores, douts, gates);
+      if constexpr (kDv && !kGated) add_products<B::kHead>(dv, scores, douts);
+      if constexpr (kDk) {
+        float dp[1][B::kParts][4] = {};
+        own_v.add_dots(dp, douts);
+        PND_UNROLL
+        for (int j = 0; j < B::kParts; ++j) {
+          PND_UNROLL
+          for (int e = 0; e < 4; ++e) {
+            scores[0][j][e] *= dp[0][j][e] - offset[sum_col(j, e)];  // the mask's gradient
+            mask_sum[e / 2] += scores[0][j][e];
+          }
+        }
+        if constexpr (kGated) {
+          add_products<B::kHead>(dk, scores, queries, gates);
+        } else {
+          add_products<B::kHead>(dk, scores, queries);
+        }
+      }
+    }
+    if constexpr (kDk) {
+      PND_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int row = row0 + sum_row(2 * half);
+        float sum = fold_lanes(mask_sum[half], [](float a, float b) { return a + b; });
+        if (row >= rows) sum = 0;
+        if (lane_number() % 4 != 0 || row >= all_rows) continue;
+        const int64_t at =
+            (sequence.batch * sizes.heads + head0 + head) * sizes.k_steps + sequence.first_k;
+        if (mask_sums != nullptr) mask_sums[at + key0 + row] = sum;
+        if (rounded_sums != nullptr) rounded_sums[at + key0 + row] = narrowed(sum);
+      }
     }
   }
   __syncthreads();  // the tiles are free for the results
@@ -268,42 +339,36 @@ __global__ void __launch_bounds__(B::kThreads, 2)
     }
     put_sums<B::kHead>(tile, row0, 0, sums[0]);
   };
-  if constexpr (kDk) put(dk, k, sizes.scale);
+  if constexpr (kDk) put(dk, k, sizes.scaled_by);
   if constexpr (kDv) put(dv, v, 1.0f);
   __syncthreads();
-  // Computed again, lest they take registers all the time.
-  const int all_rows = within(sizes.k_steps - key0, B::kRows);
-  const int64_t to = sizes.key_start(pair) + key0 * stride;
   if constexpr (kDk) {
-    store_rows<B::kRows, B::kHead, B::kThreads>(arrays.dk + to, stride, k, all_rows, head_size,
+    store_rows<B::kRows, B::kHead, B::kThreads>(arrays.dk + start, k_stride, k, all_rows, head_size,
                                                 whole_out);
   }
   if constexpr (kDv) {
-    store_rows<B::kRows, B::kHead, B::kThreads>(arrays.dv + to, stride, v, all_rows, head_size,
+    store_rows<B::kRows, B::kHead, B::kThreads>(arrays.dv + start, k_stride, v, all_rows, head_size,
                                                 whole_out);
   }
-  if constexpr (kDk) {
-    PND_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      const int row = row0 + sum_row(2 * half);
-      float sum = fold_lanes(mask_sum[half], [](float a, float b) { return a + b; });
-      if (row >= rows) sum = 0;
-      if (lane_number() % 4 != 0 || row >= all_rows) continue;
-      const int64_t at = pair * sizes.k_steps + key0 + row;
-      if (mask_sums != nullptr) mask_sums[at] = sum;
-      if (rounded_sums != nullptr) rounded_sums[at] = narrowed(sum);
-    }
-  }
+}
+
+// Runs f(whether there are gates, as a constant).
+template <class F>
+void by_gates(const AttentionSizes<Bf16> &sizes, F &&f) {
+  if (sizes.has_gates) return f(std::true_type{});
+  f(std::false_type{});
 }
 
 template <int kHead>
 void launch_queries_bf16(Call &call, pnd_context *context, const AttentionSizes<Bf16> &sizes,
                          const Arrays<Bf16> &arrays, const float *delta, const Part<Bf16> &part) {
   using B = Bf16Backward<kHead>;
-  const int64_t blocks = (part.queries + B::kRows - 1) / B::kRows;
-  launch_blocks(call, context, query_bf16_kernel<B>, blocks * part.pairs, dim3(B::kThreads),
-                B::kShared, sizes, arrays, delta, part, blocks,
-                moves_whole(arrays.dq, sizes.head_size));
+  const int64_t slots = part.slots(sizes, B::kRows);
+  by_gates(sizes, [&](auto gated) {
+    launch_blocks(call, context, query_bf16_kernel<B, gated()>, slots * part.pairs,
+                  dim3(B::kThreads), B::kShared, sizes, arrays, delta, part, slots,
+                  moves_whole(arrays.dq, sizes.head_size));
+  });
 }
 
 template <int kHead>
@@ -311,17 +376,19 @@ void launch_keys_bf16(Call &call, pnd_context *context, const AttentionSizes<Bf1
                       const Arrays<Bf16> &arrays, const float *delta, float *mask_sums,
                       Bf16 *rounded_sums) {
   using B = Bf16Backward<kHead>;
-  const int64_t blocks = (sizes.k_steps + B::kRows - 1) / B::kRows * sizes.pairs();
   const bool whole_out =
       moves_whole(arrays.dk, sizes.head_size) && moves_whole(arrays.dv, sizes.head_size);
   const auto run = [&](auto kernel) {
-    launch_blocks(call, context, kernel, blocks, dim3(B::kThreads), B::kShared, sizes, arrays,
-                  delta, mask_sums, rounded_sums, whole_out);
+    launch_blocks(call, context, kernel, sizes.k_slots(B::kRows) * sizes.batch * sizes.kv_heads,
+                  dim3(B::kThreads), B::kShared, sizes, arrays, delta, mask_sums, rounded_sums,
+                  whole_out);
   };
-  if constexpr (kHead <= 128) {
-    run(key_bf16_kernel<B, true, true>);
-  } else {
-    run(key_bf16_kernel<B, true, false>);
-    if (!call.refused()) run(key_bf16_kernel<B, false, true>);
-  }
+  by_gates(sizes, [&](auto gated) {
+    if constexpr (kHead <= (gated() ? 32 : 128)) {
+      run(key_bf16_kernel<B, true, true, gated()>);
+    } else {
+      run(key_bf16_kernel<B, true, false, gated()>);
+      if (!call.refused()) run(key_bf16_kernel<B, false, true, gated()>);
+    }
+  });
 }

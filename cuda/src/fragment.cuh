@@ -29,12 +29,12 @@ constexpr bool spreads_rows() {
 static_assert(spreads_rows<32>() && spreads_rows<64>() && spreads_rows<128>() &&
               spreads_rows<256>());
 
-// Begins to copy tile[r][c] = from[r stride + c] for kRows x kCols, zero where r >= rows or
-// c >= cols; whole: 16 bytes at a time, which cols and the rows' places must allow. All kThreads
-// take part; the tile is there when its group of copies is, and after a barrier.
+// Begins to copy tile[r][c] = from[r stride + c] for kRows x kCols, zero where r < first,
+// r >= rows or c >= cols; whole: 16 bytes at a time, which cols and the rows' places must allow.
+// All kThreads take part; the tile is there when its group of copies is, and after a barrier.
 template <int kRows, int kCols, int kThreads>
 __device__ __forceinline__ void copy_rows(Bf16 *tile, const Bf16 *from, int64_t stride, int rows,
-                                          int cols, bool whole) {
+                                          int cols, bool whole, int first = 0) {
   constexpr int kChunks = kCols / kWide<Bf16>, kAtOnce = kThreads / kChunks;
   static_assert(kThreads % kChunks == 0 && kRows % kAtOnce == 0, "the same for every thread");
   const int thread = static_cast<int>(threadIdx.x), row = thread / kChunks;
@@ -46,13 +46,34 @@ __device__ __forceinline__ void copy_rows(Bf16 *tile, const Bf16 *from, int64_t 
     for (int r = 0; r < kRows; r += kAtOnce, at += step) {
       // place(row + r, chunk), as no bit of r is one of row's.
       const int to = r * kCols + (place<kCols>(row, chunk) ^ r % 8 * kWide<Bf16>);
-      copy_async<16>(tile + to, at, row + r < rows && left > 0);
+      const bool inside = row + r >= first && row + r < rows && left > 0;
+      copy_async<16>(tile + to, at, inside);
     }
     return;
   }
 #pragma unroll 1
   for (int r = row; r < kRows; r += kAtOnce, at += step) {
-    store_pack(tile + place<kCols>(r, chunk), load_pack(at, r < rows ? left : 0, false));
+    const int have = r >= first && r < rows ? left : 0;
+    store_pack(tile + place<kCols>(r, chunk), load_pack(at, have, false));
+  }
+}
+
+// Likewise of rows anywhere: at(r) is where row r begins, null if it does not exist.
+template <int kRows, int kCols, int kThreads, class At>
+__device__ __forceinline__ void copy_rows_at(Bf16 *tile, int cols, bool whole, At at) {
+  constexpr int kChunks = kCols / kWide<Bf16>, kAtOnce = kThreads / kChunks;
+  const int thread = static_cast<int>(threadIdx.x), chunk = thread % kChunks;
+  const int col = chunk * kWide<Bf16>, left = cols - col;
+#pragma unroll 2
+  for (int r = thread / kChunks; r < kRows; r += kAtOnce) {
+    const Bf16 *from = at(r);
+    Bf16 *to = tile + place<kCols>(r, chunk);
+    const bool inside = from != nullptr && left > 0;
+    if (whole) {
+      copy_async<16>(to, inside ? from + col : nullptr, inside);
+    } else {
+      store_pack(to, inside ? load_pack(from + col, left, false) : Pack<Bf16>{});
+    }
   }
 }
 
@@ -69,6 +90,21 @@ __device__ __forceinline__ void store_rows(Bf16 *to, int64_t stride, const Bf16 
     if (r >= rows) return;
     store_pack(to + r * stride + chunk * kWide<Bf16>, load_pack(tile + place<kCols>(r, chunk)),
                left, whole);
+  }
+}
+
+// Likewise to rows anywhere, as copy_rows_at takes them.
+template <int kRows, int kCols, int kThreads, class At>
+__device__ __forceinline__ void store_rows_at(const Bf16 *tile, int cols, bool whole, At at) {
+  constexpr int kChunks = kCols / kWide<Bf16>, kAtOnce = kThreads / kChunks;
+  const int thread = static_cast<int>(threadIdx.x), chunk = thread % kChunks;
+  const int left = cols - chunk * kWide<Bf16>;
+  if (left <= 0) return;
+#pragma unroll 2
+  for (int r = thread / kChunks; r < kRows; r += kAtOnce) {
+    Bf16 *to = at(r);
+    if (to == nullptr) continue;
+    store_pack(to + chunk * kWide<Bf16>, load_pack(tile + place<kCols>(r, chunk)), left, whole);
   }
 }
 
@@ -176,10 +212,14 @@ struct OwnRows {
 };
 
 // sum += p, rounded to bf16, times the 8 n rows of a tile: sums of one product are first factors of
-// the next where they stand.
-template <int kCols, int kBands, int n>
+// the next where they stand. With `of`, of(j, e, p) takes the place of element e of part j.
+struct Unchanged {
+  __device__ __forceinline__ float operator()(int, int, float x) const { return x; }
+};
+template <int kCols, int kBands, int n, class F = Unchanged>
 __device__ __forceinline__ void add_products(float (&sum)[kBands][kCols / 8][4],
-                                             const float (&p)[kBands][n][4], const Bf16 *tile) {
+                                             const float (&p)[kBands][n][4], const Bf16 *tile,
+                                             F of = {}) {
   PND_UNROLL
   for (int j = 0; j < n; j += 2) {
     uint32_t left[kBands][4];
@@ -187,8 +227,9 @@ __device__ __forceinline__ void add_products(float (&sum)[kBands][kCols / 8][4],
     for (int band = 0; band < kBands; ++band) {
       PND_UNROLL
       for (int i = 0; i < 4; ++i) {
-        const float *pair = p[band][j + i / 2] + i % 2 * 2;
-        left[band][i] = bf16_pair(pair[0], pair[1]);
+        const int part = j + i / 2, e = i % 2 * 2;
+        left[band][i] =
+            bf16_pair(of(part, e, p[band][part][e]), of(part, e + 1, p[band][part][e + 1]));
       }
     }
     PND_UNROLL

@@ -116,4 +116,11 @@ __device__ __forceinline__ float power_near(float x) {
   return y;
 }
 
+// log2 x within 2^-22 of it, or a 2^-22th where that is more; as usual of 0, infinity and others.
+__device__ __forceinline__ float logarithm_near(float x) {
+  float y;
+  asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 #endif

@@ -31,33 +31,41 @@ __device__ __forceinline__ void clear(T (&sum)[kRows][kCols]) {
   }
 }
 
-// copy_tile below, kWidth elements at a time.
-template <int kRows, int kCols, int kWidth, class T>
-__device__ __forceinline__ void copy_runs(T *tile, int tile_stride, const T *from, int64_t stride,
-                                          int64_t rows, int64_t cols) {
+// copy_tile_at below, kWidth elements at a time.
+template <int kRows, int kCols, int kWidth, class T, class At>
+__device__ __forceinline__ void copy_runs(T *tile, int tile_stride, int64_t cols, At at) {
   constexpr int kPerRow = kCols / kWidth, kAll = kRows * kPerRow;
   static_assert(kCols % kWidth == 0, "whole runs");
 #pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < kAll; i += kTileThreads) {
     const int r = i / kPerRow, c = i % kPerRow * kWidth;
-    const bool inside = r < rows && c < cols;
+    const T *from = at(r);
+    const bool inside = from != nullptr && c < cols;
     copy_async<kWidth *static_cast<int>(sizeof(T))>(tile + r * tile_stride + c,
-                                                    inside ? from + r * stride + c : from, inside);
+                                                    inside ? from + c : nullptr, inside);
   }
 }
 
-// Begins to copy tile[r][c] = from[r stride + c] for kRows x kCols, zero where r >= rows or
-// c >= cols; whole: 16 bytes at a time, which cols and the rows' places must allow. All threads
-// take part; the tile is there after await_copies<0>() and a barrier.
+// Begins to copy kRows x kCols, tile[r][c] = at(r)[c], zero where at(r) is null or c >= cols;
+// whole: 16 bytes at a time, which cols and the rows' places must allow. All threads take part; the
+// tile is there after await_copies<0>() and a barrier.
+template <int kRows, int kCols, class T, class At>
+__device__ __forceinline__ void copy_tile_at(T *tile, int tile_stride, int64_t cols, bool whole,
+                                             At at) {
+  if (whole) {
+    copy_runs<kRows, kCols, kWide<T>>(tile, tile_stride, cols, at);
+  } else {
+    copy_runs<kRows, kCols, 1>(tile, tile_stride, cols, at);
+  }
+  commit_copies();
+}
+
+// Likewise from[r stride + c] of the first `rows` rows.
 template <int kRows, int kCols, class T>
 __device__ __forceinline__ void copy_tile(T *tile, int tile_stride, const T *from, int64_t stride,
                                           int64_t rows, int64_t cols, bool whole) {
-  if (whole) {
-    copy_runs<kRows, kCols, kWide<T>>(tile, tile_stride, from, stride, rows, cols);
-  } else {
-    copy_runs<kRows, kCols, 1>(tile, tile_stride, from, stride, rows, cols);
-  }
-  commit_copies();
+  copy_tile_at<kRows, kCols>(tile, tile_stride, cols, whole,
+                             [&](int r) { return r < rows ? from + r * stride : nullptr; });
 }
 
 // sum[i][j] += a[i,:] . b[16 j,:] over kDepth columns. a points at the thread's first row, b at row
@@ -129,20 +137,33 @@ __device__ __forceinline__ void add_products(T (&sum)[kRows][kCols], const T *a,
   }
 }
 
-// The same over k < kDepth, row i over low[i] <= start + k < high[i] alone: what lies outside is
-// not even multiplied by 0.
+// A range [low, high) of a tile's columns, in one register.
+struct Interval {
+  unsigned both;
+
+  Interval() = default;
+  __device__ __forceinline__ Interval(int low, int high)
+      : both(static_cast<unsigned>(low) | static_cast<unsigned>(high) << 16) {}
+  __device__ __forceinline__ int low() const { return static_cast<int>(both & 0xffff); }
+  __device__ __forceinline__ int high() const { return static_cast<int>(both >> 16); }
+  __device__ __forceinline__ bool has(int column) const {
+    return column >= low() && column < high();
+  }
+};
+
+// The same over k < kDepth, row i over the start + k in sees[i] alone: what lies outside is not
+// even multiplied by 0.
 template <int kDepth, class T, int kRows, int kCols>
 __device__ __forceinline__ void add_some_products(T (&sum)[kRows][kCols], const T *a, int a_stride,
                                                   const T *b, int b_stride, int start,
-                                                  const int (&low)[kRows],
-                                                  const int (&high)[kRows]) {
+                                                  const Interval (&sees)[kRows]) {
 #pragma unroll 1
   for (int k = 0; k < kDepth; ++k) {
     T right[kCols];
     Columns<T, kCols>::load(right, b + k * b_stride);
     PND_UNROLL
     for (int i = 0; i < kRows; ++i) {
-      if (start + k < low[i] || start + k >= high[i]) continue;
+      if (!sees[i].has(start + k)) continue;
       const T left = a[i * a_stride + k];
       PND_UNROLL
       for (int j = 0; j < kCols; ++j) sum[i][j] = fma(left, right[j], sum[i][j]);

@@ -224,6 +224,27 @@ TEST(AttentionBf16, aNaNReachesWhoSeesIt) {
   }
 }
 
+TEST(AttentionBf16, aHiddenGateLearnsFromAtMostExp64) {
+  for (int mask : {0, 4}) {
+    Shape s{1, 1, 1, 2, 4, mask, false, 0};
+    s.gated = true;
+    Inputs in(s);
+    // Scores of 0 and 100, of which the lse, 0, knows the first alone.
+    for (int64_t d = 0; d < s.head_size; ++d) {
+      in.q[d] = Bf16(5.0);
+      in.k[s.key(0, 0, 0) + d] = in.v[s.key(0, 0, 0) + d] = Bf16(0.0);
+      in.k[s.key(0, 1, 0) + d] = Bf16(10.0);
+      in.v[s.key(0, 1, 0) + d] = in.dout[d] = Bf16(0.5);
+    }
+    in.mask = {Bf16(1.0), Bf16(0.0)};
+    Results got = forward(s, in);
+    EXPECT_EQ(got.lse[0], 0);
+    backward(s, in, got);
+    EXPECT_NEAR(static_cast<double>(got.dmask[1]), std::exp(64.0), 0x1p-8 * std::exp(64.0));
+    for (Bf16 x : got.dq) EXPECT_EQ(static_cast<double>(x), 0);
+  }
+}
+
 TEST(AttentionBf16, survivesScoresThatExpCannotHold) {
   const Shape s{1, 1, 7, 129, 8, 4, false, false};
   Inputs in(s);

@@ -233,6 +233,58 @@ TYPED_TEST(Attention, aWindowOfOneGivesTheValueItself) {
   }
 }
 
+TYPED_TEST(Attention, aGroupsHeadsAreSummedInTheirOrder) {
+  using T = TypeParam;
+  // Of two keys, each query sees one: p = 1, and dv is a sum of dout alone.
+  const T large = 1 / std::numeric_limits<T>::epsilon() * 4;
+  Shape s{1, 6, 2, 2, 8, -1, false, 1};
+  s.group = 3;
+  s.window = 1;
+  Inputs<T> in(s);
+  for (int64_t h = 0; h < s.heads; ++h) {
+    for (int64_t i = 0; i < s.q_steps; ++i) {
+      const T term = h % 3 == 0 ? large : h % 3 == 1 ? -large : static_cast<T>(1 + i);
+      std::fill_n(in.dout.begin() + s.query(0, i, h), s.head_size, term);
+    }
+  }
+  Results<T> got = forward<T>(s, in);
+  backward<T>(s, in, got);
+  for (int64_t j = 0; j < s.k_steps; ++j) {
+    for (int64_t h = 0; h < s.heads; h += 3) EXPECT_EQ(got.dv[s.key(0, j, h)], 1 + j);
+  }
+}
+
+TYPED_TEST(Attention, aHiddenGateLearnsFromAtMostExp64) {
+  using T = TypeParam;
+  for (bool over_queries : {false, true}) {
+    Shape s{1, 1, 2, 2, 4, over_queries ? 0 : 4, false, 0};
+    s.gated = true;
+    Inputs<T> in(s);
+    // Scores of 0 and 100, before whose gate the lse of 0 knows nothing of it.
+    std::fill(in.q.begin(), in.q.end(), T(5));
+    std::fill(in.k.begin(), in.k.end(), T(0));
+    std::fill_n(in.k.begin() + s.key(0, 1, 0), s.head_size, T(10));
+    for (size_t i = 0; i < in.mask.size(); ++i) in.mask[i] = i % 2 == 0 ? 1 : 0;
+    Results<T> got = forward<T>(s, in);
+    expect_equal(got.lse, {0, 0});
+    backward<T>(s, in, got);
+    double sum = 0;
+    for (int64_t i = 0; i < s.q_steps; ++i) {
+      double slope = 0;
+      for (int64_t d = 0; d < s.head_size; ++d) {
+        const double dv = in.v[s.key(0, 1, 0) + d] - double{in.v[s.key(0, 0, 0) + d]};
+        slope += in.dout[s.query(0, i, 0) + d] * dv;
+      }
+      sum = std::exp(64.0) * slope + (over_queries ? sum : 0);
+      const double is = got.dmask[s.mask_at(0, 0, i, 1)];
+      if (!over_queries || i == 1) {
+        EXPECT_NEAR(is, sum, 1e-5 * std::abs(sum));
+      }
+    }
+    for (T x : got.dq) EXPECT_EQ(x, 0);
+  }
+}
+
 TYPED_TEST(Attention, slopesOfARowSumToZero) {
   using T = TypeParam;
   const Shape s{2, 2, 33, 301, 64, 7, true, true};
