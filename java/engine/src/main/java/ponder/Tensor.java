@@ -399,6 +399,16 @@ public final class Tensor {
     return new Tensor(home, dtype, shape, memory, base);
   }
 
+  /**
+   * Returns this value with another's derivative: a hard choice that is learned through the soft
+   * one it was made from. It shares the memory. Source: Bengio et al., arXiv:1308.3432.
+   *
+   * @param soft of this type and shape; it gets the derivative, and this gets none
+   */
+  public Tensor straightThrough(Tensor soft) {
+    return new StraightThrough().apply(this, soft);
+  }
+
   /** Returns the same value as a tensor of its own on the tape. It shares the memory. */
   public Tensor alias() {
     return Move.ALIAS.apply(this);
