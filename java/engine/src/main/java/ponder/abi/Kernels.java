@@ -159,6 +159,16 @@ public interface Kernels {
       long start,
       long count);
 
+  void put(
+      int dtype,
+      MemorySegment y,
+      MemorySegment x,
+      MemorySegment start,
+      long outer,
+      long size,
+      long inner,
+      long count);
+
   void concat(
       int dtype,
       MemorySegment y,
@@ -319,16 +329,22 @@ public interface Kernels {
       MemorySegment v,
       MemorySegment mask,
       MemorySegment lengths,
+      MemorySegment qStarts,
+      MemorySegment kStarts,
       long batch,
       long heads,
+      long kvHeads,
       long qSteps,
       long kSteps,
       long headSize,
       long maskBatch,
       long maskHeads,
       long maskSteps,
+      long segments,
+      long window,
       double scale,
-      int causal);
+      int causal,
+      int gated);
 
   void attentionBackward(
       int dtype,
@@ -342,18 +358,24 @@ public interface Kernels {
       MemorySegment v,
       MemorySegment mask,
       MemorySegment lengths,
+      MemorySegment qStarts,
+      MemorySegment kStarts,
       MemorySegment out,
       MemorySegment lse,
       long batch,
       long heads,
+      long kvHeads,
       long qSteps,
       long kSteps,
       long headSize,
       long maskBatch,
       long maskHeads,
       long maskSteps,
+      long segments,
+      long window,
       double scale,
-      int causal);
+      int causal,
+      int gated);
 
   void gru(
       int dtype,

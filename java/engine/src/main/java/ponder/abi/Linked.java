@@ -48,8 +48,8 @@ final class Linked implements Kernels {
   private static final MethodHandle IP2L5D = handle("IPPLLLLLD");
   private static final MethodHandle IP5L3 = handle("IPPPPPLLL");
   private static final MethodHandle IP7L3 = handle("IPPPPPPPLLL");
-  private static final MethodHandle IP7L8DI = handle("IPPPPPPPLLLLLLLLDI");
-  private static final MethodHandle IP12L8DI = handle("IPPPPPPPPPPPPLLLLLLLLDI");
+  private static final MethodHandle IP9L11DI2 = handle("IPPPPPPPPPLLLLLLLLLLLDII");
+  private static final MethodHandle IP14L11DI2 = handle("IPPPPPPPPPPPPPPLLLLLLLLLLLDII");
   private static final MethodHandle IP6L3 = handle("IPPPPPPLLL");
   private static final MethodHandle IP9L3 = handle("IPPPPPPPPPLLL");
   private static final MethodHandle IP7LD4 = handle("IPPPPPPPLDDDD");
@@ -91,6 +91,7 @@ final class Linked implements Kernels {
   private final MemorySegment swapAxes;
   private final MemorySegment slice;
   private final MemorySegment pad;
+  private final MemorySegment put;
   private final MemorySegment concat;
   private final MemorySegment gather;
   private final MemorySegment scatterAdd;
@@ -161,6 +162,7 @@ final class Linked implements Kernels {
     swapAxes = library.function("swapAxes");
     slice = library.function("slice");
     pad = library.function("pad");
+    put = library.function("put");
     concat = library.function("concat");
     gather = library.function("gather");
     scatterAdd = library.function("scatterAdd");
@@ -632,22 +634,28 @@ final class Linked implements Kernels {
       MemorySegment p5,
       MemorySegment p6,
       MemorySegment p7,
-      long n8,
-      long n9,
+      MemorySegment p8,
+      MemorySegment p9,
       long n10,
       long n11,
       long n12,
       long n13,
       long n14,
       long n15,
-      double d16,
-      int i17) {
+      long n16,
+      long n17,
+      long n18,
+      long n19,
+      long n20,
+      double d21,
+      int i22,
+      int i23) {
     try {
       check(
           (int)
-              IP7L8DI.invokeExact(
-                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, n8, n9, n10, n11, n12, n13,
-                  n14, n15, d16, i17));
+              IP9L11DI2.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, n10, n11, n12, n13,
+                  n14, n15, n16, n17, n18, n19, n20, d21, i22, i23));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -668,22 +676,28 @@ final class Linked implements Kernels {
       MemorySegment p10,
       MemorySegment p11,
       MemorySegment p12,
-      long n13,
-      long n14,
+      MemorySegment p13,
+      MemorySegment p14,
       long n15,
       long n16,
       long n17,
       long n18,
       long n19,
       long n20,
-      double d21,
-      int i22) {
+      long n21,
+      long n22,
+      long n23,
+      long n24,
+      long n25,
+      double d26,
+      int i27,
+      int i28) {
     try {
       check(
           (int)
-              IP12L8DI.invokeExact(
-                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, n13,
-                  n14, n15, n16, n17, n18, n19, n20, d21, i22));
+              IP14L11DI2.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
+                  p14, n15, n16, n17, n18, n19, n20, n21, n22, n23, n24, n25, d26, i27, i28));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -1058,6 +1072,22 @@ final class Linked implements Kernels {
   }
 
   @Override
+  public void put(
+      int dtype,
+      MemorySegment y,
+      MemorySegment x,
+      MemorySegment start,
+      long outer,
+      long size,
+      long inner,
+      long count) {
+    reach(times(times(times(bytes(dtype), outer), size), inner), y);
+    reach(times(times(times(bytes(dtype), outer), count), inner), x);
+    reach(times(4, outer), start);
+    call(put, dtype, y, x, start, outer, size, inner, count);
+  }
+
+  @Override
   public void concat(
       int dtype,
       MemorySegment y,
@@ -1339,24 +1369,32 @@ final class Linked implements Kernels {
       MemorySegment v,
       MemorySegment mask,
       MemorySegment lengths,
+      MemorySegment qStarts,
+      MemorySegment kStarts,
       long batch,
       long heads,
+      long kvHeads,
       long qSteps,
       long kSteps,
       long headSize,
       long maskBatch,
       long maskHeads,
       long maskSteps,
+      long segments,
+      long window,
       double scale,
-      int causal) {
+      int causal,
+      int gated) {
     reach(times(times(times(times(bytes(dtype), batch), qSteps), heads), headSize), out, q);
-    reach(times(times(times(times(bytes(dtype), batch), kSteps), heads), headSize), k, v);
+    reach(times(times(times(times(bytes(dtype), batch), kSteps), kvHeads), headSize), k, v);
     reach(times(times(times(sumBytes(dtype), batch), heads), qSteps), lse);
     reach(times(times(times(times(bytes(dtype), maskBatch), maskHeads), maskSteps), kSteps), mask);
     reach(times(4, batch), lengths);
+    reach(times(4, segments + 1), qStarts, kStarts);
     call(
-        attention, dtype, out, lse, q, k, v, mask, lengths, batch, heads, qSteps, kSteps, headSize,
-        maskBatch, maskHeads, maskSteps, scale, causal);
+        attention, dtype, out, lse, q, k, v, mask, lengths, qStarts, kStarts, batch, heads, kvHeads,
+        qSteps, kSteps, headSize, maskBatch, maskHeads, maskSteps, segments, window, scale, causal,
+        gated);
   }
 
   @Override
@@ -1372,27 +1410,34 @@ final class Linked implements Kernels {
       MemorySegment v,
       MemorySegment mask,
       MemorySegment lengths,
+      MemorySegment qStarts,
+      MemorySegment kStarts,
       MemorySegment out,
       MemorySegment lse,
       long batch,
       long heads,
+      long kvHeads,
       long qSteps,
       long kSteps,
       long headSize,
       long maskBatch,
       long maskHeads,
       long maskSteps,
+      long segments,
+      long window,
       double scale,
-      int causal) {
+      int causal,
+      int gated) {
     reach(
         times(times(times(times(bytes(dtype), batch), qSteps), heads), headSize), dq, dout, q, out);
-    reach(times(times(times(times(bytes(dtype), batch), kSteps), heads), headSize), dk, dv, k, v);
+    reach(times(times(times(times(bytes(dtype), batch), kSteps), kvHeads), headSize), dk, dv, k, v);
     reach(times(times(times(sumBytes(dtype), batch), heads), qSteps), lse);
     reach(
         times(times(times(times(bytes(dtype), maskBatch), maskHeads), maskSteps), kSteps),
         dmask,
         mask);
     reach(times(4, batch), lengths);
+    reach(times(4, segments + 1), qStarts, kStarts);
     call(
         attentionBackward,
         dtype,
@@ -1406,18 +1451,24 @@ final class Linked implements Kernels {
         v,
         mask,
         lengths,
+        qStarts,
+        kStarts,
         out,
         lse,
         batch,
         heads,
+        kvHeads,
         qSteps,
         kSteps,
         headSize,
         maskBatch,
         maskHeads,
         maskSteps,
+        segments,
+        window,
         scale,
-        causal);
+        causal,
+        gated);
   }
 
   @Override

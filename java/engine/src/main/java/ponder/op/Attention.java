@@ -2,7 +2,6 @@
 package ponder.op;
 
 import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
 import ponder.DType;
 import ponder.Launch;
 import ponder.Op;
@@ -13,99 +12,208 @@ import ponder.Work;
 import ponder.abi.Kernels;
 
 /**
- * out = softmax(scale q k^T + mask) v for every head, the scores never stored whole. The inputs are
- * q, k, v, then the mask and then the lengths where the fields say so. Source: Dao et al.,
- * arXiv:2205.14135.
+ * out = softmax(scale q k^T) v for every head over the keys that a query sees, the scores never
+ * stored whole. Heads may share keys: query head h reads head h / (heads / kv_heads) of k and v. A
+ * query that sees no key gives zeros.
  *
- * @param scale what a product of a query and a key is multiplied by
- * @param causal whether a query sees no key after it; the last query stands at the last key
- * @param masked whether an additive mask is among the inputs
- * @param padded whether lengths are among the inputs
+ * <pre>{@code
+ * Tensor y = Attention.causal().apply(q, k, v);
+ * Tensor near = Attention.causal().window(64).lengths(lengths).apply(q, k, v);
+ * Tensor learned = Attention.full().scale(0.1).gates(gates).packed(starts, starts).apply(q, k, v);
+ * }</pre>
+ *
+ * <p>The fields are the constants of a model; a tensor beside q, k and v is handed over by {@link
+ * #mask}, {@link #gates}, {@link #lengths} or {@link #packed(Tensor, Tensor)}. The op's inputs are
+ * q, k, v, then the mask or the gates, then the lengths or both starts, where the fields say so.
+ * Source: Dao et al., arXiv:2205.14135; shared keys: Ainslie et al., arXiv:2305.13245.
+ *
+ * @param order what a query sees of the keys after it
+ * @param window how far a query sees: the keys less than so many steps from it; 0 for all
+ * @param scale what a product of a query and a key is multiplied by; NaN for 1 / sqrt(head_size)
+ * @param masked whether a mask is added to the scores
+ * @param gated whether the exponentials are multiplied by gates
+ * @param padded whether lengths tell how many keys of each sequence count
+ * @param packed whether starts divide one row into sequences
  */
-public record Attention(double scale, boolean causal, boolean masked, boolean padded)
+public record Attention(
+    Order order,
+    long window,
+    double scale,
+    boolean masked,
+    boolean gated,
+    boolean padded,
+    boolean packed)
     implements Op.Fused {
-  private static final long LARGEST_HEAD = 256;
+  private static final long LARGEST_WINDOW = 1L << 40;
+  private static final double MOST_EXPONENT = 64;
 
-  /** Returns attention with scale 1 / sqrt(head_size), without mask and lengths. */
-  public static Tensor attention(Tensor q, Tensor k, Tensor v, boolean causal) {
-    double size = q.shape().rank() == 0 ? 1 : q.shape().dim(-1);
-    return attention(q, k, v, null, null, 1 / Math.sqrt(size), causal);
+  /** What a query sees of the keys after it. The numbers are the header's. */
+  public enum Order {
+    /** All of them. */
+    FULL,
+    /** None; the last query stands at the last key. */
+    CAUSAL,
+    /** None; the last query stands at the last key that counts, which only lengths tell. */
+    CAUSAL_AT_LENGTH
+  }
+
+  /** Checks what excludes what. */
+  public Attention {
+    if (window < 0 || window > LARGEST_WINDOW) {
+      throw new IllegalArgumentException(
+          "attention: window is " + window + ", must be in [0, 2^40]; 0 is none");
+    }
+    if (masked && gated) {
+      throw new IllegalArgumentException("attention: a mask and gates; must be one of them");
+    }
+    if (padded && packed) {
+      throw new IllegalArgumentException("attention: lengths and starts; must be one of them");
+    }
+  }
+
+  /** Returns attention to every key. */
+  public static Attention full() {
+    return of(Order.FULL);
+  }
+
+  /** Returns attention to no key after the query; the last query stands at the last key. */
+  public static Attention causal() {
+    return of(Order.CAUSAL);
   }
 
   /**
-   * Returns, for each query and head, the mean of the visible values weighted by the softmax of the
-   * scores. Key j is visible to query i if j is below its sequence's length and, where causal, j is
-   * at most i + k_steps - q_steps. A query that sees no key, or only masks of -infinity, gives
-   * zeros.
-   *
-   * @param q [batch, q_steps, heads, head_size], F32, F64 or BF16; head_size at most 256
-   * @param k [batch, k_steps, heads, head_size]
-   * @param v [batch, k_steps, heads, head_size]
-   * @param mask null, or what is added to the scores: up to four axes that broadcast to [batch,
-   *     heads, q_steps, k_steps], the last of them k_steps; it has a gradient
-   * @param lengths null, or [batch], I32, how many keys of each sequence count, in [0, k_steps]
-   * @param scale what a product of a query and a key is multiplied by
-   * @param causal whether a query sees no key after it
-   * @return the shape of q
-   * @throws IllegalArgumentException if shapes or types do not fit, or a length is outside its
-   *     range
+   * Returns attention to no key after the query, the last query at the last key that counts: for a
+   * store of keys that has room for more. It needs {@link #lengths}.
    */
-  public static Tensor attention(
-      Tensor q, Tensor k, Tensor v, Tensor mask, Tensor lengths, double scale, boolean causal) {
-    var op = new Attention(scale, causal, mask != null, lengths != null);
-    Tensor[] in = {q, k, v, null, null};
-    int count = 3;
-    if (mask != null) in[count++] = mask;
-    if (lengths != null) in[count++] = lengths;
-    return op.apply(Arrays.copyOf(in, count));
+  public static Attention causalAtLength() {
+    return of(Order.CAUSAL_AT_LENGTH);
   }
+
+  private static Attention of(Order order) {
+    return new Attention(order, 0, Double.NaN, false, false, false, false);
+  }
+
+  /** Returns attention with scale 1 / sqrt(head_size), without mask and lengths. */
+  public static Tensor attention(Tensor q, Tensor k, Tensor v, boolean causal) {
+    return (causal ? causal() : full()).apply(q, k, v);
+  }
+
+  /**
+   * Returns the same attention to the keys less than {@code window} steps from the query.
+   *
+   * @param window at least 1, or 0 for all keys
+   */
+  public Attention window(long window) {
+    return new Attention(order, window, scale, masked, gated, padded, packed);
+  }
+
+  /** Returns the same attention with products of queries and keys multiplied by {@code scale}. */
+  public Attention scale(double scale) {
+    return new Attention(order, window, scale, masked, gated, padded, packed);
+  }
+
+  /**
+   * Adds a mask to the scores; -infinity hides a key.
+   *
+   * @param mask up to four axes that broadcast to [batch, heads, q_steps, k_steps], the last of
+   *     them k_steps; of q's type; it has a gradient
+   */
+  public AttentionInputs mask(Tensor mask) {
+    return new AttentionInputs(this).mask(mask);
+  }
+
+  /**
+   * Multiplies the exponentials by gates: weight = gate exp(s) / sum of gate exp(s). A gate that is
+   * not above 0 hides its key, and yet has the gradient of a factor, so that gates of 0 and 1 can be
+   * learned straight through: see {@link Tensor#straightThrough}. In that gradient a score counts at
+   * most e^64 times the sum.
+   *
+   * @param gates of a mask's shapes and type
+   */
+  public AttentionInputs gates(Tensor gates) {
+    return new AttentionInputs(this).gates(gates);
+  }
+
+  /**
+   * Lets only the first keys of each sequence count.
+   *
+   * @param lengths [batch], I32, in [0, k_steps]
+   */
+  public AttentionInputs lengths(Tensor lengths) {
+    return new AttentionInputs(this).lengths(lengths);
+  }
+
+  /**
+   * Takes the one row of q, and that of k and v, for sequences one after another: a query sees keys
+   * of its own sequence alone, and steps count from its first.
+   *
+   * @param qStarts [sequences + 1], I32: where each sequence's queries begin, and q_steps; from 0,
+   *     never falling
+   * @param kStarts [sequences + 1], I32: where its keys begin, and k_steps
+   */
+  public AttentionInputs packed(Tensor qStarts, Tensor kStarts) {
+    return new AttentionInputs(this).packed(qStarts, kStarts);
+  }
+
+  /** Returns whether a mask or gates follow q, k and v. */
+  boolean weighted() {
+    return masked || gated;
+  }
+
+  private double scaleOf(Tensor q) {
+    return Double.isNaN(scale) ? 1 / Math.sqrt(q.shape().dim(3)) : scale;
+  }
+
+  // ---- the meaning -----------------------------------------------------------------------------
 
   @Override
   public Tensor definition(Tensor... in) {
     DType type = in[0].dtype();
     if (!type.hasArithmetic()) {
       Tensor[] wide = in.clone();
-      for (int i = 0; i < (masked ? 4 : 3); i++) wide[i] = in[i].cast(type.sums());
+      for (int i = 0; i < (weighted() ? 4 : 3); i++) wide[i] = in[i].cast(type.sums());
       return definition(wide).cast(type);
     }
+    long heads = in[0].shape().dim(2);
     Tensor q = in[0].swapAxes(1, 2);
-    Tensor k = in[1].swapAxes(1, 2);
-    Tensor v = in[2].swapAxes(1, 2);
-    Tensor scores = q.matmul(k, false, true).scale(scale);
+    Tensor scores = q.matmul(spread(in[1], heads), false, true).scale(scaleOf(in[0]));
     if (masked) scores = scores.add(in[3]);
-    if (causal || padded) scores = scores.add(visibility(in));
-    return new Softmax().definition(scores).matmul(v).swapAxes(1, 2);
-  }
-
-  /** Returns [batch, 1, q_steps, k_steps]: 0 where a key is visible, -infinity elsewhere. */
-  private Tensor visibility(Tensor... in) {
-    int batch = Math.toIntExact(in[0].shape().dim(0));
-    int queries = Math.toIntExact(in[0].shape().dim(1));
-    int keys = Math.toIntExact(in[1].shape().dim(1));
-    var values = new double[Math.multiplyExact(Math.multiplyExact(batch, queries), keys)];
-    int[] lengths = lengths(in);
-    for (int b = 0; b < batch; b++) {
-      for (int i = 0; i < queries; i++) {
-        int from = (b * queries + i) * keys;
-        int seen = (int) visible(lengths == null ? keys : lengths[b], i, queries, keys);
-        Arrays.fill(values, from + seen, from + keys, Double.NEGATIVE_INFINITY);
-      }
+    if (order != Order.FULL || window > 0 || padded || packed) {
+      scores = scores.add(new Sight(this, in).visibility(in[0]));
     }
-    return Constant.of(in[0], Shape.of(batch, 1, queries, keys), values);
+    Tensor weights = gated ? gatedSoftmax(scores, in[3]) : new Softmax().definition(scores);
+    return weights.matmul(spread(in[2], heads)).swapAxes(1, 2);
   }
 
-  private int[] lengths(Tensor... in) {
-    return padded ? in[in.length - 1].toInts() : null;
+  /** Returns keys or values [batch, heads, k_steps, size], each of their heads for its group. */
+  private static Tensor spread(Tensor k, long heads) {
+    Shape s = k.shape();
+    Tensor x = k.swapAxes(1, 2);
+    if (s.dim(2) == heads) return x;
+    return x.broadcast(2, heads / s.dim(2)).reshape(s.dim(0), heads, s.dim(1), s.dim(3));
   }
 
-  /** Returns how many keys query i sees; they are the first ones. */
-  private long visible(long length, long i, long queries, long keys) {
-    return causal ? Math.clamp(i + keys - queries + 1, 0, length) : length;
+  /** Returns gate exp(s) over its sum along the last axis; zeros where no gate is above 0. */
+  private static Tensor gatedSoftmax(Tensor scores, Tensor gates) {
+    Shape column = scores.shape().with(-1, 1);
+    Tensor zero = Constant.of(gates, Shape.scalar(), 0);
+    Tensor hard = gates.detach().maximum(zero);
+    Tensor seen = scores.detach().add(hard.greater(zero).log());
+    Tensor largest = Softmax.finite(seen.largest(-1)).reshape(column);
+    Tensor sum = seen.sub(largest).exp().mul(hard).sum(-1).reshape(column);
+    // The exponent is at most 64 + log sum; where the sum is 0 that hides everything.
+    Tensor most = sum.log().affine(1, MOST_EXPONENT);
+    Tensor exponent = scores.sub(largest).neg().maximum(most.neg()).neg();
+    Tensor weights = exponent.exp().mul(hard.straightThrough(gates));
+    Tensor nothing = sum.greater(zero).affine(-1, 1);
+    return weights.div(weights.sum(-1).reshape(column).add(nothing));
   }
+
+  // ---- the kernels -----------------------------------------------------------------------------
 
   @Override
   public Result forward(Launch launch, Tensor... in) {
-    check(in);
+    AttentionInputs.check(this, in);
     Tensor q = in[0];
     Shape s = q.shape();
     Shape mask = maskShape(in);
@@ -119,71 +227,25 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
             launch.memory(q),
             launch.memory(in[1]),
             launch.memory(in[2]),
-            masked ? launch.memory(in[3]) : MemorySegment.NULL,
-            padded ? launch.memory(in[in.length - 1]) : MemorySegment.NULL,
+            optional(launch, mask(in)),
+            optional(launch, lengths(in)),
+            optional(launch, qStarts(in)),
+            optional(launch, kStarts(in)),
             s.dim(0),
             s.dim(2),
+            in[1].shape().dim(2),
             s.dim(1),
             in[1].shape().dim(1),
             s.dim(3),
             mask.dim(0),
             mask.dim(1),
             mask.dim(2),
-            scale,
-            causal ? 1 : 0);
+            segments(in),
+            window,
+            scaleOf(q),
+            order.ordinal(),
+            gated ? 1 : 0);
     return new Result(out, lse);
-  }
-
-  private void check(Tensor... in) {
-    int wanted = 3 + (masked ? 1 : 0) + (padded ? 1 : 0);
-    if (in.length != wanted) {
-      throw new IllegalArgumentException("attention: " + in.length + " inputs, not " + wanted);
-    }
-    Tensor q = in[0];
-    Shape s = q.shape();
-    DType.requireFloat("attention: q", q.dtype());
-    if (s.rank() != 4 || s.dim(3) > LARGEST_HEAD) {
-      throw new IllegalArgumentException(
-          "attention: q has shape "
-              + s
-              + ", must be [batch, q_steps, heads, head_size], head_size at most "
-              + LARGEST_HEAD);
-    }
-    DType.require("attention: k", in[1].dtype(), q.dtype());
-    DType.require("attention: v", in[2].dtype(), q.dtype());
-    Shape keys = in[1].shape();
-    Shape like = keys.rank() == 4 ? s.with(1, keys.dim(1)) : s;
-    Shape.require("attention: k", keys, like, "q", s);
-    Shape.require("attention: v", in[2].shape(), keys, "k", keys);
-    if (masked) {
-      DType.require("attention: mask", in[3].dtype(), q.dtype());
-      Shape full = Shape.of(s.dim(0), s.dim(2), s.dim(1), keys.dim(1));
-      Shape mask = in[3].shape();
-      boolean fits = mask.rank() >= 1 && mask.rank() <= 4 && mask.dim(-1) == full.dim(3);
-      for (int i = 2; fits && i <= mask.rank(); i++) {
-        fits = mask.dim(-i) == 1 || mask.dim(-i) == full.dim(-i);
-      }
-      if (!fits) {
-        throw new IllegalArgumentException(
-            "attention: mask has shape "
-                + mask
-                + ", must broadcast to "
-                + full
-                + " and end in its last size");
-      }
-    }
-    if (padded) {
-      Tensor lengths = in[in.length - 1];
-      DType.require("attention: lengths", lengths.dtype(), DType.I32);
-      Shape.require("attention: lengths", lengths.shape(), Shape.of(s.dim(0)), "q", s);
-    }
-  }
-
-  /** Returns the mask's four sizes, leading ones of 1 added. */
-  private Shape maskShape(Tensor... in) {
-    Shape shape = masked ? in[3].shape() : Shape.of(in[1].shape().dim(1));
-    while (shape.rank() < 4) shape = shape.insert(0, 1);
-    return shape;
   }
 
   @Override
@@ -193,7 +255,7 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
     Shape mask = maskShape(in);
     Tensor[] derivatives = new Tensor[in.length];
     for (int i = 0; i < 3; i++) derivatives[i] = launch.output(q.dtype(), in[i].shape());
-    boolean learned = masked && launch.needs(3);
+    boolean learned = weighted() && launch.needs(3);
     if (learned) derivatives[3] = launch.output(q.dtype(), in[3].shape());
     Kernels.of(launch)
         .attentionBackward(
@@ -206,71 +268,105 @@ public record Attention(double scale, boolean causal, boolean masked, boolean pa
             launch.memory(q),
             launch.memory(in[1]),
             launch.memory(in[2]),
-            masked ? launch.memory(in[3]) : MemorySegment.NULL,
-            padded ? launch.memory(in[in.length - 1]) : MemorySegment.NULL,
+            optional(launch, mask(in)),
+            optional(launch, lengths(in)),
+            optional(launch, qStarts(in)),
+            optional(launch, kStarts(in)),
             launch.memory(y.value()),
             launch.memory(y.saved()[0]),
             s.dim(0),
             s.dim(2),
+            in[1].shape().dim(2),
             s.dim(1),
             in[1].shape().dim(1),
             s.dim(3),
             mask.dim(0),
             mask.dim(1),
             mask.dim(2),
-            scale,
-            causal ? 1 : 0);
+            segments(in),
+            window,
+            scaleOf(q),
+            order.ordinal(),
+            gated ? 1 : 0);
     return derivatives;
   }
 
-  /** The number of visible pairs of a query and a key, all heads together. */
-  private long pairs(Tensor... in) {
-    Shape s = in[0].shape();
-    long queries = s.dim(1);
-    long keys = in[1].shape().dim(1);
-    int[] lengths = lengths(in);
-    long pairs = 0;
-    for (int b = 0; b < s.dim(0); b++) {
-      long length = lengths == null ? keys : lengths[b];
-      if (!causal) {
-        pairs += length * queries;
-        continue;
-      }
-      for (long i = 0; i < queries; i++) pairs += visible(length, i, queries, keys);
-    }
-    return pairs * s.dim(2);
+  private static MemorySegment optional(Launch launch, Tensor t) {
+    return t == null ? MemorySegment.NULL : launch.memory(t);
   }
 
+  private Tensor mask(Tensor... in) {
+    return weighted() ? in[3] : null;
+  }
+
+  Tensor lengths(Tensor... in) {
+    return padded ? in[in.length - 1] : null;
+  }
+
+  Tensor qStarts(Tensor... in) {
+    return packed ? in[in.length - 2] : null;
+  }
+
+  Tensor kStarts(Tensor... in) {
+    return packed ? in[in.length - 1] : null;
+  }
+
+  private long segments(Tensor... in) {
+    return packed ? qStarts(in).size() - 1 : 0;
+  }
+
+  /** Returns the mask's four sizes, leading ones of 1 added. */
+  private Shape maskShape(Tensor... in) {
+    Shape shape = weighted() ? in[3].shape() : Shape.of(in[1].shape().dim(1));
+    while (shape.rank() < 4) shape = shape.insert(0, 1);
+    return shape;
+  }
+
+  // ---- what it costs ---------------------------------------------------------------------------
+
   /**
-   * Per visible pair the two products, and scale, largest, difference, exp and sum, and the mask's
-   * sum; per query and head the quotient of each element, and 2 for the log-sum-exp.
+   * Per visible pair the two products, and scale, largest, difference, exp and sum, the mask's sum,
+   * or the gate's comparison and product; per query and head the quotient of each element, and 2
+   * for the log-sum-exp. Keys and values that no query sees are not read.
    */
   @Override
   public Work work(Tensor... in) {
-    long pairs = pairs(in);
+    Sight.Visits visits = new Sight(this, in).visits();
+    long pairs = visits.pairs();
     long queries = in[0].size() / in[0].shape().dim(3);
     long products = 4 * pairs * in[0].shape().dim(3);
-    long flops = products + pairs * (masked ? 6 : 5) + in[0].size() + 2 * queries;
-    return new Work(flops, products, queries * in[0].dtype().sums().bytes())
-        .plus(Work.of(0, in))
-        .plus(Work.of(0, in[0]));
+    long each = gated ? 7 : masked ? 6 : 5;
+    long flops = products + pairs * each + in[0].size() + 2 * queries;
+    long read = in[0].bytes() + 2 * visits.bytesOf(in[1]) + others(in);
+    long written = in[0].bytes() + queries * in[0].dtype().sums().bytes();
+    return new Work(flops, products, read + written);
   }
 
   /**
-   * Per visible pair five products, and scale, difference, exp, difference and product, and for a
-   * mask two sums more; per query the sum over dout out, and the scale of dq and dk.
+   * Per visible pair five products, and scale, difference, exp, difference and product; for a mask
+   * two sums more, for gates a comparison, the exponent's bound, two products and a sum; per query
+   * the sum over dout out, and the scale of dq and dk.
    */
   @Override
   public Work backwardWork(Tensor... in) {
-    long pairs = pairs(in);
+    Sight.Visits visits = new Sight(this, in).visits();
+    long pairs = visits.pairs();
     Tensor q = in[0];
     Tensor k = in[1];
     long queries = q.size() / q.shape().dim(3);
     long products = 10 * pairs * q.shape().dim(3);
-    long flops = products + pairs * (masked ? 7 : 5) + 3 * q.size() + k.size();
-    // Read: dout, out, lse and the inputs; written: one derivative for each input of floats.
-    Work work = new Work(flops, products, queries * q.dtype().sums().bytes());
-    work = work.plus(Work.of(0, q, q, q, k, k)).plus(Work.of(0, in));
-    return masked ? work.plus(Work.of(0, in[3])) : work;
+    long each = gated ? 10 : masked ? 7 : 5;
+    long flops = products + pairs * each + 3 * q.size() + k.size();
+    long sums = queries * q.dtype().sums().bytes();
+    long read = 3 * q.bytes() + 2 * visits.bytesOf(k) + others(in) + sums;
+    long written = q.bytes() + 2 * k.bytes() + (weighted() ? in[3].bytes() : 0);
+    return new Work(flops, products, read + written);
+  }
+
+  /** Returns the bytes of the inputs after q, k and v. */
+  private static long others(Tensor... in) {
+    long bytes = 0;
+    for (int i = 3; i < in.length; i++) bytes += in[i].bytes();
+    return bytes;
   }
 }

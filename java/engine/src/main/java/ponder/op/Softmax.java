@@ -35,7 +35,7 @@ public record Softmax() implements Op.Fused {
   }
 
   /** Returns x with -infinity replaced by the least finite value, which can be subtracted. */
-  private static Tensor finite(Tensor x) {
+  static Tensor finite(Tensor x) {
     double least = x.dtype() == DType.F32 ? -Float.MAX_VALUE : -Double.MAX_VALUE;
     return x.maximum(x.greater(x).affine(1, least));
   }

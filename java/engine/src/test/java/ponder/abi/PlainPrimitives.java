@@ -402,6 +402,27 @@ abstract class PlainPrimitives extends Plain implements Kernels {
   }
 
   @Override
+  public void put(
+      int dtype,
+      MemorySegment y,
+      MemorySegment x,
+      MemorySegment start,
+      long outer,
+      long size,
+      long inner,
+      long count) {
+    sizes(count);
+    int[] starts = readIndex(start, "start", outer, 0, size - count + 1);
+    double[] values = read(dtype, x, outer, count, inner);
+    double[] result = read(dtype, y, outer, size, inner);
+    int run = (int) (count * inner);
+    for (int o = 0; o < outer; o++) {
+      System.arraycopy(values, o * run, result, (int) ((o * size + starts[o]) * inner), run);
+    }
+    write(dtype, y, result);
+  }
+
+  @Override
   public void concat(
       int dtype,
       MemorySegment y,

@@ -18,7 +18,7 @@ import ponder.abi.PlainKernels;
  * its arrays, where their numbers come from, a table of sizes, the limits, and the op above it.
  *
  * <p>Shapes are words: names of the table's columns, numbers, or sums such as {@code
- * a_size+b_size}. A column of the table is a size, a scalar, or a nullable pointer, which is null
+ * a_size+b_size} and {@code size-count}. A column of the table is a size, a scalar, or a nullable pointer, which is null
  * or given.
  */
 public final class Case {
@@ -35,7 +35,8 @@ public final class Case {
       Function<Call, Type> type,
       Values values,
       Object low,
-      Object high) {}
+      Object high,
+      boolean rises) {}
 
   private final String name;
   private final Header.Function function;
@@ -98,6 +99,11 @@ public final class Case {
     return put(array, Array.Use.READ, call -> Type.I32, null, low, high);
   }
 
+  /** An array of int32_t that rises from 0 to a size, in steps of which some are 0. */
+  Case starts(String array, String total) {
+    return put(array, Array.Use.READ, call -> Type.I32, null, "0", total, true);
+  }
+
   /** An array of one int64_t. */
   Case step(String array) {
     return put(array + " 1", Array.Use.READ, call -> Type.I64, null, null, null);
@@ -115,9 +121,20 @@ public final class Case {
       Values values,
       Object low,
       Object high) {
+    return put(array, use, type, values, low, high, false);
+  }
+
+  private Case put(
+      String array,
+      Array.Use use,
+      Function<Call, Type> type,
+      Values values,
+      Object low,
+      Object high,
+      boolean rises) {
     String[] words = array.split(" ");
     String[] shape = Arrays.copyOfRange(words, 1, words.length);
-    specs.put(words[0], new Spec(words[0], shape, use, type, values, low, high));
+    specs.put(words[0], new Spec(words[0], shape, use, type, values, low, high, rises));
     return this;
   }
 
@@ -310,6 +327,10 @@ public final class Case {
     int cols = shape.length == 0 ? 1 : (int) shape[shape.length - 1];
     long seed = (spec.name + call.row() + call.turn() + call.type()).hashCode();
     var random = new SplittableRandom(seed * 31 + call.draw());
+    if (spec.rises) {
+      rise(array, call.turn(), random, size(spec.high, call));
+      return array;
+    }
     for (int i = 0; i < array.count(); i++) {
       double value;
       if (type == Type.I64) {
@@ -341,12 +362,30 @@ public final class Case {
     };
   }
 
+  /** At random places; by steps as even as can be; in one step, the middle one. */
+  private static void rise(Array array, Turn turn, SplittableRandom random, long total) {
+    int last = array.count() - 1;
+    long[] starts = random.longs(last + 1L, 0, total + 1).sorted().toArray();
+    for (int i = 1; i <= last; i++) {
+      double value =
+          switch (turn) {
+            case RANDOM -> starts[i];
+            case STRUCTURED -> total * i / last;
+            case EXTREME -> i <= last / 2 ? 0 : total;
+          };
+      array.set(i, i == last ? total : value);
+    }
+  }
+
   /** Returns the value of a shape word. */
   private static long size(Object word, Call call) {
     if (word instanceof Integer number) return number;
     long sum = 0;
-    for (String part : ((String) word).split("\\+")) {
-      sum += Character.isDigit(part.charAt(0)) ? Long.parseLong(part) : call.number(part);
+    for (String part : ((String) word).split("\\+|(?=-)")) {
+      boolean minus = part.startsWith("-");
+      String term = minus ? part.substring(1) : part;
+      long value = Character.isDigit(term.charAt(0)) ? Long.parseLong(term) : call.number(term);
+      sum += minus ? -value : value;
     }
     return sum;
   }

@@ -6,9 +6,7 @@ import static ponder.cases.Values.BENDS;
 import static ponder.cases.Values.CORNERS;
 import static ponder.cases.Values.EITHER;
 import static ponder.cases.Values.LOGITS;
-import static ponder.cases.Values.MASK;
 import static ponder.cases.Values.POSITIVE;
-import static ponder.cases.Values.QUERIES;
 import static ponder.cases.Values.ROWS;
 import static ponder.cases.Values.UNIT;
 import static ponder.cases.Values.WEIGHTS;
@@ -16,7 +14,6 @@ import static ponder.cases.Values.WEIGHTS;
 import java.util.ArrayList;
 import java.util.List;
 import ponder.Tensor;
-import ponder.op.Attention;
 import ponder.op.CrossEntropy;
 import ponder.op.Gelu;
 import ponder.op.Gru;
@@ -35,7 +32,7 @@ public final class Cases {
   private Cases() {}
 
   private static final Type[] EVERY = {Type.F32, Type.F64, Type.I32, Type.BF16};
-  private static final Type[] STORED = {Type.F32, Type.F64, Type.BF16};
+  static final Type[] STORED = {Type.F32, Type.F64, Type.BF16};
 
   /** Returns every case, in the header's order. */
   public static List<Case> all() {
@@ -49,7 +46,7 @@ public final class Cases {
     layers(cases);
     positions(cases);
     losses(cases);
-    attention(cases);
+    AttentionCases.add(cases);
     memories(cases);
     optimisers(cases);
     return List.copyOf(cases);
@@ -253,6 +250,22 @@ public final class Cases {
             .large("31 303 33 2 300")
             .exact()
             .op((call, in) -> in[0].pad(1, call.number("start"), call.number("size"))));
+    cases.add(
+        new Case("put")
+            .update("y outer size inner", ANY)
+            .in("x outer count inner", ANY)
+            .index("start outer", 0, "size-count+1")
+            .types(EVERY)
+            .table(
+                "outer size inner count",
+                "1 1 1 1",
+                "3 7 1 3",
+                "7 17 3 1",
+                "2 33 17 33",
+                "17 31 7 2",
+                "3 7 8 4")
+            .large("31 303 33 300")
+            .exact());
     cases.add(
         new Case("concat")
             .out("y outer a_size+b_size inner")
@@ -495,82 +508,6 @@ public final class Cases {
             .after(loss)
             .table("rows classes width", rows)
             .large("129 301 33", "301 130 65"));
-  }
-
-  private static void attention(List<Case> cases) {
-    String columns =
-        "batch heads q_steps k_steps head_size mask_batch mask_heads mask_steps scale causal mask"
-            + " lengths";
-    String[] rows = {
-      "1 1 1 1 1 1 1 1 1 0 null null",
-      "2 3 7 7 8 1 1 1 0.35 1 null null",
-      "1 2 17 33 16 1 1 1 0.25 1 null null",
-      "1 3 33 17 7 1 3 1 0.4 1 given null",
-      "2 2 17 33 16 2 1 17 0.25 0 given given",
-      "3 1 3 301 33 3 1 1 0.17 1 null given",
-      "2 2 7 7 64 1 1 7 0.125 1 given given",
-      "2 3 5 4 4 1 1 1 0.5 0 given null",
-      "2 3 5 4 4 2 1 1 0.5 0 given null",
-      "2 3 5 4 4 1 3 1 0.5 1 given null",
-      "2 3 5 4 4 1 1 5 0.5 0 given null",
-      "2 3 5 4 4 2 3 1 0.5 0 given given",
-      "2 3 5 4 4 2 1 5 0.5 1 given null",
-      "2 3 5 4 4 1 3 5 0.5 0 given null",
-      "2 3 5 4 4 2 3 5 0.5 1 given given",
-      "1 1 65 130 32 1 1 65 0.18 1 given null"
-    };
-    String[] large = {
-      "2 2 150 150 32 1 1 1 0.18 1 null null",
-      "1 3 70 200 16 1 3 70 0.25 0 given given",
-      "3 2 65 65 64 3 1 1 0.125 1 given null"
-    };
-    Case forward =
-        new Case("attention")
-            .types(STORED)
-            .out("out batch q_steps heads head_size")
-            .sums("lse batch heads q_steps")
-            .in("q batch q_steps heads head_size", QUERIES)
-            .in("k batch k_steps heads head_size", QUERIES)
-            .in("v batch k_steps heads head_size", ANY)
-            .in("mask mask_batch mask_heads mask_steps k_steps", MASK)
-            .index("lengths batch", 0, "k_steps+1")
-            .table(columns, rows)
-            .large(large)
-            .op(
-                (call, in) ->
-                    Attention.attention(
-                        in[0],
-                        in[1],
-                        in[2],
-                        in[3],
-                        in[4],
-                        call.real("scale"),
-                        call.number("causal") != 0),
-                call ->
-                    new Attention(
-                        call.real("scale"),
-                        call.number("causal") != 0,
-                        call.given("mask"),
-                        call.given("lengths")));
-    cases.add(forward);
-    for (int i = 0; i < rows.length; i++)
-      rows[i] += rows[i].contains("given ") ? " given" : " null";
-    for (int i = 0; i < large.length; i++) {
-      large[i] += large[i].contains("given ") ? " given" : " null";
-    }
-    cases.add(
-        new Case("attention_backward")
-            .types(STORED)
-            .out(
-                "dq batch q_steps heads head_size",
-                "dk batch k_steps heads head_size",
-                "dv batch k_steps heads head_size",
-                "dmask mask_batch mask_heads mask_steps k_steps")
-            .in("dout batch q_steps heads head_size", ANY)
-            .after(forward)
-            .table(columns + " dmask", rows)
-            .large(large)
-            .times(3, "dq", "dk", "dv", "dmask"));
   }
 
   private static void memories(List<Case> cases) {

@@ -143,7 +143,7 @@ class FactsTest {
       for (int turn = 0; turn < 2; turn++) {
         Tensor keys = scope.tensor(Shape.of(2, 9, 3, 8), k);
         Tensor values = scope.tensor(Shape.of(2, 9, 3, 8), v);
-        Tensor out = Attention.attention(q, keys, values, null, lengths, 0.35, false);
+        Tensor out = Attention.full().scale(0.35).lengths(lengths).apply(q, keys, values);
         Tensor[] d = Gradient.of(out, q, keys, values);
         float[] dk = d[1].toFloats();
         float[] dv = d[2].toFloats();
@@ -172,7 +172,7 @@ class FactsTest {
       Tensor k = tensor(scope, 2, 2, keys, 3, 16);
       Tensor v = tensor(scope, 3, 2, keys, 3, 16);
       Tensor mask = tensor(scope, 4, 2, 3, 33, keys);
-      Tensor out = Attention.attention(q, k, v, mask, null, 0.25, true);
+      Tensor out = Attention.causal().scale(0.25).mask(mask).apply(q, k, v);
       // The derivative by a mask of full size is that by the scores.
       float[] scores = Gradient.of(out.mul(tensor(scope, 5, 2, 33, 3, 16)), mask)[0].toFloats();
       for (int row = 0; row < scores.length / keys; row++) {

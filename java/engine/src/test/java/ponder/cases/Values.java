@@ -157,6 +157,22 @@ public interface Values {
         };
       };
 
+  /** Gates: open by half, open or shut with rows of nothing else, and of all sizes. */
+  Values GATES =
+      p -> {
+        int row = p.i() / p.cols();
+        return switch (p.call().turn()) {
+          case RANDOM -> 0.1 + p.random().nextDouble();
+          case STRUCTURED -> row % 3 == 1 || p.i() % 3 == 2 ? 0 : 1;
+          case EXTREME ->
+              switch (p.i() % 5) {
+                case 1 -> 0.0;
+                case 3 -> -p.random().nextDouble();
+                default -> p.scale(-20, 8);
+              };
+        };
+      };
+
   /** What activations take: both tails and the bend. */
   Values BENDS =
       p ->

@@ -3,6 +3,7 @@ package ponder.op;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import ponder.DType;
 import ponder.Device;
@@ -18,47 +19,81 @@ class OpWorkTest {
     return scope.full(DType.F32, Shape.of(dims), 1);
   }
 
-  /** Walks every query and key, as the header words visibility. */
-  private static long visible(int[] lengths, int heads, int queries, int keys, boolean causal) {
-    long pairs = 0;
-    for (int length : lengths) {
-      for (int i = 0; i < queries; i++) {
-        for (int j = 0; j < keys; j++) {
-          if (j < length && (!causal || j <= i + keys - queries)) pairs += heads;
-        }
+  /** Walks every query and key of one sequence, as the header words visibility. */
+  private static boolean[][] visible(Attention op, int length, int queries, int keys) {
+    boolean[][] sees = new boolean[queries][keys];
+    boolean atLength = op.order() == Attention.Order.CAUSAL_AT_LENGTH;
+    for (int i = 0; i < queries; i++) {
+      long t = i + (atLength ? length : keys) - queries;
+      for (int j = 0; j < length; j++) {
+        boolean near = op.window() == 0 || j > t - op.window() && j < t + op.window();
+        sees[i][j] = near && (op.order() == Attention.Order.FULL || j <= t);
       }
     }
-    return pairs;
+    return sees;
+  }
+
+  private static long pairs(boolean[][] sees) {
+    return Stream.of(sees).mapToLong(OpWorkTest::count).sum();
+  }
+
+  private static long keys(boolean[][] sees) {
+    boolean[] any = new boolean[sees.length == 0 ? 0 : sees[0].length];
+    for (boolean[] row : sees) for (int j = 0; j < row.length; j++) any[j] |= row[j];
+    return count(any);
+  }
+
+  private static long count(boolean[] row) {
+    long count = 0;
+    for (boolean one : row) count += one ? 1 : 0;
+    return count;
+  }
+
+  private static Attention attention(Attention.Order order, long window, boolean padded) {
+    return new Attention(order, window, 0.5, false, false, padded, false);
   }
 
   @Test
   void attentionCountsThePairsThatSeeEachOther() {
-    int heads = 3;
+    int heads = 6;
     int size = 8;
     try (Device device = TestDevices.open(TestDevices.PLAIN);
         Scope scope = device.open()) {
       for (int[] steps : new int[][] {{1, 1}, {7, 7}, {3, 17}, {17, 3}, {7, 1}}) {
         int queries = steps[0];
         int keys = steps[1];
-        for (boolean causal : new boolean[] {false, true}) {
-          for (int[] lengths : new int[][] {null, {keys, keys}, {0, keys - 1}, {keys / 2, 1}}) {
-            Tensor q = ones(scope, 2, queries, heads, size);
-            Tensor k = ones(scope, 2, keys, heads, size);
-            int[] seen = lengths == null ? new int[] {keys, keys} : lengths;
-            long pairs = visible(seen, heads, queries, keys, causal);
-            boolean padded = lengths != null;
-            Attention op = new Attention(0.5, causal, false, padded);
-            Tensor[] in =
-                padded
-                    ? new Tensor[] {q, k, k, scope.indices(Shape.of(2), lengths)}
-                    : new Tensor[] {q, k, k};
-            long rows = 2L * heads * queries;
-            Work work = op.work(in);
-            assertEquals(4 * pairs * size, work.matrixFlops());
-            assertEquals((4 * size + 5) * pairs + (size + 2) * rows, work.flops());
-            long elements = 2 * q.size() + 2 * k.size() + rows + (padded ? 2 : 0);
-            assertEquals(4 * elements, work.bytes());
-            assertEquals(10 * pairs * size, op.backwardWork(in).matrixFlops());
+        Tensor q = ones(scope, 2, queries, heads, size);
+        for (int kvHeads : new int[] {6, 2}) {
+          Tensor k = ones(scope, 2, keys, kvHeads, size);
+          for (Attention.Order order : Attention.Order.values()) {
+            for (long window : new long[] {0, 1, 4}) {
+              for (int[] lengths : new int[][] {null, {keys, keys}, {0, keys - 1}, {keys / 2, 1}}) {
+                boolean padded = lengths != null;
+                if (!padded && order == Attention.Order.CAUSAL_AT_LENGTH) continue;
+                Attention op = attention(order, window, padded);
+                long pairs = 0;
+                long seen = 0;
+                for (int b = 0; b < 2; b++) {
+                  boolean[][] sees = visible(op, padded ? lengths[b] : keys, queries, keys);
+                  pairs += heads * pairs(sees);
+                  seen += keys(sees);
+                }
+                Tensor[] in =
+                    padded
+                        ? new Tensor[] {q, k, k, scope.indices(Shape.of(2), lengths)}
+                        : new Tensor[] {q, k, k};
+                long rows = 2L * heads * queries;
+                Work work = op.work(in);
+                assertEquals(4 * pairs * size, work.matrixFlops());
+                assertEquals((4 * size + 5) * pairs + (size + 2) * rows, work.flops());
+                long read = 2 * seen * kvHeads * size + (padded ? 2 : 0);
+                assertEquals(4 * (2 * q.size() + read + rows), work.bytes());
+                Work back = op.backwardWork(in);
+                assertEquals(10 * pairs * size, back.matrixFlops());
+                assertEquals((10 * size + 5) * pairs + 3 * size * rows + k.size(), back.flops());
+                assertEquals(4 * (4 * q.size() + 2 * k.size() + read + rows), back.bytes());
+              }
+            }
           }
         }
       }
@@ -66,13 +101,49 @@ class OpWorkTest {
   }
 
   @Test
-  void aMaskAddsItsSumAndItsBytes() {
+  void packedAttentionCountsSequenceBySequence() {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Scope scope = device.open()) {
+      int[] qStarts = {0, 3, 3, 8, 12};
+      int[] kStarts = {0, 2, 9, 9, 17};
+      Tensor q = ones(scope, 1, 12, 2, 4);
+      Tensor k = ones(scope, 1, 17, 1, 4);
+      for (long window : new long[] {0, 2}) {
+        Attention one = attention(Attention.Order.CAUSAL, window, false);
+        long pairs = 0;
+        long seen = 0;
+        for (int n = 0; n < 4; n++) {
+          int keys = kStarts[n + 1] - kStarts[n];
+          boolean[][] sees = visible(one, keys, qStarts[n + 1] - qStarts[n], keys);
+          pairs += 2 * pairs(sees);
+          seen += keys(sees);
+        }
+        Attention op = new Attention(one.order(), window, 0.5, false, false, false, true);
+        Tensor[] in = {
+          q, k, k, scope.indices(Shape.of(5), qStarts), scope.indices(Shape.of(5), kStarts)
+        };
+        assertEquals(16 * pairs, op.work(in).matrixFlops());
+        assertEquals(4 * (2 * 96 + 2 * seen * 4 + 10 + 24), op.work(in).bytes());
+      }
+    }
+  }
+
+  @Test
+  void masksAndGatesAddTheirOperationsAndBytes() {
     try (Device device = TestDevices.open(TestDevices.PLAIN);
         Scope scope = device.open()) {
       Tensor q = ones(scope, 2, 5, 3, 4);
-      Work plain = new Attention(1, false, false, false).work(q, q, q);
-      Work masked = new Attention(1, false, true, false).work(q, q, q, ones(scope, 5, 5));
-      assertEquals(new Work(2 * 3 * 25, 0, 100), masked.minus(plain));
+      Tensor mask = ones(scope, 5, 5);
+      Attention plain = attention(Attention.Order.FULL, 0, false);
+      Attention masked = new Attention(plain.order(), 0, 0.5, true, false, false, false);
+      Attention gated = new Attention(plain.order(), 0, 0.5, false, true, false, false);
+      long pairs = 2 * 3 * 25;
+      Work work = plain.work(q, q, q);
+      assertEquals(new Work(pairs, 0, 100), masked.work(q, q, q, mask).minus(work));
+      assertEquals(new Work(2 * pairs, 0, 100), gated.work(q, q, q, mask).minus(work));
+      Work back = plain.backwardWork(q, q, q);
+      assertEquals(new Work(2 * pairs, 0, 200), masked.backwardWork(q, q, q, mask).minus(back));
+      assertEquals(new Work(5 * pairs, 0, 200), gated.backwardWork(q, q, q, mask).minus(back));
     }
   }
 
