@@ -3,6 +3,7 @@ package ponder.op;
 
 import java.lang.foreign.MemorySegment;
 import ponder.DType;
+import ponder.Grown;
 import ponder.Launch;
 import ponder.Op;
 import ponder.Result;
@@ -96,6 +97,25 @@ public record Attention(
   /** Returns attention with scale 1 / sqrt(head_size), without mask and lengths. */
   public static Tensor attention(Tensor q, Tensor k, Tensor v, boolean causal) {
     return (causal ? causal() : full()).apply(q, k, v);
+  }
+
+  /**
+   * Returns attention to keys and values that grow: to all that are held, the last query standing at
+   * the last of them.
+   *
+   * @param q [batch, q_steps, heads, head_size]
+   * @param k [batch, count, kv_heads, head_size]
+   * @param v as many as k
+   * @return the shape of q
+   */
+  public Tensor apply(Tensor q, Grown k, Grown v) {
+    boolean together = k.count() == v.count() && k.room().shape().equals(v.room().shape());
+    if (k.isFull() || !together || order == Order.FULL && window > 0) {
+      return apply(q, k.tensor(), v.tensor());
+    }
+    Order held = order == Order.FULL ? Order.FULL : Order.CAUSAL_AT_LENGTH;
+    var op = new Attention(held, window, scale, masked, gated, padded, packed);
+    return op.lengths(k.lengths()).apply(q, k.room(), v.room());
   }
 
   /**
