@@ -4,7 +4,6 @@ package ponder.nn;
 import java.util.List;
 import ponder.Shape;
 import ponder.Tensor;
-import ponder.op.Attention;
 import ponder.op.Rotary;
 
 /**
@@ -16,10 +15,10 @@ import ponder.op.Rotary;
  * @param key makes the keys from it
  * @param value makes the values from it
  * @param mix brings the heads' results together
- * @param heads number of heads
+ * @param heads how it is divided
  */
 public record AttentionBlock(
-    Norm norm, Linear query, Linear key, Linear value, Linear mix, long heads) {
+    Norm norm, Linear query, Linear key, Linear value, Linear mix, Heads heads) {
   private static final double ROTARY_BASE = 10_000;
 
   /**
@@ -28,21 +27,23 @@ public record AttentionBlock(
    * @param gain the initial scale of the residual path's last product
    */
   public static AttentionBlock create(Parameters p, long width, long heads, double gain) {
+    return create(p, width, Heads.of(heads), gain);
+  }
+
+  /**
+   * Returns a block whose heads may share keys and values, or see a part of the steps.
+   *
+   * @param gain the initial scale of the residual path's last product
+   */
+  public static AttentionBlock create(Parameters p, long width, Heads heads, double gain) {
+    long kvWidth = heads.kvHeads() * heads.size("attention", width);
     return new AttentionBlock(
         Norm.create(p.in("norm"), width),
         Linear.create(p.in("query"), width, width, 1),
-        Linear.create(p.in("key"), width, width, 1),
-        Linear.create(p.in("value"), width, width, 1),
+        Linear.create(p.in("key"), width, kvWidth, 1),
+        Linear.create(p.in("value"), width, kvWidth, 1),
         Linear.create(p.in("mix"), width, width, gain),
         heads);
-  }
-
-  /** Checks that the heads divide the width into even sizes, as rotary positions need them. */
-  static void requireHeads(String model, long width, long heads) {
-    if (heads < 1 || width % (2 * heads) != 0) {
-      throw new IllegalArgumentException(
-          model + ": width " + width + " must be a multiple of twice the heads, " + heads);
-    }
   }
 
   /**
@@ -50,24 +51,25 @@ public record AttentionBlock(
    *
    * @param x [batch, steps, width]
    * @param start how many steps came before
-   * @param past the keys and values [batch, start, heads, size] of those steps, in the products'
+   * @param past the keys and values [batch, start, kvHeads, size] of those steps, in the products'
    *     type; none if start is 0
    * @param carried where the keys and values of all steps are added
    */
   public Tensor apply(Tensor x, long start, List<Tensor> past, List<Tensor> carried) {
     Shape s = x.shape();
-    Shape split = Shape.of(s.dim(0), s.dim(1), heads, s.dim(2) / heads);
+    Shape split = Shape.of(s.dim(0), s.dim(1), heads.count(), s.dim(2) / heads.count());
+    Shape kvSplit = split.with(2, heads.kvHeads());
     Tensor n = norm.apply(x);
     Tensor q = turned(query.apply(n).reshape(split), start);
-    Tensor k = turned(key.apply(n).reshape(split), start);
-    Tensor v = value.product(n).reshape(split);
+    Tensor k = turned(key.apply(n).reshape(kvSplit), start);
+    Tensor v = value.product(n).reshape(kvSplit);
     if (start > 0) {
       k = past.get(0).concat(k, 1);
       v = past.get(1).concat(v, 1);
     }
     carried.add(k);
     carried.add(v);
-    Tensor out = Attention.attention(q, k, v, true);
+    Tensor out = heads.attention().apply(q, k, v);
     return x.add(mix.apply(out.reshape(s)));
   }
 

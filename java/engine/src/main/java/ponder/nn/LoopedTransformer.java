@@ -56,7 +56,21 @@ public record LoopedTransformer(
    */
   public static LoopedTransformer create(
       Parameters p, long vocabulary, int layers, long width, long heads, int rounds) {
-    AttentionBlock.requireHeads("looped transformer", width, heads);
+    return create(p, vocabulary, layers, width, Heads.of(heads), rounds);
+  }
+
+  /**
+   * Returns a new model whose heads may share keys and values, or see a part of the steps.
+   *
+   * @param vocabulary number of tokens
+   * @param layers number of blocks in the core
+   * @param width size of the hidden state
+   * @param heads how attention is divided; width / heads must be even
+   * @param rounds how often the core is applied
+   */
+  public static LoopedTransformer create(
+      Parameters p, long vocabulary, int layers, long width, Heads heads, int rounds) {
+    heads.size("looped transformer", width);
     double gain = 1 / Math.sqrt(2.0 * layers);
     List<AttentionBlock> attention = new ArrayList<>();
     List<Mlp> mlp = new ArrayList<>();
@@ -95,8 +109,8 @@ public record LoopedTransformer(
   public Reading read(Tensor tokens, Memory memory) {
     List<Tensor> carried = new ArrayList<>();
     List<Tensor> states = states(tokens, memory, carried);
-    return new Reading(
-        states.get(rounds - 1), new Memory(memory.steps() + tokens.shape().dim(1), carried));
+    long steps = memory.steps() + tokens.shape().dim(1);
+    return new Reading(states.get(rounds - 1), new Memory(steps, carried));
   }
 
   /**

@@ -29,7 +29,20 @@ public record Transformer(
    */
   public static Transformer create(
       Parameters p, long vocabulary, int layers, long width, long heads) {
-    AttentionBlock.requireHeads("transformer", width, heads);
+    return create(p, vocabulary, layers, width, Heads.of(heads));
+  }
+
+  /**
+   * Returns a new model whose heads may share keys and values, or see a part of the steps.
+   *
+   * @param vocabulary number of tokens
+   * @param layers number of blocks
+   * @param width size of the hidden state
+   * @param heads how attention is divided; width / heads must be even
+   */
+  public static Transformer create(
+      Parameters p, long vocabulary, int layers, long width, Heads heads) {
+    heads.size("transformer", width);
     // Radford et al. 2019: the residual paths' last products are scaled down with the depth.
     double gain = 1 / Math.sqrt(2.0 * layers);
     List<AttentionBlock> attention = new ArrayList<>();
@@ -58,6 +71,7 @@ public record Transformer(
       x = attention.get(i).apply(x, memory.steps(), past, carried);
       x = mlp.get(i).apply(x);
     }
-    return new Reading(norm.apply(x), new Memory(memory.steps() + tokens.shape().dim(1), carried));
+    long steps = memory.steps() + tokens.shape().dim(1);
+    return new Reading(norm.apply(x), new Memory(steps, carried));
   }
 }

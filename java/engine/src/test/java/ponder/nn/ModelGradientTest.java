@@ -28,6 +28,10 @@ class ModelGradientTest {
   private static SequenceModel create(Nets net, Parameters parameters) {
     return switch (net) {
       case TRANSFORMER -> Transformer.create(parameters, VOCABULARY, 2, 4, 2);
+      case SHARED -> {
+        Heads heads = Heads.of(2).withKvHeads(1).withWindow(2);
+        yield Transformer.create(parameters, VOCABULARY, 1, 8, heads);
+      }
       case LOOPED -> LoopedTransformer.create(parameters, VOCABULARY, 1, 4, 2, 3);
       case GRU -> GruModel.create(parameters, VOCABULARY, 2, 3);
     };

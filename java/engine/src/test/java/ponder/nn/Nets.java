@@ -19,6 +19,14 @@ public enum Nets {
       return Transformer.create(parameters, vocabulary, 2, 12, 3);
     }
   },
+  /** Two blocks, width 16, four heads that share two of keys and see five steps. */
+  SHARED {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      Heads heads = Heads.of(4).withKvHeads(2).withWindow(5);
+      return Transformer.create(parameters, vocabulary, 2, 16, heads);
+    }
+  },
   /** One block, width 12, three heads, applied three times. */
   LOOPED {
     @Override

@@ -71,7 +71,7 @@ class SequenceModelTest {
       }
       switch (net) {
         case GRU -> inPieces.forEach(hidden -> assertArrayEquals(whole, hidden));
-        case TRANSFORMER, LOOPED -> {
+        case TRANSFORMER, SHARED, LOOPED -> {
           inPieces.add(whole);
           checkError(net, store, inPieces);
         }
