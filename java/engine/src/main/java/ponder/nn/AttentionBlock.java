@@ -2,6 +2,7 @@
 package ponder.nn;
 
 import java.util.List;
+import ponder.Grown;
 import ponder.Shape;
 import ponder.Tensor;
 import ponder.op.Rotary;
@@ -55,7 +56,7 @@ public record AttentionBlock(
    *     type; none if start is 0
    * @param carried where the keys and values of all steps are added
    */
-  public Tensor apply(Tensor x, long start, List<Tensor> past, List<Tensor> carried) {
+  public Tensor apply(Tensor x, long start, List<Grown> past, List<Grown> carried) {
     Shape s = x.shape();
     Shape split = Shape.of(s.dim(0), s.dim(1), heads.count(), s.dim(2) / heads.count());
     Shape kvSplit = split.with(2, heads.kvHeads());
@@ -63,13 +64,11 @@ public record AttentionBlock(
     Tensor q = turned(query.apply(n).reshape(split), start);
     Tensor k = turned(key.apply(n).reshape(kvSplit), start);
     Tensor v = value.product(n).reshape(kvSplit);
-    if (start > 0) {
-      k = past.get(0).concat(k, 1);
-      v = past.get(1).concat(v, 1);
-    }
-    carried.add(k);
-    carried.add(v);
-    Tensor out = heads.attention().apply(q, k, v);
+    Grown keys = start > 0 ? past.get(0).append(k) : Grown.of(k);
+    Grown values = start > 0 ? past.get(1).append(v) : Grown.of(v);
+    carried.add(keys);
+    carried.add(values);
+    Tensor out = heads.attention().apply(q, keys, values);
     return x.add(mix.apply(out.reshape(s)));
   }
 

@@ -34,7 +34,7 @@ public record GruModel(Embedding embedding, List<GruLayer> layers, Tensor output
 
   @Override
   public Reading read(Tensor tokens, Memory memory) {
-    memory.require("gru", layers.size());
+    memory.require("gru", layers.size(), 0);
     Tensor x = embedding.apply(tokens);
     long batch = tokens.shape().dim(0);
     long steps = tokens.shape().dim(1);

@@ -3,6 +3,7 @@ package ponder.nn;
 
 import java.util.ArrayList;
 import java.util.List;
+import ponder.Grown;
 import ponder.Tensor;
 
 /**
@@ -107,10 +108,10 @@ public record LoopedTransformer(
 
   @Override
   public Reading read(Tensor tokens, Memory memory) {
-    List<Tensor> carried = new ArrayList<>();
+    List<Grown> carried = new ArrayList<>();
     List<Tensor> states = states(tokens, memory, carried);
     long steps = memory.steps() + tokens.shape().dim(1);
-    return new Reading(states.get(rounds - 1), new Memory(steps, carried));
+    return new Reading(states.get(rounds - 1), new Memory(steps, List.of(), carried));
   }
 
   /**
@@ -122,9 +123,9 @@ public record LoopedTransformer(
     return states(tokens, Memory.EMPTY, new ArrayList<>());
   }
 
-  private List<Tensor> states(Tensor tokens, Memory memory, List<Tensor> carried) {
+  private List<Tensor> states(Tensor tokens, Memory memory, List<Grown> carried) {
     int layers = attention.size();
-    memory.require("looped transformer", 2 * layers * rounds);
+    memory.require("looped transformer", 0, 2 * layers * rounds);
     Tensor input = recall.apply(embedding.apply(tokens));
     List<Tensor> states = new ArrayList<>();
     Tensor h = null;
@@ -132,7 +133,7 @@ public record LoopedTransformer(
       Tensor x = h == null ? input : input.add(state.apply(h));
       for (int i = 0; i < layers; i++) {
         int at = 2 * (round * layers + i);
-        List<Tensor> past = memory.steps() == 0 ? List.of() : memory.tensors().subList(at, at + 2);
+        List<Grown> past = memory.steps() == 0 ? List.of() : memory.grown().subList(at, at + 2);
         x = attention.get(i).apply(x, memory.steps(), past, carried);
         x = mlp.get(i).apply(x);
       }

@@ -3,6 +3,7 @@ package ponder.nn;
 
 import java.util.List;
 import java.util.function.UnaryOperator;
+import ponder.Grown;
 import ponder.Tensor;
 
 /**
@@ -10,28 +11,41 @@ import ponder.Tensor;
  * attention, states of recurrent layers. Each tensor's first axis is the batch.
  *
  * @param steps how many steps have been read
- * @param tensors the carried tensors, in the model's own order; none before the first step
+ * @param tensors carried tensors of a fixed size, in the model's own order; none before the first
+ *     step
+ * @param grown carried tensors with a row for each step, [batch, steps, ...], in the model's own
+ *     order; none before the first step
  */
-public record Memory(long steps, List<Tensor> tensors) {
+public record Memory(long steps, List<Tensor> tensors, List<Grown> grown) {
   /** The memory of a model that has read nothing. */
   public static final Memory EMPTY = new Memory(0, List.of());
 
-  /** Makes a memory with an own copy of the list. */
+  /** Makes a memory with own copies of the lists. */
   public Memory {
     tensors = List.copyOf(tensors);
+    grown = List.copyOf(grown);
+  }
+
+  /** Makes a memory of tensors of a fixed size. */
+  public Memory(long steps, List<Tensor> tensors) {
+    this(steps, tensors, List.of());
   }
 
   /** Checks that a model that carries so many tensors made this memory, or none. */
-  void require(String model, int count) {
-    if (steps > 0 && tensors.size() != count) {
+  void require(String model, int tensors, int grown) {
+    if (steps > 0 && (this.tensors.size() != tensors || this.grown.size() != grown)) {
       throw new IllegalArgumentException(
-          model + ": the memory holds " + tensors.size() + " tensors, this model carries " + count);
+          "%s: the memory holds %s tensors and %s that grow, this model carries %s and %s"
+              .formatted(model, this.tensors.size(), this.grown.size(), tensors, grown));
     }
   }
 
   /** Returns the memory with each tensor replaced, such as by a copy in another scope. */
   public Memory map(UnaryOperator<Tensor> f) {
-    return new Memory(steps, tensors.stream().map(f).toList());
+    return new Memory(
+        steps,
+        tensors.stream().map(f).toList(),
+        grown.stream().map(g -> Grown.of(f.apply(g.tensor()))).toList());
   }
 
   /**
@@ -41,6 +55,9 @@ public record Memory(long steps, List<Tensor> tensors) {
    */
   public Memory rows(Tensor rows) {
     // Rows of BF16 are gathered as F32, which holds them exactly.
-    return map(t -> t.cast(t.dtype().sums()).gather(rows).cast(t.dtype()));
+    return new Memory(
+        steps,
+        tensors.stream().map(t -> t.cast(t.dtype().sums()).gather(rows).cast(t.dtype())).toList(),
+        grown.stream().map(g -> g.sequences(rows)).toList());
   }
 }

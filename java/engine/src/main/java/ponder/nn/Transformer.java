@@ -3,6 +3,7 @@ package ponder.nn;
 
 import java.util.ArrayList;
 import java.util.List;
+import ponder.Grown;
 import ponder.Tensor;
 
 /**
@@ -62,16 +63,15 @@ public record Transformer(
 
   @Override
   public Reading read(Tensor tokens, Memory memory) {
-    memory.require("transformer", 2 * attention.size());
+    memory.require("transformer", 0, 2 * attention.size());
     Tensor x = embedding.apply(tokens);
-    List<Tensor> carried = new ArrayList<>();
+    List<Grown> carried = new ArrayList<>();
     for (int i = 0; i < attention.size(); i++) {
-      List<Tensor> past =
-          memory.steps() == 0 ? List.of() : memory.tensors().subList(2 * i, 2 * i + 2);
+      List<Grown> past = memory.steps() == 0 ? List.of() : memory.grown().subList(2 * i, 2 * i + 2);
       x = attention.get(i).apply(x, memory.steps(), past, carried);
       x = mlp.get(i).apply(x);
     }
     long steps = memory.steps() + tokens.shape().dim(1);
-    return new Reading(norm.apply(x), new Memory(steps, carried));
+    return new Reading(norm.apply(x), new Memory(steps, List.of(), carried));
   }
 }

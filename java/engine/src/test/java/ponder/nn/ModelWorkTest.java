@@ -190,6 +190,34 @@ class ModelWorkTest {
     }
   }
 
+  /** From step to step attention reads one more row of keys and values, and nothing else grows. */
+  @Test
+  void aStepThatIsNotRecordedDoesNotCopyThePast() {
+    final int batch = 4;
+    final int layers = 2;
+    final int kvWidth = 8;
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store store = device.store();
+        Scope scope = device.openUnrecorded()) {
+      Heads heads = Heads.of(4).withKvHeads(2);
+      SequenceModel model =
+          Transformer.create(Parameters.of(store, Key.of(1)), 9, layers, 16, heads);
+      int[] tokens = Nets.tokens(1, batch, 16, 9);
+      Memory memory = model.read(Nets.columns(scope, tokens, batch, 0, 2), Memory.EMPTY).memory();
+      long bytes = 0;
+      for (int step = 2; step < 15; step++) {
+        Work before = device.meter().total();
+        Tensor column = Nets.columns(scope, tokens, batch, step, step + 1);
+        memory = model.read(column, memory).memory();
+        Work work = device.meter().since(before);
+        if (step > 3) {
+          assertEquals(4L * layers * 2 * batch * kvWidth, work.bytes() - bytes, "step " + step);
+        }
+        bytes = work.bytes();
+      }
+    }
+  }
+
   @ParameterizedTest
   @CsvSource({"1, 5, 1, 8, 11", "3, 7, 2, 12, 17"})
   void aGru(long b, long t, int layers, long w, long v) {

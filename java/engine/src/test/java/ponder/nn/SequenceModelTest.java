@@ -6,11 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import ponder.DType;
 import ponder.Device;
@@ -114,6 +116,114 @@ class SequenceModelTest {
                 : scope.tensor(value.shape(), value.toFloats()));
       }
       return read(model, scope, STEPS);
+    }
+  }
+
+  /** Where nothing is recorded, what is carried grows in place: not a bit may change. */
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void generatesTheBitsThatItReadsWhole(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.openUnrecorded()) {
+      DType type = name.equals(TestDevices.PLAIN) ? DType.F64 : DType.F32;
+      SequenceModel model = net.create(Parameters.of(store, type, Key.of(1)), VOCABULARY);
+      double[] whole = read(model, scope, STEPS);
+      for (int[] pieces : divisions()) {
+        assertArrayEquals(whole, read(model, scope, pieces));
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Nets.class)
+  void generatesOnACudaDeviceWhatItReadsWhole(Nets net) {
+    assumeTrue(TestDevices.hasSimulatedCuda());
+    try (Device device = TestDevices.simulatedCuda();
+        Store store = device.store();
+        Scope scope = device.openUnrecorded()) {
+      SequenceModel model = net.create(Parameters.of(store, Key.of(1)), VOCABULARY);
+      double[] whole = read(model, scope, STEPS);
+      for (int[] pieces : divisions()) {
+        assertArrayEquals(whole, read(model, scope, pieces), 1e-5);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void continuationsOfOneMemoryDoNotSeeEachOther(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.openUnrecorded()) {
+      SequenceModel model = net.create(Parameters.of(store, Key.of(3)), VOCABULARY);
+      int[] other = TOKENS.clone();
+      Arrays.setAll(other, i -> (TOKENS[i] + 1) % VOCABULARY);
+      Memory trunk = Memory.EMPTY;
+      for (int step = 0; step < 6; step++) {
+        trunk = model.read(Nets.columns(scope, TOKENS, BATCH, step, step + 1), trunk).memory();
+      }
+      // Three continuations, one step of each in turn.
+      int[][] tokens = {TOKENS, other, TOKENS};
+      Memory[] memories = {trunk, trunk, trunk};
+      Tensor[] hidden = new Tensor[3];
+      for (int step = 6; step < STEPS; step++) {
+        for (int i = 0; i < 3; i++) {
+          Tensor column = Nets.columns(scope, tokens[i], BATCH, step, step + 1);
+          SequenceModel.Reading reading = model.read(column, memories[i]);
+          memories[i] = reading.memory();
+          hidden[i] = reading.hidden();
+        }
+        assertArrayEquals(hidden[0].toFloats(), hidden[2].toFloats());
+      }
+      Memory alone = trunk.map(t -> t);
+      for (int step = 6; step < STEPS; step++) {
+        Tensor column = Nets.columns(scope, other, BATCH, step, step + 1);
+        SequenceModel.Reading reading = model.read(column, alone);
+        alone = reading.memory();
+        if (step == STEPS - 1) {
+          assertArrayEquals(reading.hidden().toFloats(), hidden[1].toFloats());
+        }
+      }
+    }
+  }
+
+  /** As a beam does: rows taken again and again, in other orders, some of them twice. */
+  @ParameterizedTest
+  @MethodSource(EVERYWHERE)
+  void rowsReorderedAtEveryStepContinueTheirSequences(String name, Nets net) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.openUnrecorded()) {
+      DType type = name.equals(TestDevices.PLAIN) ? DType.F64 : DType.F32;
+      SequenceModel model = net.create(Parameters.of(store, type, Key.of(3)), VOCABULARY);
+      int[][] written = new int[BATCH][0];
+      Memory memory = Memory.EMPTY;
+      Tensor hidden = null;
+      for (int step = 0; step < STEPS; step++) {
+        int[] next = new int[BATCH];
+        int[][] longer = new int[BATCH][];
+        for (int row = 0; row < BATCH; row++) {
+          int from = step == 0 ? row : (row * row + step) % BATCH;
+          next[row] = TOKENS[row * STEPS + step];
+          longer[row] = Arrays.copyOf(written[from], step + 1);
+          longer[row][step] = next[row];
+        }
+        if (step > 0) {
+          int[] order = new int[BATCH];
+          int now = step;
+          Arrays.setAll(order, row -> (row * row + now) % BATCH);
+          memory = memory.rows(scope.indices(Shape.of(BATCH), order));
+        }
+        SequenceModel.Reading reading = model.read(scope.indices(Shape.of(BATCH, 1), next), memory);
+        memory = reading.memory();
+        hidden = reading.hidden();
+        written = longer;
+      }
+      int[] all = Arrays.stream(written).flatMapToInt(Arrays::stream).toArray();
+      Tensor tokens = scope.indices(Shape.of(BATCH, STEPS), all);
+      Tensor whole = model.read(tokens, Memory.EMPTY).hidden().slice(1, STEPS - 1, 1);
+      assertArrayEquals(whole.toDoubles(), hidden.toDoubles());
     }
   }
 
@@ -233,7 +343,7 @@ class SequenceModelTest {
       refused("", () -> model.read(scope.indices(Shape.of(1, 1), -1), Memory.EMPTY));
       refused("I32", () -> model.read(scope.full(DType.F32, Shape.of(1, 1), 0), Memory.EMPTY));
       Memory memory = model.read(tokens, Memory.EMPTY).memory();
-      Memory short1 = new Memory(5, memory.tensors().subList(0, 1));
+      Memory short1 = new Memory(5, List.of(tokens));
       refused("this model carries", () -> model.read(tokens, short1));
       Tensor fewer = tokens.slice(0, 0, 2);
       refused("", () -> model.read(fewer, memory));
