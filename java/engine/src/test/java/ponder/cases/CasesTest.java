@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
@@ -56,6 +57,30 @@ class CasesTest {
   @MethodSource("cases")
   void theBitsAreTheSameOnOneTwoAndThreeThreads(Case one) {
     builds(one, one.types().stream().flatMap(t -> one.largeCalls(t).stream()).toList(), 1, 2, 3);
+  }
+
+  /** Were an array let pass that is shorter than its sizes, the library would leave it. */
+  @ParameterizedTest
+  @MethodSource("cases")
+  void anArrayThatLacksAByteIsRefused(Case one) {
+    try (Library.Context context = TestDevices.library("base").open(0, 1, 0)) {
+      for (Type type : one.types()) {
+        for (Call call : one.calls(type)) {
+          if (call.turn() != Turn.RANDOM) continue;
+          call.arguments()
+              .forEach(
+                  (name, value) -> {
+                    if (!(value instanceof Array)) return;
+                    var e =
+                        assertThrows(
+                            IllegalArgumentException.class,
+                            () -> Player.playShort(context.kernels(), call, name),
+                            () -> call + ": " + name);
+                    assertTrue(e.getMessage().startsWith("an array has "), e.getMessage());
+                  });
+        }
+      }
+    }
   }
 
   /**

@@ -28,13 +28,8 @@ public final class Player {
    */
   public static Map<String, Array> play(Kernels kernels, Call call) {
     try (Arena arena = Arena.ofConfined()) {
-      var memory = new LinkedHashMap<String, MemorySegment>();
-      for (var entry : call.arguments().entrySet()) {
-        if (entry.getValue() instanceof Array array) {
-          memory.put(entry.getKey(), layOut(arena, array));
-        }
-      }
-      invoke(kernels, call, memory);
+      Map<String, MemorySegment> memory = layOut(arena, call);
+      invoke(kernels, call, data(call, memory));
       var results = new LinkedHashMap<String, Array>();
       for (var entry : memory.entrySet()) {
         Array array = call.array(entry.getKey());
@@ -45,6 +40,32 @@ public final class Player {
       }
       return results;
     }
+  }
+
+  /** Makes a call in which one array ends a byte before its sizes say. */
+  public static void playShort(Kernels kernels, Call call, String name) {
+    try (Arena arena = Arena.ofConfined()) {
+      Map<String, MemorySegment> data = data(call, layOut(arena, call));
+      data.computeIfPresent(name, (n, whole) -> whole.asSlice(0, whole.byteSize() - 1));
+      invoke(kernels, call, data);
+    }
+  }
+
+  /** Returns the blocks of a call's arrays, their guards included. */
+  private static Map<String, MemorySegment> layOut(Arena arena, Call call) {
+    var blocks = new LinkedHashMap<String, MemorySegment>();
+    for (var entry : call.arguments().entrySet()) {
+      if (entry.getValue() instanceof Array array) {
+        blocks.put(entry.getKey(), layOut(arena, array));
+      }
+    }
+    return blocks;
+  }
+
+  private static Map<String, MemorySegment> data(Call call, Map<String, MemorySegment> blocks) {
+    var data = new LinkedHashMap<String, MemorySegment>();
+    blocks.forEach((name, block) -> data.put(name, data(block, call.array(name))));
+    return data;
   }
 
   private static MemorySegment layOut(Arena arena, Array array) {
@@ -82,15 +103,15 @@ public final class Player {
     return content;
   }
 
-  private static void invoke(Kernels kernels, Call call, Map<String, MemorySegment> memory) {
+  private static void invoke(Kernels kernels, Call call, Map<String, MemorySegment> data) {
     var types = new Class<?>[call.function().arguments().size()];
     var values = new Object[types.length];
     for (int i = 0; i < types.length; i++) {
       Header.Parameter parameter = call.function().arguments().get(i);
       types[i] = parameter.javaType();
       Object value = call.arguments().get(parameter.name());
-      if (value instanceof Array array) {
-        values[i] = data(memory.get(parameter.name()), array);
+      if (value instanceof Array) {
+        values[i] = data.get(parameter.name());
       } else if (value == null) {
         values[i] = MemorySegment.NULL;
       } else {
