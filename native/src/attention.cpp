@@ -7,74 +7,82 @@
 // Method   K^T and V are packed, once where many queries meet them, else block by block. A panel of
 //          queries meets 256 keys at a time: scores in L1, largest score and sum carried along, the
 //          output rescaled when they grow. Keys that no query of a panel sees cost nothing, and
-//          their values are never touched.
+//          their values are never touched. bf16 is widened while it is packed, or packed in pairs;
+//          the weights are then rounded for their product
 // Order    each score is one chain of fused multiply-adds over the head size; row sums run in 32
 //          lanes within 256 keys, then block by block; each output is one chain over the keys. So
-//          a query's result does not depend on which other queries there are.
+//          a query's result does not depend on which other queries there are. Pairs: as
+//          tile_bf16.h says, two keys at a time, what a query does not see as zeros
 // Parallel over sequences and heads of keys, or over ranges of queries where there are few
 // Error    out <= 2 x the plain loop; lse 2 ULP and the error of the scores; a mask is arithmetic:
 //          -infinity hides a key unless its score is NaN or +infinity
 // Work     4 head_size flops per seen pair and product, about 15 more for the softmax
 // Source   Dao et al., arXiv:2205.14135; online sum: Milakov, Gimelshein, arXiv:1805.02867
 #include "attention.h"
-#include "as_float.h"
 
 namespace {
 
 constexpr int64_t kKeyBlock = 256;  // part of the definition: sums are carried from block to block
-template <class T>
-constexpr int64_t kScoreStride = kKeyBlock + 64 / static_cast<int64_t>(sizeof(T));
+// Between rows of scores, or of weights, of type U.
+template <class U>
+constexpr int64_t kScoreStride = kKeyBlock / kPerUnit<U> + 64 / static_cast<int64_t>(sizeof(U));
 
-// Packed keys [first, first + rows) of a sequence and their values, the latter in panels of `rows`
-// rows.
-template <class T>
+// Packed keys [first, first + rows) of a sequence and their values, the latter in panels of all
+// rows. `first` is even.
+template <class S>
 struct Packed {
-  int64_t first, rows;
-  T *keys, *values;
+  using U = UnitOf<S>;
+  int64_t first, rows, head_units;
+  U *keys, *values;
 
-  static int64_t rounded(int64_t n) { return (n + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T>; }
-  static int64_t size(int64_t rows, int64_t head_size) {
-    return rounded(rows) * head_size + rounded(head_size) * rows;
+  static int64_t rounded(int64_t n) { return (n + kTileCols<U> - 1) / kTileCols<U> * kTileCols<U>; }
+  static int64_t size(int64_t rows, const AttentionSizes<S> &sizes) {
+    return rounded(rows) * sizes.head_units() + rounded(sizes.head_size) * units_of<U>(rows);
   }
-  Packed(T *to, int64_t first, int64_t rows, int64_t head_size)
-      : first(first), rows(rows), keys(to), values(to + rounded(rows) * head_size) {}
+  Packed(U *to, int64_t first, int64_t rows, const AttentionSizes<S> &sizes)
+      : first(first),
+        rows(rows),
+        head_units(sizes.head_units()),
+        keys(to),
+        values(to + rounded(rows) * head_units) {}
 
-  void fill(const AttentionSizes<T> &sizes, const Sequence &sequence, int64_t kv_head) const {
+  void fill(const AttentionSizes<S> &sizes, const Sequence &sequence, int64_t kv_head) const {
     const int64_t row = sequence.batch * sizes.k_steps + sequence.first_k + first;
     const int64_t start = row * sizes.k_stride() + kv_head * sizes.head_size;
-    const T *k = static_cast<const T *>(sizes.k) + start,
-            *v = static_cast<const T *>(sizes.v) + start;
-    pack_keys_of(keys, k, sizes, rows);
-    pack_columns(values, v, sizes.k_stride(), rows, sizes.head_size, false);
+    pack_keys_of(keys, static_cast<const S *>(sizes.k) + start, sizes, rows);
+    pack_rows_of(values, static_cast<const S *>(sizes.v) + start, sizes, sequence, first, rows);
   }
-  const T *key(int64_t j, int64_t head_size) const { return keys + (j - first) * head_size; }
-  const T *value(int64_t j, int64_t d) const {
-    return values + d * rows + (j - first) * kTileCols<T>;
+  const U *key(int64_t j) const { return keys + (j - first) * head_units; }
+  const U *value(int64_t j, int64_t d) const {
+    return values + d * units_of<U>(rows) + (j - first) / kPerUnit<U> * kTileCols<U>;
   }
 };
 
 // Up to kTileRows queries of one head, the first one `query`.
-template <class T>
+template <class S>
 struct Panel {
+  using T = SumOf<UnitOf<S>>;
   int64_t head, query, rows;
-  bool begins;       // no key was met yet
-  const T *mask;     // of the first query and the sequence's first key, or null
-  const T *queries;  // rows as Copied has them
-  T *sums;           // likewise
+  bool begins;               // no key was met yet
+  const S *mask;             // of the first query and the sequence's first key, or null
+  const UnitOf<S> *queries;  // rows as Copied has them
+  T *sums;                   // likewise
   Statistics<T> *statistics;
 };
 
 // A panel against the keys [block, block + kKeyBlock).
-template <class T, int kRows>
-__attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes,
-                                            const Sequence &sequence, const Panel<T> &panel,
-                                            int64_t block, const Packed<T> &packed, T *scores) {
-  constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<T>;
+template <class S, int kRows, class U = UnitOf<S>, class T = SumOf<U>>
+__attribute__((noinline)) void attend_panel(const AttentionSizes<S> &sizes,
+                                            const Sequence &sequence, const Panel<S> &panel,
+                                            int64_t block, const Packed<S> &packed, T *scores,
+                                            U *weights) {
+  constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<U>;
+  const int64_t depth = sizes.head_units();
   const int64_t head_size = sizes.head_size, stride = Copied<T>::stride_of(head_size);
   // Of the block, the keys that the panel sees: from whole lanes, and up to.
   const int64_t first = std::max<int64_t>(sequence.first(panel.query) - block, 0) / kLanes * kLanes;
   const int64_t last = std::min(sequence.count(panel.query + kRows - 1) - block, kKeyBlock);
-  const T *mask = panel.mask == nullptr ? nullptr : panel.mask + block;
+  const S *mask = panel.mask == nullptr ? nullptr : panel.mask + block;
   const int64_t mask_stride = sizes.mask_stride(), mask_end = sequence.stored - block;
   const bool gated = mask != nullptr && sizes.gated != 0;
 
@@ -82,9 +90,11 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes,
   for (Vec<T> &m : most) m = splat(kNothing<T>);
   each_tile<T>(last - first, [&](int64_t at, auto vectors) {
     const int64_t j = first + at;
-    Tile<T, kRows, vectors()> tile;
+    Tile<U, kRows, vectors()> tile;
     tile.clear();
-    tile.add_product(panel.queries, stride, packed.key(block + j, head_size), kCols, head_size);
+    tile.add_product(panel.queries, Copied<U>::stride_of(depth), packed.key(block + j), kCols,
+                     depth);
+    scale_scores(tile, sizes);
     if (gated) {
       hide_gated(tile, mask + j, mask_stride, mask_end - j);
     } else if (mask != nullptr) {
@@ -97,34 +107,47 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<T> &sizes,
 
   T kept[Statistics<T>::kSize];
   const int64_t count = (last - first + kWidth<T> - 1) / kWidth<T> * kWidth<T>;
-  if (gated) {
-    panel.statistics->template add<kRows, kStride, true>(
-        scores + first, count, most, kept, [&](int r, int64_t j, Vec<T> e) {
-          // A hidden gate may be NaN; its weight is 0 as it is.
-          const Vec<T> gate = load_some(mask + r * mask_stride + first + j, mask_end - first - j);
-          return choose(gate > Vec<T>{}, e * gate, Vec<T>{});
+  // The weights stand where the scores stood, or, rounded, in pairs.
+  const auto find_weights = [&](auto &&weigh) {
+    constexpr bool kInPlace = std::is_same_v<T, U>;
+    panel.statistics->template add<kRows, kStride, kInPlace>(
+        scores + first, count, most, kept, [&](int r, int64_t j, Vec<T> e) PND_INLINED {
+          e = weigh(r, j, e);
+          if constexpr (!kInPlace) {
+            store_run(weights + r * kScoreStride<U> + (first + j) / kPerUnit<U>, e);
+          }
+          return e;
         });
+  };
+  if (gated) {
+    find_weights([&](int r, int64_t j, Vec<T> e) PND_INLINED {
+      // A hidden gate may be NaN; its weight is 0 as it is.
+      const int64_t left = std::clamp<int64_t>(mask_end - first - j, 0, kWidth<T>);
+      const S *at = mask + r * mask_stride + first + j;
+      const Vec<T> gate = left == kWidth<T> ? load_sums(at) : load_first_sums(at, left);
+      return choose(gate > Vec<T>{}, e * gate, Vec<T>{});
+    });
   } else {
-    panel.statistics->template add<kRows, kStride, true>(scores + first, count, most, kept);
+    find_weights([](int, int64_t, Vec<T> e) PND_INLINED { return e; });
   }
 
   each_tile<T>(head_size, [&](int64_t d, auto vectors) {
-    Tile<T, kRows, vectors()> tile;
+    Tile<U, kRows, vectors()> tile;
     if (panel.begins) {
       tile.clear();
     } else {
       tile.load_from(panel.sums + d, stride);
       tile.scale_rows(kept);
     }
-    add_seen_keys<kStride>(tile, sequence, panel.query, block, last, scores, packed.value(block, d),
-                           kCols);
+    add_seen_keys<kScoreStride<U>>(tile, sequence, panel.query, block, last,
+                                   static_cast<const U *>(weights), packed.value(block, d), kCols);
     tile.store_to(panel.sums + d, stride);
   });
 }
 
 // out = sums / sum, lse = largest + log sum of the queries of one panel.
-template <class T>
-void finish_panel(const Panel<T> &panel, int64_t head_size, T *out, int64_t stride, T *lse) {
+template <class S, class T>
+void finish_panel(const Panel<S> &panel, int64_t head_size, S *out, int64_t stride, T *lse) {
   constexpr int kSize = Statistics<T>::kSize;
   T log_sums[kSize], shares[kSize];
   panel.statistics->log_sums(log_sums);
@@ -136,54 +159,68 @@ void finish_panel(const Panel<T> &panel, int64_t head_size, T *out, int64_t stri
   for (int64_t r = 0; r < panel.rows; ++r, out += stride) {
     const T *from = panel.sums + r * Copied<T>::stride_of(head_size);
     if (shares[r] == 0) {  // no key was seen, and the sums may be anything
-      std::memset(out, 0, head_size * sizeof(T));
+      std::memset(static_cast<void *>(out), 0, head_size * sizeof(S));
       continue;
     }
-    each_vector<T>(head_size, [&](int64_t d, auto get, auto put) {
-      put(out + d, get(from + d) * splat(shares[r]));
-    });
+    store_scaled(out, from, shares[r], head_size);
   }
 }
 
 // What a thread needs for kQueryBlock queries.
-template <class T>
+template <class S>
 struct Room {
-  Panel<T> *panels;
+  using U = UnitOf<S>;
+  using T = SumOf<U>;
+  Panel<S> *panels;
   Statistics<T> *statistics;
-  T *queries, *sums, *scores;
+  U *queries, *weights;
+  T *sums, *scores;
 
   static constexpr int64_t kRows = kQueryBlock * kRowStride<T>;
+  static constexpr int64_t kQueries =
+      kQueryBlock * Copied<U>::stride_of(guard::kMostHeadSize / kPerUnit<U>);
   static constexpr int64_t kScores = kTileRows * kScoreStride<T>;
+  static constexpr int64_t kWeights = std::is_same_v<T, U> ? 0 : kTileRows * kScoreStride<U>;
   explicit Room(Scratch &scratch)
-      : panels(scratch.take<Panel<T>>(kQueryBlock)),
+      : panels(scratch.take<Panel<S>>(kQueryBlock)),
         statistics(scratch.take<Statistics<T>>(kQueryBlock)),
-        queries(scratch.take<T>(kRows)),
+        queries(scratch.take<U>(kQueries)),
         sums(scratch.take<T>(kRows)),
-        scores(scratch.take<T>(kScores)) {}
+        scores(scratch.take<T>(kScores)) {
+    if constexpr (std::is_same_v<T, U>) {
+      weights = scores;
+    } else {
+      weights = scratch.take<U>(kWeights);
+    }
+  }
   static constexpr int64_t bytes() {
-    return Scratch::bytes<Panel<T>>(kQueryBlock) + Scratch::bytes<Statistics<T>>(kQueryBlock) +
-           2 * Scratch::bytes<T>(kRows) + Scratch::bytes<T>(kScores);
+    return Scratch::bytes<Panel<S>>(kQueryBlock) + Scratch::bytes<Statistics<T>>(kQueryBlock) +
+           Scratch::bytes<U>(kQueries) + Scratch::bytes<T>(kRows) + Scratch::bytes<T>(kScores) +
+           Scratch::bytes<U>(kWeights);
   }
 };
 
 // The queries [first, last) of every head that shares the keys of kv_head.
-template <class T>
+template <class S>
 class Group {
+  using U = UnitOf<S>;
+  using T = SumOf<U>;
+
  public:
-  Group(const AttentionSizes<T> &sizes, T *out, T *lse, const Sequence &sequence, int64_t kv_head,
-        const Room<T> &room)
+  Group(const AttentionSizes<S> &sizes, S *out, T *lse, const Sequence &sequence, int64_t kv_head,
+        const Room<S> &room)
       : sizes_(sizes), out_(out), lse_(lse), sequence_(sequence), kv_head_(kv_head), room_(room) {}
 
   // Queries that meet their keys together: many of one head, or few of several heads.
-  static int64_t heads_at_once(const AttentionSizes<T> &sizes, int64_t queries) {
+  static int64_t heads_at_once(const AttentionSizes<S> &sizes, int64_t queries) {
     return std::clamp<int64_t>(kQueryBlock / std::max<int64_t>(1, queries), 1, sizes.group());
   }
-  static bool meets_once(const AttentionSizes<T> &sizes, int64_t queries) {
+  static bool meets_once(const AttentionSizes<S> &sizes, int64_t queries) {
     return queries <= kQueryBlock && heads_at_once(sizes, queries) == sizes.group();
   }
 
   // packed: null, or all keys; space: for those of one block, if null.
-  void run(int64_t first, int64_t last, const Packed<T> *packed, T *space) {
+  void run(int64_t first, int64_t last, const Packed<S> *packed, U *space) {
     const int64_t heads = heads_at_once(sizes_, last - first);
     for (int64_t h = 0; h < sizes_.group(); h += heads) {
       for (int64_t q = first; q < last; q += kQueryBlock) {
@@ -201,23 +238,23 @@ class Group {
   }
 
   void begin(int64_t first_head, int64_t last_head, int64_t first, int64_t last) {
-    const T *mask = sizes_.mask_or_null();
+    const S *mask = sizes_.mask_or_null();
     int64_t row = 0;
     panels_ = 0;
     for (int64_t i = first_head; i < last_head; ++i) {
       const int64_t head = kv_head_ * sizes_.group() + i;
-      const Copied<T> copied(room_.queries, sizes_.head_size);
+      const Copied<U> copied(room_.queries, sizes_.head_units());
       copied.fill(row,
-                  static_cast<const T *>(sizes_.q) + q_row(first) * sizes_.q_stride() +
+                  static_cast<const S *>(sizes_.q) + q_row(first) * sizes_.q_stride() +
                       head * sizes_.head_size,
                   sizes_.q_stride(), last - first, sizes_.head_size);
-      const T *matrix = mask == nullptr ? nullptr
+      const S *matrix = mask == nullptr ? nullptr
                                         : mask +
                                               sizes_.mask_matrix(sequence_.batch, head) *
                                                   sizes_.mask_steps * sizes_.k_steps +
                                               sequence_.first_k;
       each_panel(sizes_, first, last, [&](int64_t query, auto rows) {
-        Panel<T> &p = room_.panels[panels_];
+        Panel<S> &p = room_.panels[panels_];
         p.head = head;
         p.query = query;
         p.rows = rows();
@@ -225,7 +262,7 @@ class Group {
         p.mask = matrix == nullptr ? nullptr
                                    : matrix + (sequence_.first_q + query) * sizes_.mask_stride();
         p.queries = copied.at(row);
-        p.sums = room_.sums + row * copied.stride;
+        p.sums = room_.sums + row * Copied<T>::stride_of(sizes_.head_size);
         p.statistics = room_.statistics + panels_;
         p.statistics->clear();
         ++panels_;
@@ -235,20 +272,19 @@ class Group {
   }
 
   // Every panel against the keys [first, last), those it sees of them.
-  void attend(int64_t first, int64_t last, const Packed<T> *packed, T *space) {
+  void attend(int64_t first, int64_t last, const Packed<S> *packed, U *space) {
     for (int64_t block = first / kKeyBlock * kKeyBlock; block < last; block += kKeyBlock) {
-      const Packed<T> here(space, block, std::min(kKeyBlock, sequence_.keys - block),
-                           sizes_.head_size);
+      const Packed<S> here(space, block, std::min(kKeyBlock, sequence_.keys - block), sizes_);
       if (packed == nullptr) here.fill(sizes_, sequence_, kv_head_);
       for (int64_t i = 0; i < panels_; ++i) {
-        Panel<T> &panel = room_.panels[i];
+        Panel<S> &panel = room_.panels[i];
         if (sequence_.count(panel.query + panel.rows - 1) <= block ||
             sequence_.first(panel.query) >= block + kKeyBlock) {
           continue;
         }
         with_rows(panel.rows, [&](auto rows) {
-          attend_panel<T, rows()>(sizes_, sequence_, panel, block,
-                                  packed == nullptr ? here : *packed, room_.scores);
+          attend_panel<S, rows()>(sizes_, sequence_, panel, block,
+                                  packed == nullptr ? here : *packed, room_.scores, room_.weights);
         });
         panel.begins = false;
       }
@@ -257,7 +293,7 @@ class Group {
 
   void finish() const {
     for (int64_t i = 0; i < panels_; ++i) {
-      const Panel<T> &p = room_.panels[i];
+      const Panel<S> &p = room_.panels[i];
       const int64_t row = sequence_.batch * sizes_.heads + p.head;
       finish_panel(p, sizes_.head_size,
                    out_ + q_row(p.query) * sizes_.q_stride() + p.head * sizes_.head_size,
@@ -265,44 +301,47 @@ class Group {
     }
   }
 
-  const AttentionSizes<T> &sizes_;
-  T *out_, *lse_;
+  const AttentionSizes<S> &sizes_;
+  S *out_;
+  T *lse_;
   const Sequence &sequence_;
   const int64_t kv_head_;
-  const Room<T> &room_;
+  const Room<S> &room_;
   int64_t panels_ = 0;
 };
 
 // How a call is cut: by sequence and head of keys, and by ranges of queries where those are few.
-template <class T>
+template <class S>
 struct Plan {
   int64_t units, ranges = 1;
   bool shares;   // all ranges of a unit use the same packed keys
   int64_t size;  // of the packed keys and values of a unit, or of a block of them
 
-  Plan(const AttentionSizes<T> &sizes, int64_t threads)
+  Plan(const AttentionSizes<S> &sizes, int64_t threads)
       : units(sizes.sequences() * sizes.kv_heads) {
     if (threads > 1 && units < 2 * threads) {
       const int64_t wanted = (4 * threads + units - 1) / units;
       ranges = std::min(wanted, (sizes.q_steps + 4 * kTileRows - 1) / (4 * kTileRows));
     }
     shares = ranges > 1;
-    const bool once = !shares && Group<T>::meets_once(sizes, sizes.q_steps);
-    size =
-        Packed<T>::size(once ? std::min(kKeyBlock, sizes.k_steps) : sizes.k_steps, sizes.head_size);
+    const bool once = !shares && Group<S>::meets_once(sizes, sizes.q_steps);
+    size = Packed<S>::size(once ? std::min(kKeyBlock, sizes.k_steps) : sizes.k_steps, sizes);
   }
-  int64_t bytes() const { return Room<T>::bytes() + (shares ? 0 : Scratch::bytes<T>(size)); }
-  int64_t shared_bytes() const { return shares ? Scratch::bytes<T>(units * size) : 0; }
+  int64_t bytes() const {
+    return Room<S>::bytes() + (shares ? 0 : Scratch::bytes<UnitOf<S>>(size));
+  }
+  int64_t shared_bytes() const { return shares ? Scratch::bytes<UnitOf<S>>(units * size) : 0; }
 };
 
-template <class T>
-void forward(pnd_context *context, const AttentionSizes<T> &sizes, T *out, T *lse,
-             const Plan<T> &plan, Scratch for_all) {
-  const auto all_keys = [&](T *to, int64_t unit) {
+template <class S, class T>
+void forward(pnd_context *context, const AttentionSizes<S> &sizes, S *out, T *lse,
+             const Plan<S> &plan, Scratch for_all) {
+  using U = UnitOf<S>;
+  const auto all_keys = [&](U *to, int64_t unit) {
     const Sequence sequence(sizes, unit / sizes.kv_heads);
-    return Packed<T>(to, 0, sequence.keys, sizes.head_size);
+    return Packed<S>(to, 0, sequence.keys, sizes);
   };
-  T *all = plan.shares ? for_all.take<T>(plan.units * plan.size) : nullptr;
+  U *all = plan.shares ? for_all.take<U>(plan.units * plan.size) : nullptr;
   if (plan.shares) {
     parallel(context, plan.units, [&](int64_t unit, int) {
       const Sequence sequence(sizes, unit / sizes.kv_heads);
@@ -313,12 +352,12 @@ void forward(pnd_context *context, const AttentionSizes<T> &sizes, T *out, T *ls
     const int64_t unit = chunk / plan.ranges, range = chunk % plan.ranges;
     const Sequence sequence(sizes, unit / sizes.kv_heads);
     Scratch scratch(context, worker);
-    const Room<T> room(scratch);
-    T *space = plan.shares ? all + unit * plan.size : scratch.take<T>(plan.size);
-    const Packed<T> packed = all_keys(space, unit);
-    const bool once = !plan.shares && Group<T>::meets_once(sizes, sequence.queries);
+    const Room<S> room(scratch);
+    U *space = plan.shares ? all + unit * plan.size : scratch.take<U>(plan.size);
+    const Packed<S> packed = all_keys(space, unit);
+    const bool once = !plan.shares && Group<S>::meets_once(sizes, sequence.queries);
     if (!plan.shares && !once) packed.fill(sizes, sequence, unit % sizes.kv_heads);
-    Group<T>(sizes, out, lse, sequence, unit % sizes.kv_heads, room)
+    Group<S>(sizes, out, lse, sequence, unit % sizes.kv_heads, room)
         .run(range * sequence.queries / plan.ranges, (range + 1) * sequence.queries / plan.ranges,
              once ? nullptr : &packed, space);
   });
@@ -341,22 +380,15 @@ int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
   guard::attention(call, a, out, lse);
   check_sequences(call, a);
   if (call.refused()) return call.status();
-  AsFloat floats(dtype);
-  floats.output(out, a.queries());
-  floats.input(a.q, a.queries());
-  floats.input(a.k, a.keys());
-  floats.input(a.v, a.keys());
-  floats.input(a.mask, a.masks());
-  by_type(dtype, [&](auto type) {
-    using T = decltype(type);
-    const Plan<T> plan(AttentionSizes<T>(a), context->threads);
-    call.reserve(plan.bytes(), floats.bytes() + plan.shared_bytes());
+  by_stored_type(dtype, [&](auto type) {
+    using S = decltype(type);
+    using T = typename AttentionSizes<S>::Sum;
+    const AttentionSizes<S> sizes(a);
+    const Plan<S> plan(sizes, context->threads);
+    call.reserve(plan.bytes(), plan.shared_bytes());
     if (call.refused()) return;
-    Scratch for_all(context, kShared);
-    floats.widen_inputs(context, for_all);
-    forward(context, AttentionSizes<T>(a), static_cast<T *>(out), static_cast<T *>(lse), plan,
-            for_all);
-    floats.narrow_outputs(context);
+    forward(context, sizes, static_cast<S *>(out), static_cast<T *>(lse), plan,
+            Scratch(context, kShared));
   });
   return call.status();
 }

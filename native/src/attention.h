@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // attention.h: what attention.cpp and attention_backward.cpp share: the sizes of a call, its
-// sequences, which keys a query sees, and the tile of scores.
+// sequences, which keys a query sees, and the tile of scores. S is the type the arrays hold, U what
+// its elements are packed as, T what they are summed in.
 #pragma once
 
 #include "map.h"
 #include "softmax.h"
+#include "tile_bf16.h"
 
 constexpr int64_t kQueryBlock = 192;  // queries that pass over a block of keys while it is in L2
 // The largest score - lse that the gradient of a gate takes part with.
@@ -12,16 +14,20 @@ template <class T>
 constexpr T kMostExponent = 64;
 static_assert(guard::kMostHeadSize == kDepth, "a row of q is one run of depth");
 
-template <class T>
+template <class S>
 struct AttentionSizes : guard::Attention {
+  using Unit = UnitOf<S>;
+  using Sum = SumOf<Unit>;
+
   explicit AttentionSizes(const guard::Attention &call) : guard::Attention(call) {}
 
   int64_t sequences() const { return q_starts == nullptr ? batch : segments; }
   int64_t group() const { return heads / kv_heads; }  // heads that share their keys
   int64_t q_stride() const { return heads * head_size; }
   int64_t k_stride() const { return kv_heads * head_size; }
-  T scaled_by() const { return static_cast<T>(scale); }
-  const T *mask_or_null() const { return static_cast<const T *>(mask); }
+  int64_t head_units() const { return units_of<Unit>(head_size); }
+  Sum scaled_by() const { return static_cast<Sum>(scale); }
+  const S *mask_or_null() const { return static_cast<const S *>(mask); }
   // The mask of a head: the number of its matrix, and the distance between its rows.
   int64_t mask_matrix(int64_t b, int64_t h) const {
     return (mask_batch == 1 ? 0 : b) * mask_heads + (mask_heads == 1 ? 0 : h);
@@ -37,8 +43,8 @@ struct Sequence {
   // Query i sees the keys from i + behind on that lie before i + ahead.
   int64_t behind, ahead;
 
-  template <class T>
-  Sequence(const AttentionSizes<T> &sizes, int64_t s) {
+  template <class S>
+  Sequence(const AttentionSizes<S> &sizes, int64_t s) {
     const bool packed = sizes.q_starts != nullptr;
     batch = packed ? 0 : s;
     first_q = packed ? sizes.q_starts[s] : 0;
@@ -71,110 +77,188 @@ inline void check_sequences(Call &call, const guard::Attention &a) {
   call.starts("k_starts", a.k_starts, a.segments, a.k_steps);
 }
 
+// Elements of an array as what they are summed in: a vector, its first n, and back.
+template <class S>
+PND_INLINE auto load_sums(const S *p) {
+  if constexpr (std::is_same_v<S, Bf16>) {
+    return load_widened(p);
+  } else {
+    return load(p);
+  }
+}
+template <class S>
+PND_INLINE auto load_first_sums(const S *p, int64_t n) {
+  if constexpr (std::is_same_v<S, Bf16>) {
+    Bf16 piece[kWidth<float>] = {};
+    std::memcpy(piece, p, n * sizeof(Bf16));
+    return load_widened(piece);
+  } else {
+    return load_first(p, n);
+  }
+}
+// to[:] = from[:] factor
+template <class S, class T>
+PND_INLINE void store_scaled(S *to, const T *from, T factor, int64_t n) {
+  if constexpr (std::is_same_v<S, Bf16>) {
+    for (int64_t i = 0; i < n; ++i) to[i] = narrowed(from[i] * factor);
+  } else {
+    each_vector<T>(
+        n, [&](int64_t i, auto get, auto put) { put(to + i, get(from + i) * splat(factor)); });
+  }
+}
+
 // A tile of scores has queries as rows; its vectors run along keys, as they do in the mask.
 
 // Calls f(row, vector, mask there) for a tile of the mask; `left` columns of it exist.
-template <class T, int kRows, int kVectors, class F>
-PND_INLINE void each_mask(const T *mask, int64_t stride, int64_t left, F &&f) {
+template <class S, int kRows, int kVectors, class F>
+PND_INLINE void each_mask(const S *mask, int64_t stride, int64_t left, F &&f) {
+  constexpr int kWide = kWidth<UnitOf<S>>;
   const auto all = [&](auto &&get) {
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) {
       PND_UNROLL
-      for (int v = 0; v < kVectors; ++v) f(r, v, get(mask + r * stride + v * kWidth<T>, v));
+      for (int v = 0; v < kVectors; ++v) f(r, v, get(mask + r * stride + v * kWide, v));
     }
   };
-  if (left >= kVectors * kWidth<T>) {
-    all([](const T *at, int) { return load(at); });
+  if (left >= kVectors * kWide) {
+    all([](const S *at, int) { return load_sums(at); });
   } else {
-    all([&](const T *at, int v) {
-      return load_first(at, std::clamp<int64_t>(left - v * kWidth<T>, 0, kWidth<T>));
+    all([&](const S *at, int v) {
+      return load_first_sums(at, std::clamp<int64_t>(left - v * kWide, 0, kWide));
     });
   }
 }
 
 // scores += mask.
-template <class T, int kRows, int kVectors>
-PND_INLINE void add_mask(Tile<T, kRows, kVectors> &scores, const T *mask, int64_t stride,
+template <class U, int kRows, int kVectors, class S>
+PND_INLINE void add_mask(Tile<U, kRows, kVectors> &scores, const S *mask, int64_t stride,
                          int64_t left) {
-  each_mask<T, kRows, kVectors>(mask, stride, left,
-                                [&](int r, int v, Vec<T> x) { scores.sum[r][v] += x; });
+  each_mask<S, kRows, kVectors>(mask, stride, left,
+                                [&](int r, int v, Vec<SumOf<U>> x) { scores.sum[r][v] += x; });
 }
 // Scores whose gate is not above 0 become -infinity.
-template <class T, int kRows, int kVectors>
-PND_INLINE void hide_gated(Tile<T, kRows, kVectors> &scores, const T *gates, int64_t stride,
+template <class U, int kRows, int kVectors, class S>
+PND_INLINE void hide_gated(Tile<U, kRows, kVectors> &scores, const S *gates, int64_t stride,
                            int64_t left) {
-  each_mask<T, kRows, kVectors>(gates, stride, left, [&](int r, int v, Vec<T> gate) {
+  using T = SumOf<U>;
+  each_mask<S, kRows, kVectors>(gates, stride, left, [&](int r, int v, Vec<T> gate) {
     scores.sum[r][v] = choose(gate > Vec<T>{}, scores.sum[r][v], splat(kNothing<T>));
   });
 }
 
-// Scores of keys that a query does not see become -infinity. The tile starts at (query, key).
-template <class T, int kRows, int kVectors>
-PND_INLINE void hide(Tile<T, kRows, kVectors> &scores, const Sequence &sequence, int64_t query,
-                     int64_t key) {
-  if (sequence.count(query) - key < kVectors * kWidth<T>) {
+// Scores of keys that a query does not see become -infinity, or what `nothing` says. The tile
+// starts at (query, key).
+template <class U, int kRows, int kVectors>
+PND_INLINE void hide(Tile<U, kRows, kVectors> &scores, const Sequence &sequence, int64_t query,
+                     int64_t key, SumOf<U> nothing = kNothing<SumOf<U>>) {
+  if (sequence.count(query) - key < kVectors * kWidth<U>) {
     PND_UNROLL
-    for (int r = 0; r < kRows; ++r) cut_after(scores, r, sequence.count(query + r) - key);
+    for (int r = 0; r < kRows; ++r) cut_after(scores, r, sequence.count(query + r) - key, nothing);
   }
   if (sequence.first(query + kRows - 1) > key) {
     PND_UNROLL
-    for (int r = 0; r < kRows; ++r) cut_before(scores, r, sequence.first(query + r) - key);
+    for (int r = 0; r < kRows; ++r) cut_before(scores, r, sequence.first(query + r) - key, nothing);
   }
 }
 
-// Queries [first, last) as panels of rows for tiles: f(first query, rows as a constant). A window
-// narrower than a panel takes its queries one by one, so that a panel has keys that all of it sees.
-template <class T, class F>
-PND_INLINE void each_panel(const AttentionSizes<T> &sizes, int64_t first, int64_t last, F &&f) {
-  const int64_t n = last - first;
-  const bool narrow = sizes.window != 0 && sizes.window < kTileRows;
-  const int64_t panels = narrow ? n : panels_of(n);
+// Queries [first, last) as panels of rows for tiles, kTogether of them never parted: f(first query,
+// rows as a constant). Units of one element: a window narrower than a panel takes its queries one
+// by one, so that a panel has keys that all of it sees.
+template <int64_t kTogether = 1, class S, class F>
+PND_INLINE void each_panel(const AttentionSizes<S> &sizes, int64_t first, int64_t last, F &&f) {
+  const int64_t n = (last - first) / kTogether;
+  const bool narrow = kPerUnit<UnitOf<S>> == 1 && sizes.window != 0 && sizes.window < kTileRows;
+  const int64_t panels = narrow ? n : panels_of(n * kTogether);
   for (int64_t p = 0; p < panels; ++p) {
-    const int64_t q0 = first + panel_start(p, panels, n),
-                  q1 = first + panel_start(p + 1, panels, n);
-    with_rows(q1 - q0, [&](auto rows) { f(q0, rows); });
+    const int64_t q0 = first + panel_start(p, panels, n) * kTogether,
+                  q1 = first + panel_start(p + 1, panels, n) * kTogether;
+    with_rows(q1 - q0, [&](auto rows) {
+      if constexpr (rows() % kTogether == 0) f(q0, rows);
+    });
   }
 }
 
-// Packs the rows of keys [count, head_size], scaled, as the columns that scores are made with: the
-// scale belongs to the keys, so that queries serve as they lie.
-template <class T>
-inline void pack_keys_of(T *to, const T *keys, const AttentionSizes<T> &sizes, int64_t count) {
+// Packs the rows of keys [count, head_size] as the columns that scores are made with. The scale
+// belongs to them, so that queries serve as they lie; pairs would round it.
+template <class S>
+inline void pack_keys_of(UnitOf<S> *to, const S *keys, const AttentionSizes<S> &sizes,
+                         int64_t count) {
+  using U = UnitOf<S>;
   pack_columns(to, keys, sizes.k_stride(), sizes.head_size, count, true);
-  const int64_t n = (count + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T> * sizes.head_size;
-  for (int64_t i = 0; i < n; i += kWidth<T>) store(to + i, load(to + i) * splat(sizes.scaled_by()));
+  if constexpr (kPerUnit<U> == 1) {
+    const int64_t n = (count + kTileCols<U> - 1) / kTileCols<U> * kTileCols<U> * sizes.head_size;
+    for (int64_t i = 0; i < n; i += kWidth<U>) {
+      store(to + i, load(to + i) * splat(sizes.scaled_by()));
+    }
+  }
+}
+// Scores that were made with such columns, scaled.
+template <class S, int kRows, int kVectors>
+PND_INLINE void scale_scores(Tile<UnitOf<S>, kRows, kVectors> &scores,
+                             const AttentionSizes<S> &sizes) {
+  if constexpr (kPerUnit<UnitOf<S>> == 2) scores.scale(sizes.scaled_by());
+}
+
+// Packs rows [first, first + count) of a sequence's values, or its keys, as a right operand. Beside
+// the first key that a query sees may lie, in one unit, one that none sees and that may hold
+// anything: it becomes 0.
+template <class S>
+inline void pack_rows_of(UnitOf<S> *to, const S *rows, const AttentionSizes<S> &sizes,
+                         const Sequence &sequence, int64_t first, int64_t count) {
+  using U = UnitOf<S>;
+  pack_columns(to, rows, sizes.k_stride(), count, sizes.head_size, false);
+  if constexpr (kPerUnit<U> == 2) {
+    const int64_t unseen = sequence.first(0) - 1 - first, units = units_of<U>(count);
+    if (unseen < 0 || unseen >= count || unseen % 2 != 0) return;
+    for (int64_t d = 0; d < sizes.head_size; d += kTileCols<U>) {
+      U *row = to + d * units + unseen / 2 * kTileCols<U>;
+      for (int64_t i = 0; i < kTileCols<U>; ++i) row[i].low = {0};
+    }
+  }
 }
 
 // The rows of a head, copied next to each other: in the arrays they are often a power of two apart,
 // which few sets of a cache can hold. Whole tiles of columns, then a line that breaks the power.
-template <class T>
+template <class U>
 struct Copied {
-  T *data;
+  U *data;
   int64_t stride;
 
-  static int64_t stride_of(int64_t head_size) {
-    return (head_size + kTileCols<T> - 1) / kTileCols<T> * kTileCols<T> +
-           64 / static_cast<int64_t>(sizeof(T));
+  static constexpr int64_t stride_of(int64_t cols) {
+    return (cols + kTileCols<U> - 1) / kTileCols<U> * kTileCols<U> +
+           64 / static_cast<int64_t>(sizeof(U));
   }
-  Copied(T *to, int64_t head_size) : data(to), stride(stride_of(head_size)) {}
-  void fill(int64_t row, const T *from, int64_t from_stride, int64_t rows, int64_t cols) const {
-    for (int64_t r = 0; r < rows; ++r) {
-      T *to = at(row + r);
-      each_vector<T>(
-          cols, [&](int64_t i, auto get, auto) { store(to + i, get(from + r * from_stride + i)); });
+  Copied(U *to, int64_t cols) : data(to), stride(stride_of(cols)) {}
+  // Rows of n elements.
+  template <class S>
+  void fill(int64_t row, const S *from, int64_t from_stride, int64_t rows, int64_t n) const {
+    for (int64_t r = 0; r < rows; ++r, from += from_stride) {
+      U *to = at(row + r);
+      if constexpr (std::is_same_v<S, U>) {
+        each_vector<U>(n, [&](int64_t i, auto get, auto) { store(to + i, get(from + i)); });
+      } else {
+        pack_run(to, from, n);
+      }
     }
   }
-  T *at(int64_t row) const { return data + row * stride; }
+  U *at(int64_t row) const { return data + row * stride; }
 };
 
 // Adds to a tile of rows = queries [query, query + kRows) the product of their probabilities (or
 // the like) and the rows of keys [key, key + count) they see: key by key for those that the last
 // queries do not see any more, whole for those that all see, key by key for those that the first
-// queries do not see yet. `a` is at (query, key), `b` at key.
-template <int64_t kRowStep, class T, int kRows, int kVectors>
-PND_INLINE void add_seen_keys(Tile<T, kRows, kVectors> &tile, const Sequence &sequence,
-                              int64_t query, int64_t key, int64_t count, const T *a, const T *b,
+// queries do not see yet. `a` is at (query, key), `b` at key. In pairs, where `key` is even, what a
+// query does not see has probability 0 and counts as that.
+template <int64_t kRowStep, class U, int kRows, int kVectors>
+PND_INLINE void add_seen_keys(Tile<U, kRows, kVectors> &tile, const Sequence &sequence,
+                              int64_t query, int64_t key, int64_t count, const U *a, const U *b,
                               int64_t b_stride) {
+  if constexpr (kPerUnit<U> == 2) {
+    const int64_t seen = std::clamp<int64_t>(sequence.first(query) - key, 0, count) / 2;
+    tile.template add_product<kRowStep, 1>(a + seen, b + seen * b_stride, b_stride,
+                                           units_of<U>(count) - seen);
+    return;
+  }
   const int64_t from = std::clamp<int64_t>(sequence.first(query + kRows - 1) - key, 0, count);
   const int64_t to = std::clamp<int64_t>(sequence.count(query) - key, from, count);
   if (from > 0) {
@@ -199,11 +283,20 @@ PND_INLINE void add_seen_keys(Tile<T, kRows, kVectors> &tile, const Sequence &se
 }
 
 // Adds to a tile of rows = keys [key, key + kRows) the product over the queries [query, query +
-// count) that see them. `a` is at (query, key), its rows (queries) kStep apart; `b` at query.
-template <int64_t kStep, class T, int kRows, int kVectors>
-PND_INLINE void add_seeing_queries(Tile<T, kRows, kVectors> &tile, const Sequence &sequence,
-                                   int64_t query, int64_t key, int64_t count, const T *a,
-                                   const T *b, int64_t b_stride) {
+// count) that see them. `a` is at (query, key), its rows (queries) kStep apart; `b` at query. In
+// pairs, where `query` is even, as above.
+template <int64_t kStep, class U, int kRows, int kVectors>
+PND_INLINE void add_seeing_queries(Tile<U, kRows, kVectors> &tile, const Sequence &sequence,
+                                   int64_t query, int64_t key, int64_t count, const U *a,
+                                   const U *b, int64_t b_stride) {
+  if constexpr (kPerUnit<U> == 2) {
+    const int64_t begin = std::clamp<int64_t>(sequence.first_query(key) - query, 0, count) / 2;
+    const int64_t end = units_of<U>(
+        std::clamp<int64_t>(sequence.end_query(key + kRows - 1) - query, begin * 2, count));
+    tile.template add_product<1, kStep>(a + begin * kStep, b + begin * b_stride, b_stride,
+                                        end - begin);
+    return;
+  }
   const int64_t from = std::clamp<int64_t>(sequence.first_query(key + kRows - 1) - query, 0, count);
   const int64_t to = std::clamp<int64_t>(sequence.end_query(key) - query, from, count);
   if (from > 0) {

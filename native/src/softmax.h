@@ -16,27 +16,30 @@
 template <class T>
 constexpr T kNothing = -std::numeric_limits<T>::infinity();
 
-// Scores of row r from column `n` of the tile on, or before it, become -infinity.
-template <bool kBefore, class T, int kRows, int kVectors>
-PND_INLINE void cut(Tile<T, kRows, kVectors> &scores, int r, int64_t n) {
+// Scores of row r from column `n` of the tile on, or before it, become -infinity, or what `nothing`
+// says.
+template <bool kBefore, class U, int kRows, int kVectors, class T = SumOf<U>>
+PND_INLINE void cut(Tile<U, kRows, kVectors> &scores, int r, int64_t n, T nothing) {
   Vec<T> place;
   PND_UNROLL
   for (int i = 0; i < kWidth<T>; ++i) place[i] = static_cast<T>(i);
   n = std::clamp<int64_t>(n, 0, kVectors * kWidth<T>);
   PND_UNROLL
   for (int v = 0; v < kVectors; ++v) {
-    const Vec<T> limit = splat(static_cast<T>(n - v * kWidth<T>)), nothing = splat(kNothing<T>);
+    const Vec<T> limit = splat(static_cast<T>(n - v * kWidth<T>)), none = splat(nothing);
     Vec<T> &x = scores.sum[r][v];
-    x = kBefore ? choose(place < limit, nothing, x) : choose(place < limit, x, nothing);
+    x = kBefore ? choose(place < limit, none, x) : choose(place < limit, x, none);
   }
 }
-template <class T, int kRows, int kVectors>
-PND_INLINE void cut_after(Tile<T, kRows, kVectors> &scores, int r, int64_t n) {
-  cut<false>(scores, r, n);
+template <class U, int kRows, int kVectors, class T = SumOf<U>>
+PND_INLINE void cut_after(Tile<U, kRows, kVectors> &scores, int r, int64_t n,
+                          T nothing = kNothing<T>) {
+  cut<false>(scores, r, n, nothing);
 }
-template <class T, int kRows, int kVectors>
-PND_INLINE void cut_before(Tile<T, kRows, kVectors> &scores, int r, int64_t n) {
-  cut<true>(scores, r, n);
+template <class U, int kRows, int kVectors, class T = SumOf<U>>
+PND_INLINE void cut_before(Tile<U, kRows, kVectors> &scores, int r, int64_t n,
+                           T nothing = kNothing<T>) {
+  cut<true>(scores, r, n, nothing);
 }
 
 // One step of folding many rows at once: each vector holds the lanes of kGroups rows; the result

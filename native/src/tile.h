@@ -87,6 +87,13 @@ struct Tile {
       for (int v = 0; v < kVectors; ++v) sum[r][v] *= splat(scale[r]);
     }
   }
+  PND_INLINE void scale(Sum factor) {
+    PND_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      PND_UNROLL
+      for (int v = 0; v < kVectors; ++v) sum[r][v] *= splat(factor);
+    }
+  }
   // sum[r][:] += a[r * kRowStep] * b[:] for the rows [kFirst, kLast).
   template <int64_t kRowStep, int kFirst = 0, int kLast = kRows>
   PND_INLINE void add_step(const T *a, const T *b) {
@@ -121,7 +128,7 @@ struct Tile {
       for (int r = 0; r < kRows; ++r) {
         const Vec<T> x = splat<T>(row[r][k]);
         PND_UNROLL
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(x, of_b[v], sum[r][v]);
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = plus_product(sum[r][v], x, of_b[v]);
       }
     }
   }

@@ -37,6 +37,17 @@ PND_INLINE void pack_across(Pair *to, const Bf16 *from, const Bf16 *next, int64_
     for (int64_t i = 0; i < n; ++i) to[i] = {from[i], next[i]};
   }
 }
+// A vector of sums, rounded, as neighbours along the next sum; and two of them across it.
+PND_INLINE void store_run(Pair *to, Vec<float> x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), (__m256i)_mm512_cvtneps_pbh((__m512)x));
+}
+PND_INLINE void store_across(Pair *to, Vec<float> low, Vec<float> high) {
+  typedef uint16_t Halves __attribute__((vector_size(kVectorBytes)));
+  const Halves both = (Halves)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+  store(to, (Vec<Pair>)__builtin_shufflevector(both, both, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21,
+                                               6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
+                                               13, 29, 14, 30, 15, 31));
+}
 PND_INLINE void transpose_block(const Pair *from, int64_t from_stride, Pair *to,
                                 int64_t to_stride) {
   transpose_block(reinterpret_cast<const float *>(from), from_stride, reinterpret_cast<float *>(to),

@@ -83,6 +83,7 @@ final class AttentionCases {
     Case forward =
         new Case("attention")
             .types(Cases.STORED)
+            .ownBits(Type.BF16)
             .out("out batch q_steps heads head_size")
             .sums("lse batch heads q_steps")
             .in("q batch q_steps heads head_size", QUERIES)
@@ -101,6 +102,7 @@ final class AttentionCases {
     cases.add(
         new Case("attention_backward")
             .types(Cases.STORED)
+            .ownBits(Type.BF16)
             .out(
                 "dq batch q_steps heads head_size",
                 "dk batch k_steps kv_heads head_size",
