@@ -370,8 +370,8 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
  * multiple of kv_heads; head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch,
  * mask_heads, mask_steps, k_steps], each size 1 (broadcast) or full, and 1 or full without a mask
  * too; lengths (nullable) [batch] in [0, k_steps]; q_starts, k_starts (nullable, or neither)
- * [segments + 1]; segments 0 without them; window >= 0. PND_BF16 too: lse is then f32, p
- * may be rounded to bf16 before its product with v, and builds may differ in the last bits.
+ * [segments + 1]; segments 0 without them; window >= 0. PND_BF16 too: lse is then f32, an
+ * implementation may round p to bf16 before its product with v, and products are pnd_matmul's.
  * Source: Dao et al., arXiv:2205.14135; grouped heads: Ainslie et al., arXiv:2305.13245. */
 PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
                               const void *q, const void *k, const void *v, const void *mask,
@@ -385,8 +385,8 @@ PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, vo
  * head first, then the heads in the order of (batch, head). dmask is 0 where no key is visible.
  * Without a mask, dmask is the adjoint of a mask of zeros (gates of ones) of the stated sizes.
  * dk and dv sum over the heads of a group in their order.
- * PND_BF16 too: p and ds may be rounded to bf16 before their products; sums are of f32; builds
- * may differ as above. */
+ * PND_BF16 too: p and ds may be rounded to bf16 before their products, which are pnd_matmul's;
+ * sums are of f32. */
 PND_API int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, void *dk,
                                        void *dv, void *dmask, const void *dout, const void *q,
                                        const void *k, const void *v, const void *mask,

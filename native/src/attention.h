@@ -161,20 +161,18 @@ PND_INLINE void hide(Tile<U, kRows, kVectors> &scores, const Sequence &sequence,
   }
 }
 
-// Queries [first, last) as panels of rows for tiles, kTogether of them never parted: f(first query,
-// rows as a constant). Units of one element: a window narrower than a panel takes its queries one
-// by one, so that a panel has keys that all of it sees.
+// Queries [first, last) as panels of rows for tiles: f(first query, rows as a constant). Panels
+// begin kTogether queries apart, or a multiple. Units of one element: a window narrower than a
+// panel takes its queries one by one, so that a panel has keys that all of it sees.
 template <int64_t kTogether = 1, class S, class F>
 PND_INLINE void each_panel(const AttentionSizes<S> &sizes, int64_t first, int64_t last, F &&f) {
-  const int64_t n = (last - first) / kTogether;
+  const int64_t n = (last - first + kTogether - 1) / kTogether;
   const bool narrow = kPerUnit<UnitOf<S>> == 1 && sizes.window != 0 && sizes.window < kTileRows;
   const int64_t panels = narrow ? n : panels_of(n * kTogether);
   for (int64_t p = 0; p < panels; ++p) {
-    const int64_t q0 = first + panel_start(p, panels, n) * kTogether,
-                  q1 = first + panel_start(p + 1, panels, n) * kTogether;
-    with_rows(q1 - q0, [&](auto rows) {
-      if constexpr (rows() % kTogether == 0) f(q0, rows);
-    });
+    const int64_t q0 = first + panel_start(p, panels, n) * kTogether;
+    const int64_t q1 = std::min(last, first + panel_start(p + 1, panels, n) * kTogether);
+    with_rows(q1 - q0, [&](auto rows) { f(q0, rows); });
   }
 }
 

@@ -7,7 +7,9 @@
 // Shapes   as attention; dout like out; dq like q; dk, dv like k; dmask like mask
 // Method   one pass over blocks of 128 keys; for each, blocks of 192 queries: p and ds of a pair of
 //          blocks stay in L2, dk and dv of a block of keys too. What a query does not see costs
-//          nothing and is never touched
+//          nothing and is never touched. bf16 is widened while it is packed, or packed in pairs: p
+//          and ds are then rounded once, ds as pairs of keys for dq, both as pairs of queries for
+//          dv and dk
 // Order    dq is one chain over the keys, dk and dv one chain over the queries of the group's
 // heads,
 //          upwards. dmask: a sum over queries is formed per head; then heads are added in the order
@@ -25,74 +27,113 @@
 namespace {
 
 constexpr int64_t kKeyBlock = 128;
+// Between rows of scores; and of their slopes as rows of units.
 template <class T>
 constexpr int64_t kScoreStride = kKeyBlock + 64 / static_cast<int64_t>(sizeof(T));
+template <class U>
+constexpr int64_t kSlopeStride = kKeyBlock / kPerUnit<U> + 64 / static_cast<int64_t>(sizeof(U));
 
-template <class T>
+template <class S>
 struct Arrays {
-  T *dq, *dk, *dv, *dmask;
-  const T *dout, *out, *lse;
+  using T = SumOf<UnitOf<S>>;
+  S *dq, *dk, *dv;
+  T *dmask;
+  const S *dout, *out;
+  const T *lse;
 };
 
-// Row sums of dout * out, and the turns of dq and dmask, shared by all tasks. A piece of dq is a
+// The turns of dq and dmask, shared by all tasks. A piece of dq is a
 // block of queries of a head, one of dmask a pair of blocks of a matrix; packed sequences have
 // pieces of their own, numbered with gaps.
-template <class T>
+template <class S>
 struct Shared {
   int64_t query_blocks, key_blocks;  // of the longest sequence
   int64_t all_queries, all_keys;     // blocks of all sequences; of those that a mask tells apart
-  T *delta;
   Turns dq_turns, mask_turns;
 
   static int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
-  static int64_t query_pieces(const AttentionSizes<T> &sizes) {
+  static int64_t query_pieces(const AttentionSizes<S> &sizes) {
     const int64_t each = blocks(sizes.q_steps, kQueryBlock);
     return sizes.q_starts == nullptr ? sizes.batch * each : each + sizes.segments;
   }
-  static int64_t key_pieces(const AttentionSizes<T> &sizes) {
+  static int64_t key_pieces(const AttentionSizes<S> &sizes) {
     return blocks(sizes.k_steps, kKeyBlock) + sizes.segments;
   }
-  static int64_t dq_pieces(const AttentionSizes<T> &sizes) {
+  static int64_t dq_pieces(const AttentionSizes<S> &sizes) {
     return sizes.heads * query_pieces(sizes);
   }
-  static int64_t mask_pieces(const AttentionSizes<T> &sizes) {
+  static int64_t mask_pieces(const AttentionSizes<S> &sizes) {
     return sizes.mask_batch * sizes.mask_heads * key_pieces(sizes) *
            blocks(sizes.q_steps, kQueryBlock);
   }
-  static int64_t bytes(const AttentionSizes<T> &sizes) {
-    return Scratch::bytes<T>(sizes.batch * sizes.heads * sizes.q_steps) +
-           Scratch::bytes<int32_t>(dq_pieces(sizes)) + Scratch::bytes<int32_t>(mask_pieces(sizes));
+  static int64_t bytes(const AttentionSizes<S> &sizes) {
+    return Scratch::bytes<int32_t>(dq_pieces(sizes)) + Scratch::bytes<int32_t>(mask_pieces(sizes));
   }
-  Shared(const AttentionSizes<T> &sizes, Scratch &scratch)
+  Shared(const AttentionSizes<S> &sizes, Scratch &scratch)
       : query_blocks(blocks(sizes.q_steps, kQueryBlock)),
         key_blocks(blocks(sizes.k_steps, kKeyBlock)),
         all_queries(query_pieces(sizes)),
         all_keys(key_pieces(sizes)),
-        delta(scratch.take<T>(sizes.batch * sizes.heads * sizes.q_steps)),
         dq_turns(scratch.take<int32_t>(dq_pieces(sizes)), dq_pieces(sizes)),
         mask_turns(scratch.take<int32_t>(mask_pieces(sizes)), mask_pieces(sizes)) {}
 };
 
-// The queries of the heads that share their keys, their dout, and where their dq is summed.
-template <class T>
-struct Copies {
-  int64_t each;  // rows of a head
-  Copied<T> queries, dout, dq;
-
-  static int64_t rows(const AttentionSizes<T> &sizes) { return sizes.group() * sizes.q_steps; }
-  static int64_t size(const AttentionSizes<T> &sizes) {
-    return 3 * rows(sizes) * Copied<T>::stride_of(sizes.head_size);
+// dout . out of a row
+template <class S>
+PND_INLINE auto delta_of(const S *dout, const S *out, int64_t n) {
+  if constexpr (std::is_same_v<S, Bf16>) {
+    return lane_sum<float>(
+        n,
+        [&](int64_t i, Vec<float> lane) {
+          return fma(load_widened(dout + i), load_widened(out + i), lane);
+        },
+        [&](int64_t i, float lane) { return fma(widened(dout[i]), widened(out[i]), lane); });
+  } else {
+    return dot_of(dout, out, n);
   }
-  Copies(T *to, const AttentionSizes<T> &sizes)
-      : each(sizes.q_steps),
-        queries(to, sizes.head_size),
-        dout(queries.at(rows(sizes)), sizes.head_size),
-        dq(dout.at(rows(sizes)), sizes.head_size) {}
+}
+
+// The queries of the heads that share their keys, their dout, where their dq is summed, their lse
+// (infinity for a query that sees nothing) and delta. A head begins with a whole unit.
+template <class S>
+struct Copies {
+  using U = UnitOf<S>;
+  using T = SumOf<U>;
+  static_assert(sizeof(U) == sizeof(T));
+  static constexpr bool kPairs = kPerUnit<U> == 2;
+
+  int64_t each;  // rows of a head
+  // As left operands; and as right ones, units of queries as rows.
+  Copied<U> queries, dout, queries_by_unit, dout_by_unit;
+  Copied<T> dq;
+  T *lse, *delta;
+
+  static int64_t rows_of_head(int64_t queries) { return units_of<U>(queries) * kPerUnit<U>; }
+  static int64_t rows(const AttentionSizes<S> &sizes) {
+    return sizes.group() * rows_of_head(sizes.q_steps);
+  }
+  // In elements of T, whole lines.
+  static int64_t size(const AttentionSizes<S> &sizes) {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+    const int64_t left = Copied<U>::stride_of(sizes.head_units());
+    const int64_t right = Copied<U>::stride_of(sizes.head_size);
+    const int64_t row = 2 * left + (kPairs ? right : 0) + right + 2;
+    return (rows(sizes) * row + kLine - 1) / kLine * kLine;
+  }
+  Copies(T *to, const AttentionSizes<S> &sizes)
+      : each(rows_of_head(sizes.q_steps)),
+        queries(reinterpret_cast<U *>(to), sizes.head_units()),
+        dout(queries.at(rows(sizes)), sizes.head_units()),
+        queries_by_unit(kPairs ? dout.at(rows(sizes)) : queries.data, sizes.head_size),
+        dout_by_unit(kPairs ? queries_by_unit.at(rows(sizes) / 2) : dout.data, sizes.head_size),
+        dq(reinterpret_cast<T *>(dout_by_unit.at(rows(sizes) / kPerUnit<U>)), sizes.head_size),
+        lse(dq.at(rows(sizes))),
+        delta(lse + rows(sizes)) {}
 
   // Calls f(first row here, the row's first element in [batch, q_steps, heads, head_size]) for
   // each head.
   template <class F>
-  void each_head(const AttentionSizes<T> &sizes, const Sequence &sequence, int64_t kv_head,
+  void each_head(const AttentionSizes<S> &sizes, const Sequence &sequence, int64_t kv_head,
                  F &&f) const {
     const int64_t row = sequence.batch * sizes.q_steps + sequence.first_q;
     for (int64_t i = 0; i < sizes.group(); ++i) {
@@ -100,89 +141,160 @@ struct Copies {
       f(i * each, row * sizes.q_stride() + head * sizes.head_size);
     }
   }
-  // Also delta, of [batch, heads, q_steps].
-  void fill(const AttentionSizes<T> &sizes, const Arrays<T> &arrays, T *delta,
-            const Sequence &sequence, int64_t kv_head) const {
+  void fill(const AttentionSizes<S> &sizes, const Arrays<S> &arrays, const Sequence &sequence,
+            int64_t kv_head) const {
     const int64_t stride = sizes.q_stride(), n = sequence.queries;
     each_head(sizes, sequence, kv_head, [&](int64_t row, int64_t at) {
-      queries.fill(row, static_cast<const T *>(sizes.q) + at, stride, n, sizes.head_size);
-      dout.fill(row, arrays.dout + at, stride, n, sizes.head_size);
+      const S *q = static_cast<const S *>(sizes.q) + at, *slopes = arrays.dout + at;
+      queries.fill(row, q, stride, n, sizes.head_size);
+      dout.fill(row, slopes, stride, n, sizes.head_size);
+      if constexpr (kPairs) {
+        fill_units(queries_by_unit, row, q, stride, sequence, sizes.head_size);
+        fill_units(dout_by_unit, row, slopes, stride, sequence, sizes.head_size);
+      }
       std::memset(dq.at(row), 0, n * dq.stride * sizeof(T));
       const int64_t head = kv_head * sizes.group() + row / each;
-      T *to = delta + (sequence.batch * sizes.heads + head) * sizes.q_steps + sequence.first_q;
+      const T *of_head = arrays.lse + (sequence.batch * sizes.heads + head) * sizes.q_steps;
       for (int64_t i = 0; i < n; ++i) {
-        to[i] =
-            dot_of(arrays.dout + at + i * stride, arrays.out + at + i * stride, sizes.head_size);
+        const T x = of_head[sequence.first_q + i];
+        lse[row + i] = x == kNothing<T> ? -kNothing<T> : x;
+        delta[row + i] =
+            delta_of(slopes + i * stride, arrays.out + at + i * stride, sizes.head_size);
       }
     });
   }
-  void write(T *to, const AttentionSizes<T> &sizes, const Sequence &sequence,
+  // Queries that see nothing may hold anything and count as zeros.
+  static void fill_units(const Copied<U> &to, int64_t row, const S *from, int64_t stride,
+                         const Sequence &sequence, int64_t n) {
+    static constexpr S kZeros[guard::kMostHeadSize] = {};
+    const auto at = [&](int64_t i) {
+      const bool sees = i < sequence.queries && sequence.first(i) < sequence.count(i);
+      return sees ? from + i * stride : kZeros;
+    };
+    for (int64_t i = 0; i < sequence.queries; i += 2) {
+      pack_across(to.at((row + i) / 2), at(i), at(i + 1), n);
+    }
+  }
+  void write(S *to, const AttentionSizes<S> &sizes, const Sequence &sequence,
              int64_t kv_head) const {
     each_head(sizes, sequence, kv_head, [&](int64_t row, int64_t at) {
       for (int64_t i = 0; i < sequence.queries; ++i) {
-        each_vector<T>(sizes.head_size, [&](int64_t d, auto get, auto put) {
-          put(to + at + i * sizes.q_stride() + d,
-              get(dq.at(row + i) + d) * splat(sizes.scaled_by()));
-        });
+        store_scaled(to + at + i * sizes.q_stride(), dq.at(row + i), sizes.scaled_by(),
+                     sizes.head_size);
       }
     });
   }
 };
 
 // What a thread needs: p, ds and the gates' gradient of a pair of blocks, the packed block of keys
-// and values, and its dk and dv.
-template <class T>
+// and values, and its dk and dv. In pairs: p of a panel, ds too where dmask does not need it, and
+// what both are rounded to, by units of queries and, ds, by units of keys.
+template <class S>
 struct Room {
-  T *p, *ds, *dgate, *keys, *keys_by_row, *values, *dk, *dv, *mask_sum;
+  using U = UnitOf<S>;
+  using T = SumOf<U>;
+  T *p, *ds, *dgate;
+  U *p_by_unit, *ds_by_unit, *ds_rows;
+  U *keys, *keys_by_row, *values;
+  T *dk, *dv, *mask_sum;
 
+  static constexpr bool kPairs = kPerUnit<U> == 2;
   static constexpr int64_t kRows = kQueryBlock * kScoreStride<T>;
+  static constexpr int64_t kUnits = kPairs ? kRows / 2 : 0;
+  static constexpr int64_t kSlopes = kPairs ? kQueryBlock * kSlopeStride<U> : 0;
   static constexpr int64_t kPacked = kKeyBlock * guard::kMostHeadSize;
   static constexpr int64_t kSums = kKeyBlock * kRowStride<T>;
   explicit Room(Scratch &scratch)
       : p(scratch.take<T>(kRows)),
         ds(scratch.take<T>(kRows)),
         dgate(scratch.take<T>(kRows)),
-        keys(scratch.take<T>(kPacked)),
-        keys_by_row(scratch.take<T>(kPacked)),
-        values(scratch.take<T>(kPacked)),
+        p_by_unit(scratch.take<U>(kUnits)),
+        ds_by_unit(scratch.take<U>(kUnits)),
+        ds_rows(scratch.take<U>(kSlopes)),
+        keys(scratch.take<U>(kPacked)),
+        keys_by_row(scratch.take<U>(kPacked)),
+        values(scratch.take<U>(kPacked)),
         dk(scratch.take<T>(kSums)),
         dv(scratch.take<T>(kSums)),
-        mask_sum(scratch.take<T>(kKeyBlock)) {}
+        mask_sum(scratch.take<T>(kKeyBlock)) {
+    if constexpr (!kPairs) {
+      p_by_unit = p;
+      ds_by_unit = ds_rows = ds;
+    }
+  }
   static constexpr int64_t bytes() {
-    return 3 * Scratch::bytes<T>(kRows) + 3 * Scratch::bytes<T>(kPacked) +
+    return 3 * Scratch::bytes<T>(kRows) + 2 * Scratch::bytes<U>(kUnits) +
+           Scratch::bytes<U>(kSlopes) + 3 * Scratch::bytes<U>(kPacked) +
            2 * Scratch::bytes<T>(kSums) + Scratch::bytes<T>(kKeyBlock);
   }
 };
 
 // One head's queries [query, query + rows) beside one tile of keys: where everything of it lies.
-template <class T>
+template <class S>
 struct Slopes {
+  using U = UnitOf<S>;
+  using T = SumOf<U>;
   int64_t query, key;  // the tile's corner
-  const T *mask;       // there, or null
+  const S *mask;       // there, or null
   int64_t mask_left;   // columns of it
-  const T *queries, *dout, *keys, *values, *lse, *delta;
+  const U *queries, *dout, *keys, *values;
+  const T *lse, *delta;
   T *p, *ds, *dgate;
+  U *p_by_unit, *ds_by_unit, *ds_rows;
 };
 
+// Rounds p and ds of a tile to pairs. What a query does not see becomes 0.
+template <int kRows, int kVectors, class S>
+PND_INLINE void pair_slopes(const Sequence &sequence, const Slopes<S> &at) {
+  using U = UnitOf<S>;
+  using T = SumOf<U>;
+  Tile<U, kRows, kVectors> tile;
+  const auto load_seen = [&](const T *from) PND_INLINED {
+    tile.load_from(from, kScoreStride<T>);
+    hide(tile, sequence, at.query, at.key, T{0});
+  };
+  const auto store_by_unit = [&](U *to) PND_INLINED {
+    PND_UNROLL
+    for (int r = 0; r < kRows; r += 2) {
+      PND_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        const Vec<T> next = r + 1 < kRows ? tile.sum[r + 1][v] : Vec<T>{};
+        store_across(to + r / 2 * kScoreStride<T> + v * kWidth<T>, tile.sum[r][v], next);
+      }
+    }
+  };
+  load_seen(at.p);
+  store_by_unit(at.p_by_unit);
+  load_seen(at.ds);
+  store_by_unit(at.ds_by_unit);
+  PND_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    PND_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      store_run(at.ds_rows + r * kSlopeStride<U> + v * kWidth<T> / 2, tile.sum[r][v]);
+    }
+  }
+}
+
 // p and ds of a tile, and the gradient of its gates.
-template <class T, int kRows, int kVectors>
-__attribute__((noinline)) void slope_tile(const AttentionSizes<T> &sizes, const Sequence &sequence,
-                                          const Slopes<T> &at) {
-  constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<T>;
+template <class S, int kRows, int kVectors, class U = UnitOf<S>, class T = SumOf<U>>
+__attribute__((noinline)) void slope_tile(const AttentionSizes<S> &sizes, const Sequence &sequence,
+                                          const Slopes<S> &at) {
+  constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<U>;
   const int64_t mask_stride = sizes.mask_stride();
-  const int64_t stride = Copied<T>::stride_of(sizes.head_size);
-  Tile<T, kRows, kVectors> tile;
+  const int64_t depth = sizes.head_units(), stride = Copied<U>::stride_of(depth);
+  Tile<U, kRows, kVectors> tile;
   tile.clear();
-  tile.add_product(at.queries, stride, at.keys, kCols, sizes.head_size);
+  tile.add_product(at.queries, stride, at.keys, kCols, depth);
+  scale_scores(tile, sizes);
   if (at.mask != nullptr && sizes.gated == 0) {
     add_mask(tile, at.mask, mask_stride, at.mask_left);
   }
   hide(tile, sequence, at.query, at.key);
   PND_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    // A row that sees nothing has lse = -infinity: p = exp(-infinity). Only a hidden gate's score
-    // is above lse by more than its rounding.
-    const Vec<T> base = splat(at.lse[r] == kNothing<T> ? -kNothing<T> : at.lse[r]);
+    // Only a hidden gate's score is above lse by more than its rounding.
+    const Vec<T> base = splat(at.lse[r]);
     PND_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       const Vec<T> x = smaller(splat(kMostExponent<T>), tile.sum[r][v] - base);
@@ -190,7 +302,7 @@ __attribute__((noinline)) void slope_tile(const AttentionSizes<T> &sizes, const 
     }
   }
   tile.clear();
-  tile.add_product(at.dout, stride, at.values, kCols, sizes.head_size);
+  tile.add_product(at.dout, stride, at.values, kCols, depth);
   PND_UNROLL
   for (int r = 0; r < kRows; ++r) {
     PND_UNROLL
@@ -199,41 +311,44 @@ __attribute__((noinline)) void slope_tile(const AttentionSizes<T> &sizes, const 
       store(at.ds + i, load(at.p + i) * (tile.sum[r][v] - splat(at.delta[r])));
     }
   }
-  if (at.mask == nullptr || sizes.gated == 0) return;
-  each_mask<T, kRows, kVectors>(at.mask, mask_stride, at.mask_left, [&](int r, int v, Vec<T> gate) {
-    const int64_t i = r * kStride + v * kWidth<T>;
-    const auto seen = gate > Vec<T>{};
-    const Vec<T> slope = load(at.ds + i);
-    store(at.dgate + i, slope);
-    store(at.p + i, choose(seen, gate * load(at.p + i), Vec<T>{}));
-    store(at.ds + i, choose(seen, gate * slope, Vec<T>{}));
-  });
+  if (at.mask != nullptr && sizes.gated != 0) {
+    each_mask<S, kRows, kVectors>(at.mask, mask_stride, at.mask_left,
+                                  [&](int r, int v, Vec<T> gate) {
+                                    const int64_t i = r * kStride + v * kWidth<T>;
+                                    const auto seen = gate > Vec<T>{};
+                                    const Vec<T> slope = load(at.ds + i);
+                                    store(at.dgate + i, slope);
+                                    store(at.p + i, choose(seen, gate * load(at.p + i), Vec<T>{}));
+                                    store(at.ds + i, choose(seen, gate * slope, Vec<T>{}));
+                                  });
+  }
+  if constexpr (kPerUnit<U> == 2) pair_slopes<kRows, kVectors>(sequence, at);
 }
 
 // dq of kRows queries += ds times the rows of keys they see; without its scale.
-template <class T, int kRows, int kVectors>
-__attribute__((noinline)) void query_tile(T *dq, int64_t stride, const Sequence &sequence,
-                                          int64_t query, int64_t key, int64_t count, const T *ds,
-                                          const T *keys) {
-  Tile<T, kRows, kVectors> tile;
+template <class U, int kRows, int kVectors>
+__attribute__((noinline)) void query_tile(SumOf<U> *dq, int64_t stride, const Sequence &sequence,
+                                          int64_t query, int64_t key, int64_t count, const U *ds,
+                                          const U *keys) {
+  Tile<U, kRows, kVectors> tile;
   tile.load_from(dq, stride);
-  add_seen_keys<kScoreStride<T>>(tile, sequence, query, key, count, ds, keys, kTileCols<T>);
+  add_seen_keys<kSlopeStride<U>>(tile, sequence, query, key, count, ds, keys, kTileCols<U>);
   tile.store_to(dq, stride);
 }
 
 // dk (dv) of kRows keys += ds^T (p^T) times the rows of queries (dout) that see them.
-template <class T, int kRows, int kVectors>
-__attribute__((noinline)) void key_tile(T *sums, bool begins, const Sequence &sequence,
-                                        int64_t query, int64_t key, int64_t count, const T *slopes,
-                                        const T *rows, int64_t stride) {
-  Tile<T, kRows, kVectors> tile;
+template <class U, int kRows, int kVectors>
+__attribute__((noinline)) void key_tile(SumOf<U> *sums, bool begins, const Sequence &sequence,
+                                        int64_t query, int64_t key, int64_t count, const U *slopes,
+                                        const U *rows, int64_t stride) {
+  Tile<U, kRows, kVectors> tile;
   if (begins) {
     tile.clear();
   } else {
-    tile.load_from(sums, kRowStride<T>);
+    tile.load_from(sums, kRowStride<SumOf<U>>);
   }
-  add_seeing_queries<kScoreStride<T>>(tile, sequence, query, key, count, slopes, rows, stride);
-  tile.store_to(sums, kRowStride<T>);
+  add_seeing_queries<kScoreStride<U>>(tile, sequence, query, key, count, slopes, rows, stride);
+  tile.store_to(sums, kRowStride<SumOf<U>>);
 }
 
 // to[:] += from[:]
@@ -245,11 +360,14 @@ void add_to(T *to, const T *from, int64_t n) {
 }
 
 // Everything that one block of keys takes part in, for all heads that share it.
-template <class T>
+template <class S>
 class KeyBlock {
+  using U = UnitOf<S>;
+  using T = SumOf<U>;
+
  public:
-  KeyBlock(const AttentionSizes<T> &sizes, const Arrays<T> &arrays, const Shared<T> &shared,
-           const Copies<T> &copies, const Room<T> &room, int64_t number, int64_t kv_head,
+  KeyBlock(const AttentionSizes<S> &sizes, const Arrays<S> &arrays, const Shared<S> &shared,
+           const Copies<S> &copies, const Room<S> &room, int64_t number, int64_t kv_head,
            int64_t block)
       : sizes_(sizes),
         arrays_(arrays),
@@ -277,7 +395,7 @@ class KeyBlock {
   }
 
  private:
-  // The part of a block of queries that sees something of this block of keys.
+  // The part of a block of queries that sees something of this block of keys, from a whole unit on.
   struct Queries {
     int64_t block, first, count;
   };
@@ -285,7 +403,9 @@ class KeyBlock {
     const int64_t last_key = std::min(sequence.keys, key_ + kKeyBlock) - 1;
     const int64_t first = std::max(block * kQueryBlock, sequence.first_query(key_));
     const int64_t end = std::min((block + 1) * kQueryBlock, sequence.end_query(last_key));
-    return {block, first, last_key < key_ ? 0 : std::max<int64_t>(0, end - first)};
+    if (last_key < key_ || end <= first) return {block, first, 0};
+    const int64_t start = first / kPerUnit<U> * kPerUnit<U>;
+    return {block, start, end - start};
   }
 
   // Of a query, the keys of this block that it sees: from, and up to.
@@ -317,10 +437,6 @@ class KeyBlock {
   // Among the copies.
   int64_t copy_of(int64_t head, int64_t query) const {
     return head % sizes_.group() * copies_.each + query;
-  }
-  // Of [batch, heads, q_steps].
-  int64_t statistic(int64_t head, int64_t query) const {
-    return (sequence_.batch * sizes_.heads + head) * sizes_.q_steps + sequence_.first_q + query;
   }
   bool packed() const { return sizes_.q_starts != nullptr; }
   int64_t dq_piece(int64_t head, int64_t query_block) const {
@@ -356,58 +472,72 @@ class KeyBlock {
   }
 
   void pack_keys() const {
-    const T *k = static_cast<const T *>(sizes_.k) + k_start_;
-    const T *v = static_cast<const T *>(sizes_.v) + k_start_;
-    const int64_t stride = sizes_.k_stride();
+    const S *k = static_cast<const S *>(sizes_.k) + k_start_;
+    const S *v = static_cast<const S *>(sizes_.v) + k_start_;
     pack_keys_of(room_.keys, k, sizes_, keys_);
-    pack_columns(room_.values, v, stride, head_size_, keys_, true);
-    pack_columns(room_.keys_by_row, k, stride, keys_, head_size_, false);
+    pack_columns(room_.values, v, sizes_.k_stride(), head_size_, keys_, true);
+    pack_rows_of(room_.keys_by_row, k, sizes_, sequence_, key_, keys_);
   }
 
   // p and ds, tile by tile of keys, which then are in L1.
   void find_slopes(int64_t head, const Queries &q) const {
-    const T *mask = sizes_.mask_or_null();
-    const int64_t end = q.first + q.count;
+    const S *mask = sizes_.mask_or_null();
+    const int64_t end = q.first + q.count, units = sizes_.head_units();
     each_tile<T>(seen(end - 1), [&](int64_t j, auto vectors) {
-      each_panel(sizes_, q.first, end, [&](int64_t query, auto rows) {
+      each_panel<kPerUnit<U>>(sizes_, q.first, end, [&](int64_t query, auto rows) {
         if (j >= seen(query + rows() - 1) || j + kTileCols<T> <= from(query)) return;
         const int64_t r = query - q.first, at = r * kScoreStride<T> + j;
-        const int64_t s = statistic(head, query);
-        slope_tile<T, rows(), vectors()>(
+        const int64_t by_unit = r / kPerUnit<U> * kScoreStride<T> + j, row = copy_of(head, query);
+        const bool rounds = kPerUnit<U> == 2, keeps = !rounds || arrays_.dmask != nullptr;
+        slope_tile<S, rows(), vectors()>(
             sizes_, sequence_,
             {query, key_ + j, mask == nullptr ? nullptr : mask + mask_at(head, query) + j,
-             stored_ - j, copies_.queries.at(copy_of(head, query)),
-             copies_.dout.at(copy_of(head, query)), room_.keys + j * head_size_,
-             room_.values + j * head_size_, arrays_.lse + s, shared_.delta + s, room_.p + at,
-             room_.ds + at, room_.dgate + at});
+             stored_ - j, copies_.queries.at(row), copies_.dout.at(row), room_.keys + j * units,
+             room_.values + j * units, copies_.lse + row, copies_.delta + row,
+             room_.p + (rounds ? j : at), room_.ds + (keeps ? at : j), room_.dgate + at,
+             room_.p_by_unit + by_unit, room_.ds_by_unit + by_unit,
+             room_.ds_rows + r * kSlopeStride<U> + j / kPerUnit<U>});
       });
     });
   }
 
   void add_dq(int64_t head, const Queries &q) const {
     each_tile<T>(head_size_, [&](int64_t d, auto vectors) {
-      each_panel(sizes_, q.first, q.first + q.count, [&](int64_t query, auto rows) {
-        query_tile<T, rows(), vectors()>(copies_.dq.at(copy_of(head, query)) + d, copies_.dq.stride,
+      each_panel<kPerUnit<U>>(sizes_, q.first, q.first + q.count, [&](int64_t query, auto rows) {
+        query_tile<U, rows(), vectors()>(copies_.dq.at(copy_of(head, query)) + d, copies_.dq.stride,
                                          sequence_, query, key_, seen(query + rows() - 1),
-                                         room_.ds + (query - q.first) * kScoreStride<T>,
-                                         room_.keys_by_row + d * keys_);
+                                         room_.ds_rows + (query - q.first) * kSlopeStride<U>,
+                                         room_.keys_by_row + d * units_of<U>(keys_));
       });
     });
   }
 
+  // The keys of the block as panels. In pairs none has keys of two tiles, of which one may have
+  // been passed over.
+  template <class F>
+  void each_key_panel(F &&f) const {
+    if constexpr (kPerUnit<U> == 1) {
+      each_panel(sizes_, 0, keys_, f);
+    } else {
+      for (int64_t r = 0; r < keys_; r += kTileRows) {
+        with_rows(std::min<int64_t>(kTileRows, keys_ - r), [&](auto rows) { f(r, rows); });
+      }
+    }
+  }
+
   // dk without its scale.
   void add_dk_dv(int64_t head, const Queries &q) {
-    const auto add = [&](T *sums, const T *slopes, const Copied<T> &copied) {
-      const T *rows_of = copied.at(copy_of(head, q.first));
+    const auto add = [&](T *sums, const U *slopes, const Copied<U> &copied) {
+      const U *rows_of = copied.at(copy_of(head, q.first) / kPerUnit<U>);
       each_tile<T>(head_size_, [&](int64_t d, auto vectors) {
-        each_panel(sizes_, 0, keys_, [&](int64_t r, auto rows) {
-          key_tile<T, rows(), vectors()>(sums + r * kRowStride<T> + d, begins_, sequence_, q.first,
+        each_key_panel([&](int64_t r, auto rows) {
+          key_tile<U, rows(), vectors()>(sums + r * kRowStride<T> + d, begins_, sequence_, q.first,
                                          key_ + r, q.count, slopes + r, rows_of + d, copied.stride);
         });
       });
     };
-    add(room_.dv, room_.p, copies_.dout);
-    add(room_.dk, room_.ds, copies_.queries);
+    add(room_.dv, room_.p_by_unit, copies_.dout_by_unit);
+    add(room_.dk, room_.ds_by_unit, copies_.queries_by_unit);
     begins_ = false;
   }
 
@@ -431,23 +561,21 @@ class KeyBlock {
   }
 
   // dk or dv of the block; keys past the length or seen by no query get zeros.
-  void write(T *to, const T *sums, T scale) const {
+  void write(S *to, const T *sums, T scale) const {
     const int64_t summed = begins_ ? 0 : keys_;
     for (int64_t r = 0; r < summed; ++r) {
-      each_vector<T>(head_size_, [&](int64_t d, auto get, auto put) {
-        put(to + r * sizes_.k_stride() + d, get(sums + r * kRowStride<T> + d) * splat(scale));
-      });
+      store_scaled(to + r * sizes_.k_stride(), sums + r * kRowStride<T>, scale, head_size_);
     }
     for (int64_t r = summed; r < stored_; ++r) {
-      std::memset(to + r * sizes_.k_stride(), 0, head_size_ * sizeof(T));
+      std::memset(static_cast<void *>(to + r * sizes_.k_stride()), 0, head_size_ * sizeof(S));
     }
   }
 
-  const AttentionSizes<T> &sizes_;
-  const Arrays<T> &arrays_;
-  const Shared<T> &shared_;
-  const Copies<T> &copies_;
-  const Room<T> &room_;
+  const AttentionSizes<S> &sizes_;
+  const Arrays<S> &arrays_;
+  const Shared<S> &shared_;
+  const Copies<S> &copies_;
+  const Room<S> &room_;
   const int64_t number_;
   const Sequence sequence_;
   const int64_t kv_head_, block_, key_, head_size_;
@@ -456,40 +584,41 @@ class KeyBlock {
   bool begins_ = true;  // dk and dv hold nothing yet
 };
 
-template <class T>
-void backward(pnd_context *context, const AttentionSizes<T> &sizes, const Arrays<T> &arrays,
+template <class S>
+void backward(pnd_context *context, const AttentionSizes<S> &sizes, const Arrays<S> &arrays,
               Scratch for_all, bool by_head) {
-  const Shared<T> shared(sizes, for_all);
+  using T = SumOf<UnitOf<S>>;
+  const Shared<S> shared(sizes, for_all);
   if (arrays.dmask != nullptr) {
     parallel_ranges(context, sizes.masks(), 1 << 16, [&](int64_t i0, int64_t i1, int) {
       std::memset(arrays.dmask + i0, 0, (i1 - i0) * sizeof(T));
     });
   }
   const int64_t units = sizes.sequences() * sizes.kv_heads;
-  const int64_t copies = Copies<T>::size(sizes);
+  const int64_t copies = Copies<S>::size(sizes);
   // Tasks of the same heads share their copies.
   T *all = by_head ? nullptr : for_all.take<T>(units * copies);
   const auto begin = [&](T *own, int64_t unit) {
     const Sequence sequence(sizes, unit / sizes.kv_heads);
-    Copies<T>(own, sizes).fill(sizes, arrays, shared.delta, sequence, unit % sizes.kv_heads);
+    Copies<S>(own, sizes).fill(sizes, arrays, sequence, unit % sizes.kv_heads);
   };
-  const auto block = [&](T *own, const Room<T> &room, int64_t unit, int64_t i) {
+  const auto block = [&](T *own, const Room<S> &room, int64_t unit, int64_t i) {
     const int64_t number = unit / sizes.kv_heads;
-    KeyBlock<T>(sizes, arrays, shared, Copies<T>(own, sizes), room, number, unit % sizes.kv_heads,
+    KeyBlock<S>(sizes, arrays, shared, Copies<S>(own, sizes), room, number, unit % sizes.kv_heads,
                 i)
         .run();
   };
   const auto end = [&](T *own, int64_t unit) {
     const Sequence sequence(sizes, unit / sizes.kv_heads);
-    Copies<T>(own, sizes).write(arrays.dq, sizes, sequence, unit % sizes.kv_heads);
+    Copies<S>(own, sizes).write(arrays.dq, sizes, sequence, unit % sizes.kv_heads);
   };
   const auto blocks_of = [&](int64_t unit) {
-    return Shared<T>::blocks(Sequence(sizes, unit / sizes.kv_heads).stored, kKeyBlock);
+    return Shared<S>::blocks(Sequence(sizes, unit / sizes.kv_heads).stored, kKeyBlock);
   };
   if (by_head) {
     parallel(context, units, [&](int64_t unit, int worker) {
       Scratch scratch(context, worker);
-      const Room<T> room(scratch);
+      const Room<S> room(scratch);
       T *own = scratch.take<T>(copies);
       begin(own, unit);
       for (int64_t i = 0; i < blocks_of(unit); ++i) block(own, room, unit, i);
@@ -502,7 +631,7 @@ void backward(pnd_context *context, const AttentionSizes<T> &sizes, const Arrays
   parallel(context, units * tasks, [&](int64_t chunk, int worker) {
     Scratch scratch(context, worker);
     const int64_t unit = chunk / tasks, i = chunk % tasks;
-    if (i < blocks_of(unit)) block(all + unit * copies, Room<T>(scratch), unit, i);
+    if (i < blocks_of(unit)) block(all + unit * copies, Room<S>(scratch), unit, i);
   });
   parallel(context, units, [&](int64_t unit, int) { end(all + unit * copies, unit); });
 }
@@ -526,34 +655,26 @@ int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, vo
   guard::attention_backward(call, a, dq, dk, dv, dmask, dout, out, lse);
   check_sequences(call, a);
   if (call.refused()) return call.status();
-  AsFloat floats(dtype);
-  floats.output(dq, a.queries());
-  floats.output(dk, a.keys());
-  floats.output(dv, a.keys());
-  floats.output(dmask, a.masks());
-  floats.input(dout, a.queries());
-  floats.input(out, a.queries());
-  floats.input(a.q, a.queries());
-  floats.input(a.k, a.keys());
-  floats.input(a.v, a.keys());
-  floats.input(a.mask, a.masks());
-  by_type(dtype, [&](auto type) {
-    using T = decltype(type);
-    const AttentionSizes<T> sizes(a);
-    const int64_t units = sizes.sequences() * sizes.kv_heads, copies = Copies<T>::size(sizes);
+  AsFloat sums(dtype);
+  sums.output(dmask, a.masks());
+  by_stored_type(dtype, [&](auto type) {
+    using S = decltype(type);
+    using T = typename AttentionSizes<S>::Sum;
+    const AttentionSizes<S> sizes(a);
+    const int64_t units = sizes.sequences() * sizes.kv_heads, copies = Copies<S>::size(sizes);
     const bool by_head = context->threads == 1 || units >= 2 * context->threads;
-    call.reserve(Room<T>::bytes() + (by_head ? Scratch::bytes<T>(copies) : 0),
-                 floats.bytes() + Shared<T>::bytes(sizes) +
-                     (by_head ? 0 : Scratch::bytes<T>(units * copies)));
+    call.reserve(
+        Room<S>::bytes() + (by_head ? Scratch::bytes<T>(copies) : 0),
+        sums.bytes() + Shared<S>::bytes(sizes) + (by_head ? 0 : Scratch::bytes<T>(units * copies)));
     if (call.refused()) return;
     Scratch for_all(context, kShared);
-    floats.widen_inputs(context, for_all);
-    backward<T>(
-        context, AttentionSizes<T>(a),
-        {static_cast<T *>(dq), static_cast<T *>(dk), static_cast<T *>(dv), static_cast<T *>(dmask),
-         static_cast<const T *>(dout), static_cast<const T *>(out), static_cast<const T *>(lse)},
+    sums.widen_inputs(context, for_all);
+    backward<S>(
+        context, sizes,
+        {static_cast<S *>(dq), static_cast<S *>(dk), static_cast<S *>(dv), static_cast<T *>(dmask),
+         static_cast<const S *>(dout), static_cast<const S *>(out), static_cast<const T *>(lse)},
         for_all, by_head);
-    floats.narrow_outputs(context);
+    sums.narrow_outputs(context);
   });
   return call.status();
 }
