@@ -114,7 +114,7 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<S> &sizes,
         scores + first, count, most, kept, [&](int r, int64_t j, Vec<T> e) PND_INLINED {
           e = weigh(r, j, e);
           if constexpr (!kInPlace) {
-            store_run(weights + r * kScoreStride<U> + (first + j) / kPerUnit<U>, e);
+            store_run(weights + r * kScoreStride<U>, first + j, e);
           }
           return e;
         });

@@ -271,7 +271,7 @@ PND_INLINE void pair_slopes(const Sequence &sequence, const Slopes<S> &at) {
   for (int r = 0; r < kRows; ++r) {
     PND_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      store_run(at.ds_rows + r * kSlopeStride<U> + v * kWidth<T> / 2, tile.sum[r][v]);
+      store_run(at.ds_rows + r * kSlopeStride<U>, v * kWidth<T>, tile.sum[r][v]);
     }
   }
 }

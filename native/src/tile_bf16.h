@@ -27,7 +27,13 @@ PND_INLINE void pack_across(float *to, const Bf16 *from, const Bf16 *, int64_t n
 }
 #if defined(__AVX512BF16__)
 PND_INLINE void pack_run(Pair *to, const Bf16 *from, int64_t n) {
-  std::memcpy(to, from, n * sizeof(Bf16));
+  constexpr int64_t kStep = 2 * kWidth<Pair>;
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    store(to + i / 2, load(reinterpret_cast<const Pair *>(from + i)));
+  }
+  if (i == n) return;
+  std::memcpy(to + i / 2, from + i, (n - i) * sizeof(Bf16));
   if (n % 2 != 0) to[n / 2].high = {0};
 }
 PND_INLINE void pack_across(Pair *to, const Bf16 *from, const Bf16 *next, int64_t n) {
@@ -37,8 +43,9 @@ PND_INLINE void pack_across(Pair *to, const Bf16 *from, const Bf16 *next, int64_
     for (int64_t i = 0; i < n; ++i) to[i] = {from[i], next[i]};
   }
 }
-// A vector of sums, rounded, as neighbours along the next sum; and two of them across it.
-PND_INLINE void store_run(Pair *to, Vec<float> x) {
+// A vector of sums, rounded, as elements `place` and on of a run; and two of them across the sum.
+PND_INLINE void store_run(Pair *run, int64_t place, Vec<float> x) {
+  Bf16 *to = reinterpret_cast<Bf16 *>(run) + place;
   _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), (__m256i)_mm512_cvtneps_pbh((__m512)x));
 }
 PND_INLINE void store_across(Pair *to, Vec<float> low, Vec<float> high) {
@@ -61,6 +68,12 @@ inline void pack_columns(T *to, const Bf16 *b, int64_t stride, int64_t depth, in
                          bool transposed) {
   constexpr int64_t kCols = kTileCols<T>, kRun = 64;
   const int64_t units = units_of<T>(depth);
+  if constexpr (kPerUnit<T> == 2) {
+    const bool whole = reinterpret_cast<uintptr_t>(b) % sizeof(T) == 0;
+    if (transposed && whole && depth % 2 == 0 && stride % 2 == 0) {  // pairs as they lie
+      return pack_columns(to, reinterpret_cast<const T *>(b), stride / 2, units, cols, true);
+    }
+  }
   for (int64_t first = 0; first < cols; first += kCols, to += units * kCols) {
     const int64_t n = std::min(kCols, cols - first);
     if (transposed) {
