@@ -87,6 +87,39 @@ struct AttentionSight {
   }
 };
 
+// Sights that leave out keys: at the end, at the start, both, by the segment, by windows.
+inline std::vector<AttentionShape> shapes_with_unseen_keys() {
+  std::vector<AttentionShape> all(7, {1, 2, 9, 45, 16});
+  all[0] = {3, 2, 33, 45, 16, -1, true};
+  all[1] = {3, 2, 33, 45, 16, -1, true, 1};
+  all[2].window = 4;
+  all[3].window = 4;
+  all[3].causal = 1;
+  all[4].window = 1;
+  all[4].causal = 1;
+  all[5] = {3, 2, 4, 45, 16, -1, true, 2};
+  all[5].window = 5;
+  all[6].packed = true;
+  return all;
+}
+
+// Inputs whose keys and values that no query sees are NaN and infinite.
+template <class Inputs>
+Inputs with_spoilt_keys(const AttentionShape &s, Inputs in) {
+  using T = typename decltype(in.k)::value_type;
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t j = 0; j < s.k_steps; ++j) {
+      bool seen = false;
+      for (int64_t i = 0; i < s.q_steps; ++i) seen = seen || in.sight.sees(s, b, i, j);
+      if (seen) continue;
+      const int64_t row = s.kv_heads() * s.head_size, at = s.key(b, j, 0);
+      std::fill_n(in.k.begin() + at, row, T(std::numeric_limits<float>::quiet_NaN()));
+      std::fill_n(in.v.begin() + at, row, T(std::numeric_limits<float>::infinity()));
+    }
+  }
+  return in;
+}
+
 template <class R>
 struct AttentionResults {
   std::vector<R> out, lse, dq, dk, dv, dmask;

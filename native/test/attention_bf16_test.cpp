@@ -152,17 +152,10 @@ TEST(AttentionBf16, matchesItsFormula) {
   }
 }
 
-TEST(AttentionBf16, neverTouchesWhatNoQuerySees) {
-  for (bool causal : {false, true}) {
-    const Shape s{3, 2, 33, 45, 16, -1, true, causal};
-    const Inputs clean(s);
-    Inputs in = clean;
-    for (int64_t b = 0; b < s.batch; ++b) {
-      for (int64_t j = in.sight.lengths[b]; j < s.k_steps; ++j) {
-        std::fill_n(in.k.begin() + s.key(b, j, 0), s.heads * s.head_size, Bf16(NAN));
-        std::fill_n(in.v.begin() + s.key(b, j, 0), s.heads * s.head_size, Bf16(kInfinity));
-      }
-    }
+TEST(AttentionBf16, neverTouchesKeysThatNoQuerySees) {
+  for (const Shape &s : shapes_with_unseen_keys()) {
+    SCOPED_TRACE(testing::Message() << s);
+    const Inputs clean(s), in = with_spoilt_keys(s, clean);
     Results want = forward(s, clean), got = forward(s, in);
     backward(s, clean, want);
     backward(s, in, got);

@@ -139,16 +139,9 @@ TYPED_TEST(Attention, aQueryOfASequenceIsAQueryAlone) {
 
 TYPED_TEST(Attention, neverTouchesWhatAQueryDoesNotSee) {
   using T = TypeParam;
-  for (bool causal : {false, true}) {
-    const Shape s{3, 2, 33, 45, 16, -1, true, causal};
-    const Inputs<T> clean(s);
-    Inputs<T> in = clean;
-    for (int64_t b = 0; b < s.batch; ++b) {
-      for (int64_t j = in.sight.lengths[b]; j < s.k_steps; ++j) {
-        std::fill_n(in.k.begin() + s.key(b, j, 0), s.heads * s.head_size, std::nan(""));
-        std::fill_n(in.v.begin() + s.key(b, j, 0), s.heads * s.head_size, kInfinity<T>);
-      }
-    }
+  for (const Shape &s : shapes_with_unseen_keys()) {
+    SCOPED_TRACE(testing::Message() << s);
+    const Inputs<T> clean(s), in = with_spoilt_keys(s, clean);
     Results<T> want = forward<T>(s, clean), got = forward<T>(s, in);
     backward<T>(s, clean, want);
     backward<T>(s, in, got);
