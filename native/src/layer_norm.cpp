@@ -38,10 +38,10 @@ PND_INLINE void moments_of_row(T &mean, T &rstd, const T *x, int64_t cols, T eps
   const T n = static_cast<T>(cols), near = mean;
   const Vec<T> m = splat<T>(near);
   Lanes<T> distances, squares;
-  over_lanes<T>(
+  over_kept_lanes<T>(
       cols, near,
-      [&](int j, Vec<T> v) {
-        const Vec<T> d = v - m;
+      [&](int j, auto kept, Vec<T> v) {
+        const Vec<T> d = kept(v - m);
         distances.v[j] += d;
         squares.v[j] = fma(d, d, squares.v[j]);
       },
@@ -76,12 +76,12 @@ PND_INLINE void means_of_row(T &level, T &slope, const T *dy, const T *x, const 
                              T rstd, int64_t cols) {
   const Vec<T> centre = splat<T>(mean), scale = splat<T>(rstd);
   Lanes<T> sums, dots;
-  over_lanes<T>(
+  over_kept_lanes<T>(
       cols, 0,
-      [&](int j, Vec<T> d, Vec<T> v, Vec<T> k) {
+      [&](int j, auto kept, Vec<T> d, Vec<T> v, Vec<T> k) {
         const Vec<T> g = d * k;
         sums.v[j] += g;
-        dots.v[j] = fma(g, (v - centre) * scale, dots.v[j]);
+        dots.v[j] = fma(g, kept((v - centre) * scale), dots.v[j]);
       },
       dy, x, gain);
   const T n = static_cast<T>(cols);

@@ -40,10 +40,12 @@ template <class T>
 PND_INLINE T mean_of_row(const T *dy, const T *x, const T *gain, T scale, int64_t cols) {
   const Vec<T> s = splat<T>(scale);
   Lanes<T> dots;
-  over_lanes<T>(
+  over_kept_lanes<T>(
       cols, 0,
-      [&](int j, Vec<T> d, Vec<T> v, Vec<T> k) { dots.v[j] = fma(d * k, v * s, dots.v[j]); }, dy, x,
-      gain);
+      [&](int j, auto kept, Vec<T> d, Vec<T> v, Vec<T> k) {
+        dots.v[j] = fma(d * k, kept(v * s), dots.v[j]);
+      },
+      dy, x, gain);
   return dots.fold() / static_cast<T>(cols);
 }
 

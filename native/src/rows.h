@@ -16,25 +16,46 @@ PND_INLINE void each_group(int64_t first, int64_t last, int64_t elements, Body &
   for (; first < last; first += rows) body(first, std::min(rows, last - first));
 }
 
-// Calls each(j, vector of x, ...) for the vectors of a row of n elements, j a constant: the vector
-// of the 32 lanes that these elements belong to. Past the row's end stands `fill`; its terms must
-// be zeros.
+// Of a vector, the elements within the row; zeros past its end.
+template <class T>
+struct Whole {
+  PND_INLINE Vec<T> operator()(Vec<T> v) const { return v; }
+};
+template <class T>
+struct First {
+  int64_t n;
+  PND_INLINE Vec<T> operator()(Vec<T> v) const {
+    T piece[kWidth<T>];
+    store(piece, v);
+    return load_first(piece, n);
+  }
+};
+
+// Calls each(j, kept, vector of x, ...) for the vectors of a row of n elements, j a constant: the
+// vector of the 32 lanes that these elements belong to. Past the row's end stands `fill`, whose
+// terms must be zeros: kept(term) where another factor, being infinite, could make them NaN.
 template <class T, class Each, class... X>
-PND_INLINE void over_lanes(int64_t n, T fill, Each &&each, const X *...x) {
+PND_INLINE void over_kept_lanes(int64_t n, T fill, Each &&each, const X *...x) {
   constexpr int kVectors = Lanes<T>::kVectors;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     PND_UNROLL
-    for (int j = 0; j < kVectors; ++j) each(j, load(x + i + j * kWidth<T>)...);
+    for (int j = 0; j < kVectors; ++j) each(j, Whole<T>{}, load(x + i + j * kWidth<T>)...);
   }
   PND_UNROLL
   for (int j = 0; j < kVectors; ++j, i += kWidth<T>) {
     if (i + kWidth<T> <= n) {
-      each(j, load(x + i)...);
+      each(j, Whole<T>{}, load(x + i)...);
     } else if (i < n) {
-      each(j, load_first(x + i, n - i, fill)...);
+      each(j, First<T>{n - i}, load_first(x + i, n - i, fill)...);
     }
   }
+}
+// The same for terms that `fill` alone makes zeros: each(j, vector of x, ...).
+template <class T, class Each, class... X>
+PND_INLINE void over_lanes(int64_t n, T fill, Each &&each, const X *...x) {
+  over_kept_lanes<T>(
+      n, fill, [&](int j, auto, auto... v) PND_INLINED { each(j, v...); }, x...);
 }
 
 // y[i] = f(x[i]) for a row; each is added to its lane of `sums`. f takes vectors and packs of them;
