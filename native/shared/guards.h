@@ -431,13 +431,15 @@ struct Attention {
   }
 
   void check_arrays(Call &call) const {
+    // Whatever was refused above.
+    const int64_t starts = std::clamp<int64_t>(segments, 0, kMostSegments) + 1;
     call.input("q", q, {batch, q_steps, heads, head_size})
         .input("k", k, {batch, k_steps, kv_heads, head_size})
         .input("v", v, {batch, k_steps, kv_heads, head_size})
         .nullable_input("mask", mask, {mask_batch, mask_heads, mask_steps, k_steps})
         .nullable_input("lengths", lengths, {batch}, sizeof *lengths)
-        .nullable_input("q_starts", q_starts, {segments + 1}, sizeof *q_starts)
-        .nullable_input("k_starts", k_starts, {segments + 1}, sizeof *k_starts);
+        .nullable_input("q_starts", q_starts, {starts}, sizeof *q_starts)
+        .nullable_input("k_starts", k_starts, {starts}, sizeof *k_starts);
   }
 };
 
