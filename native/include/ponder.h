@@ -77,7 +77,8 @@ PND_API int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads,
 /* Closes the context: its workers end, and all memory it still holds is released. */
 PND_API int32_t pnd_close(pnd_context *context);
 
-/* Copies the sentence about the last failure, cut to capacity - 1 bytes and closed by a zero.
+/* Copies the sentence about the last failure to text [capacity], cut to capacity - 1 bytes and
+ * closed by a zero.
  * What this, pnd_abi_version and pnd_build refuse themselves leaves no sentence.
  * A null context gives this thread's last failure that had no context (pnd_open's), a context in
  * use by another thread this thread's refusal. */
@@ -86,7 +87,8 @@ PND_API int32_t pnd_message(pnd_context *context, char *text, int64_t capacity);
 /* version[0] = PND_ABI_VERSION of the library. The context may be null. */
 PND_API int32_t pnd_abi_version(pnd_context *context, int32_t *version);
 
-/* The library's name and build, such as "cpu v4". The context may be null. */
+/* text [capacity] = the library's name and build, such as "cpu v4", cut in the same way. The
+ * context may be null. */
 PND_API int32_t pnd_build(pnd_context *context, char *text, int64_t capacity);
 
 /* threads[0] = the number of threads in use, of the host. */
@@ -101,8 +103,8 @@ PND_API int32_t pnd_allocate(pnd_context *context, void **memory, int64_t bytes)
 /* Releases what pnd_allocate gave; null and foreign pointers are refused. */
 PND_API int32_t pnd_release(pnd_context *context, void *memory);
 
-/* Copies bytes from the host to the device, from the device to the host, within the device.
- * The two ranges may not overlap. */
+/* Copies from the host to the device, from the device to the host, within the device.
+ * to, from [bytes]; they may not overlap. */
 PND_API int32_t pnd_upload(pnd_context *context, void *to, const void *from, int64_t bytes);
 PND_API int32_t pnd_download(pnd_context *context, void *to, const void *from, int64_t bytes);
 PND_API int32_t pnd_copy(pnd_context *context, void *to, const void *from, int64_t bytes);
@@ -198,7 +200,8 @@ PND_API int32_t pnd_square_sum(pnd_context *context, int32_t dtype, void *y, con
 
 /* ---- moving elements (any type) --------------------------------------------------------- */
 
-/* y[o,s,m,f,i] = x[o,f,m,s,i].  x [outer, first, mid, second, inner]. */
+/* y[o,s,m,f,i] = x[o,f,m,s,i].  x [outer, first, mid, second, inner];
+ * y [outer, second, mid, first, inner]. */
 PND_API int32_t pnd_swap_axes(pnd_context *context, int32_t dtype, void *y, const void *x,
                               int64_t outer, int64_t first, int64_t mid, int64_t second,
                               int64_t inner);
@@ -359,12 +362,12 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
  *          queries q_starts[n] to q_starts[n+1] see none but keys k_starts[n] to k_starts[n+1], and
  *          i, j and t count from there. Both begin with 0 and never fall; the last are q_steps and
  *          k_steps. A segment may be empty. lengths is then null.
- * Gates    With gated = 1 the mask is a factor: p = mask exp(s - lse), the mask not added, lse = log
- *          sum over j of mask exp s. A gate that is not above 0 hides its key. Its derivative is
- *          that of the factor, exp(s - lse) (dp - sum over k of p dp), the hidden keys' too, with
- *          s - lse taken as at most 64; so a gate of 0 or 1 can be learned straight through.
- * Nothing  A query that sees no key, or only masks of -infinity (gates of 0), gives zeros and lse =
- *          -infinity. The values of keys that no query sees are never used.
+ * Gates    With gated = 1 the mask is a factor: p = mask exp(s - lse), the mask not added, lse =
+ * log sum over j of mask exp s. A gate that is not above 0 hides its key. Its derivative is that of
+ * the factor, exp(s - lse) (dp - sum over k of p dp), the hidden keys' too, with s - lse taken as
+ * at most 64; so a gate of 0 or 1 can be learned straight through. Nothing  A query that sees no
+ * key, or only masks of -infinity (gates of 0), gives zeros and lse = -infinity. The values of keys
+ * that no query sees are never used.
  *
  * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, kv_heads, head_size], heads a
  * multiple of kv_heads; head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch,
@@ -387,16 +390,13 @@ PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, vo
  * dk and dv sum over the heads of a group in their order.
  * PND_BF16 too: p and ds may be rounded to bf16 before their products, which are pnd_matmul's;
  * sums are of f32. */
-PND_API int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, void *dk,
-                                       void *dv, void *dmask, const void *dout, const void *q,
-                                       const void *k, const void *v, const void *mask,
-                                       const int32_t *lengths, const int32_t *q_starts,
-                                       const int32_t *k_starts, const void *out, const void *lse,
-                                       int64_t batch, int64_t heads, int64_t kv_heads,
-                                       int64_t q_steps, int64_t k_steps, int64_t head_size,
-                                       int64_t mask_batch, int64_t mask_heads, int64_t mask_steps,
-                                       int64_t segments, int64_t window, double scale,
-                                       int32_t causal, int32_t gated);
+PND_API int32_t pnd_attention_backward(
+    pnd_context *context, int32_t dtype, void *dq, void *dk, void *dv, void *dmask,
+    const void *dout, const void *q, const void *k, const void *v, const void *mask,
+    const int32_t *lengths, const int32_t *q_starts, const int32_t *k_starts, const void *out,
+    const void *lse, int64_t batch, int64_t heads, int64_t kv_heads, int64_t q_steps,
+    int64_t k_steps, int64_t head_size, int64_t mask_batch, int64_t mask_heads, int64_t mask_steps,
+    int64_t segments, int64_t window, double scale, int32_t causal, int32_t gated);
 
 /* ---- recurrent memory ------------------------------------------------------------------- */
 
@@ -404,7 +404,7 @@ PND_API int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void
  *   r = sigmoid(x[b,t,0] + W0 h + c0), z = sigmoid(x[b,t,1] + W1 h + c1), u = W2 h + c2,
  *   n = tanh(x[b,t,2] + r u), hidden[b,t,:] = n + z (h - n).
  * x [batch, steps, 3, width] holds the input's products; weight [3, width, width] (output, input);
- * bias c [3, width]; initial [batch, width] is h before the first step;
+ * bias (c) [3, width]; initial [batch, width] is h before the first step;
  * hidden [batch, steps, width]; gates [batch, steps, 4, width] keeps r, z, n, u for the backward
  * function.  Source: Cho et al., arXiv:1406.1078, reset after the product.
  * T steps equal T1 steps and T - T1 more from the carried state, bit for bit. */
@@ -419,7 +419,7 @@ PND_API int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, 
 
 /* ---- optimisers (in place) -------------------------------------------------------------- */
 
-/* One AdamW step, with g = scale[0] gradient[i] and t = step[0] >= 1:
+/* One AdamW step in place, with g = scale[0] gradient[i] and t = step[0] >= 1:
  *   first = beta1 first + (1 - beta1) g;  second = beta2 second + (1 - beta2) g^2;
  *   parameter -= rate[0] (first / (1 - beta1^t) / (sqrt(second / (1 - beta2^t)) + eps)
  *                         + decay parameter).
@@ -431,7 +431,7 @@ PND_API int32_t pnd_adamw(pnd_context *context, int32_t dtype, void *parameter, 
                           const void *scale, int64_t n, double beta1, double beta2, double eps,
                           double decay);
 
-/* velocity = momentum velocity + scale[0] gradient + decay parameter;
+/* In place: velocity = momentum velocity + scale[0] gradient + decay parameter;
  * parameter -= rate[0] velocity.  parameter, velocity, gradient [n]; rate, scale [1]. */
 PND_API int32_t pnd_sgd(pnd_context *context, int32_t dtype, void *parameter, void *velocity,
                         const void *gradient, const void *rate, const void *scale, int64_t n,

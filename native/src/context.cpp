@@ -181,8 +181,7 @@ Call &Call::starts(const char *name, const int32_t *starts, int64_t segments, in
             static_cast<long long>(i), starts[i], starts[i - 1]);
   }
   return require(starts[segments] == total, "%s[%lld] = %d must be %lld", name,
-                 static_cast<long long>(segments), starts[segments],
-                 static_cast<long long>(total));
+                 static_cast<long long>(segments), starts[segments], static_cast<long long>(total));
 }
 
 Call &Call::reserve(int64_t bytes_per_thread, int64_t shared_bytes) {

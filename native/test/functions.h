@@ -30,6 +30,7 @@ struct Function {
   const char *name;
   std::vector<const char *> parameters;
   std::vector<Kind> kinds;
+  std::vector<int64_t> widths;  // bytes of what a pointer points to; 0 for void and for numbers
   Call call;
 };
 
@@ -44,6 +45,15 @@ constexpr Kind kind() {
   } else {
     static_assert(std::is_same_v<T, int32_t> || std::is_same_v<T, int64_t>);
     return sizeof(T) == 4 ? Kind::Int32 : Kind::Int64;
+  }
+}
+
+template <class T>
+constexpr int64_t width() {
+  if constexpr (!std::is_pointer_v<T> || std::is_void_v<std::remove_pointer_t<T>>) {
+    return 0;
+  } else {
+    return sizeof(std::remove_pointer_t<T>);
   }
 }
 
@@ -64,6 +74,7 @@ struct Signature;
 template <class... A>
 struct Signature<int32_t (*)(pnd_context *, A...)> {
   static std::vector<Kind> kinds() { return {kind<A>()...}; }
+  static std::vector<int64_t> widths() { return {width<A>()...}; }
   static int32_t call(void *symbol, pnd_context *context, const Argument *arguments) {
     return call(symbol, context, arguments, std::index_sequence_for<A...>{});
   }
@@ -79,10 +90,11 @@ struct Signature<int32_t (*)(pnd_context *, A...)> {
 
 // Every function of the header but pnd_open, in the header's order.
 inline const std::vector<Function> &functions() {
-#define FUNCTION(name, ...)                              \
-  {#name,                                                \
-   {__VA_ARGS__},                                        \
-   function_detail::Signature<decltype(&name)>::kinds(), \
+#define FUNCTION(name, ...)                               \
+  {#name,                                                 \
+   {__VA_ARGS__},                                         \
+   function_detail::Signature<decltype(&name)>::kinds(),  \
+   function_detail::Signature<decltype(&name)>::widths(), \
    &function_detail::Signature<decltype(&name)>::call},
   static const std::vector<Function> all = {
 #include "functions.inc"
