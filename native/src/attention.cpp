@@ -121,11 +121,11 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<S> &sizes,
   };
   if (gated) {
     find_weights([&](int r, int64_t j, Vec<T> e) PND_INLINED {
-      // A hidden gate may be NaN; its weight is 0 as it is.
+      // A hidden gate may be NaN, another infinite beside a weight of 0: both give 0.
       const int64_t left = std::clamp<int64_t>(mask_end - first - j, 0, kWidth<T>);
       const S *at = mask + r * mask_stride + first + j;
       const Vec<T> gate = left == kWidth<T> ? load_sums(at) : load_first_sums(at, left);
-      return choose(gate > Vec<T>{}, e * gate, Vec<T>{});
+      return choose((gate > Vec<T>{}) & (e != Vec<T>{}), e * gate, Vec<T>{});
     });
   } else {
     find_weights([](int, int64_t, Vec<T> e) PND_INLINED { return e; });
