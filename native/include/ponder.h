@@ -362,12 +362,13 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
  *          queries q_starts[n] to q_starts[n+1] see none but keys k_starts[n] to k_starts[n+1], and
  *          i, j and t count from there. Both begin with 0 and never fall; the last are q_steps and
  *          k_steps. A segment may be empty. lengths is then null.
- * Gates    With gated = 1 the mask is a factor: p = mask exp(s - lse), the mask not added, lse =
- * log sum over j of mask exp s. A gate that is not above 0 hides its key. Its derivative is that of
- * the factor, exp(s - lse) (dp - sum over k of p dp), the hidden keys' too, with s - lse taken as
- * at most 64; so a gate of 0 or 1 can be learned straight through. Nothing  A query that sees no
- * key, or only masks of -infinity (gates of 0), gives zeros and lse = -infinity. The values of keys
- * that no query sees are never used.
+ * Gates    With gated = 1 the mask is a factor: p = mask exp(s - lse), the mask not added,
+ *          lse = log sum over j of mask exp s. A gate that is not above 0 hides its key. Its
+ *          derivative is that of the factor, exp(s - lse) (dp - sum over k of p dp), the hidden
+ *          keys' too, with s - lse taken as at most 64; so a gate of 0 or 1 can be learned
+ *          straight through.
+ * Nothing  A query that sees no key, or only masks of -infinity (gates of 0), gives zeros and
+ *          lse = -infinity. The values of keys that no query sees are never used.
  *
  * q, out [batch, q_steps, heads, head_size]; k, v [batch, k_steps, kv_heads, head_size], heads a
  * multiple of kv_heads; head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch,

@@ -125,9 +125,8 @@ struct AttentionResults {
   std::vector<R> out, lse, dq, dk, dv, dmask;
 };
 
-// The header's formulas, loop by loop, computed in R: `in`
-// holds q, k, v, mask, dout and sight. What an implementation may round goes through rounded(x): p
-// and ds before their products, out.
+// The header's formulas, loop by loop, computed in R: `in` holds q, k, v, mask, dout and sight.
+// What an implementation may round goes through rounded(x): p and ds before their products, out.
 template <class R, class Inputs, class Rounded>
 AttentionResults<R> plain_attention(const AttentionShape &s, const Inputs &in, Rounded &&rounded) {
   constexpr R kInfinity = std::numeric_limits<R>::infinity();
