@@ -213,7 +213,10 @@ public record Attention(
     return x.broadcast(2, heads / s.dim(2)).reshape(s.dim(0), heads, s.dim(1), s.dim(3));
   }
 
-  /** Returns gate exp(s) over its sum along the last axis; zeros where no gate is above 0. */
+  /**
+   * Returns gate exp(s) over its sum along the last axis; zeros where no gate is above 0. A NaN
+   * among the gates gives NaN here; kernels hide its key.
+   */
   private static Tensor gatedSoftmax(Tensor scores, Tensor gates) {
     Shape column = scores.shape().with(-1, 1);
     Tensor zero = Constant.of(gates, Shape.scalar(), 0);
