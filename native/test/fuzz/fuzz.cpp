@@ -22,8 +22,10 @@
 #include <csignal>
 #include <cstdio>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <set>
+#include <sstream>
 
 #include "call.h"
 #include "processor.h"
@@ -173,11 +175,6 @@ bool runs_here(const std::string &path) {
 char current[4096];
 void tell() {
   if (write(2, current, std::strlen(current)) < 0) _exit(1);
-}
-void tell_and_die(int signal) {
-  tell();
-  std::signal(signal, SIG_DFL);
-  std::raise(signal);
 }
 
 struct Count {
@@ -406,14 +403,6 @@ class Fuzz {
   int64_t played_ = 0;
 };
 
-// Says what was called when the process is killed.
-void watch() {
-  for (int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM, SIGTERM}) {
-    std::signal(signal, tell_and_die);
-  }
-  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(tell);
-}
-
 }  // namespace
 
 #ifdef PONDER_LIBFUZZER
@@ -436,6 +425,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 #else
 
 namespace {
+
+void tell_and_die(int signal) {
+  tell();
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
+// Says what was called when the process is killed.
+void watch() {
+  for (int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM, SIGTERM}) {
+    std::signal(signal, tell_and_die);
+  }
+  if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(tell);
+}
 
 struct Options {
   double seconds = 1e9;
