@@ -7,8 +7,8 @@
 // Method   K^T and V are packed, once where many queries meet them, else block by block. A panel of
 //          queries meets 256 keys at a time: scores in L1, largest score and sum carried along, the
 //          output rescaled when they grow. Keys that no query of a panel sees cost nothing, and
-//          their values are never touched. bf16 is widened while it is packed, or packed in pairs;
-//          the weights are then rounded for their product
+//          their values are never touched. Few queries: attention_few.cpp. bf16 is widened while it
+//          is packed, or packed in pairs; the weights are then rounded for their product
 // Order    each score is one chain of fused multiply-adds over the head size; row sums run in 32
 //          lanes within 256 keys, then block by block; each output is one chain over the keys. So
 //          a query's result does not depend on which other queries there are. Pairs: as
@@ -22,7 +22,7 @@
 
 namespace {
 
-constexpr int64_t kKeyBlock = 256;  // part of the definition: sums are carried from block to block
+constexpr int64_t kKeyBlock = kSumBlock;
 // Between rows of scores, or of weights, of type U.
 template <class U>
 constexpr int64_t kScoreStride = kKeyBlock / kPerUnit<U> + 64 / static_cast<int64_t>(sizeof(U));
@@ -151,18 +151,10 @@ void finish_panel(const Panel<S> &panel, int64_t head_size, S *out, int64_t stri
   constexpr int kSize = Statistics<T>::kSize;
   T log_sums[kSize], shares[kSize];
   panel.statistics->log_sums(log_sums);
+  panel.statistics->shares(shares);
   std::memcpy(lse, log_sums, panel.rows * sizeof(T));
-  for (int i = 0; i < kSize; i += kWidth<T>) {
-    const Vec<T> sum = load(panel.statistics->sum + i);
-    store(shares + i, choose(sum == Vec<T>{}, sum, splat(T{1}) / sum));
-  }
   for (int64_t r = 0; r < panel.rows; ++r, out += stride) {
-    const T *from = panel.sums + r * Copied<T>::stride_of(head_size);
-    if (shares[r] == 0) {  // no key was seen, and the sums may be anything
-      std::memset(static_cast<void *>(out), 0, head_size * sizeof(S));
-      continue;
-    }
-    store_scaled(out, from, shares[r], head_size);
+    store_share(out, panel.sums + r * Copied<T>::stride_of(head_size), shares[r], head_size);
   }
 }
 
@@ -384,6 +376,9 @@ int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
     using S = decltype(type);
     using T = typename AttentionSizes<S>::Sum;
     const AttentionSizes<S> sizes(a);
+    if (has_few_queries(sizes)) {
+      return attend_few(call, context, sizes, static_cast<S *>(out), static_cast<T *>(lse));
+    }
     const Plan<S> plan(sizes, context->threads);
     call.reserve(plan.bytes(), plan.shared_bytes());
     if (call.refused()) return;

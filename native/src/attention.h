@@ -9,6 +9,8 @@
 #include "tile_bf16.h"
 
 constexpr int64_t kQueryBlock = 192;  // queries that pass over a block of keys while it is in L2
+// Keys whose weights are summed before they join those of earlier blocks: part of the definition.
+constexpr int64_t kSumBlock = 256;
 // The largest score - lse that the gradient of a gate takes part with.
 template <class T>
 constexpr T kMostExponent = 64;
@@ -104,6 +106,16 @@ PND_INLINE void store_scaled(S *to, const T *from, T factor, int64_t n) {
   } else {
     each_vector<T>(
         n, [&](int64_t i, auto get, auto put) { put(to + i, get(from + i) * splat(factor)); });
+  }
+}
+// A row of the output: its sums times 1 / the sum of its weights. 0 says that no key was seen, and
+// the sums may be anything.
+template <class S, class T>
+PND_INLINE void store_share(S *to, const T *sums, T share, int64_t n) {
+  if (share == 0) {
+    std::memset(static_cast<void *>(to), 0, n * sizeof(S));
+  } else {
+    store_scaled(to, sums, share, n);
   }
 }
 
@@ -317,3 +329,10 @@ PND_INLINE void add_seeing_queries(Tile<U, kRows, kVectors> &tile, const Sequenc
     });
   }
 }
+
+// attention_few.cpp: the forward call, where few queries and no mask meet the keys of a head. The
+// same bits as attention.cpp gives.
+template <class S>
+bool has_few_queries(const AttentionSizes<S> &sizes);
+template <class S, class T>
+void attend_few(Call &call, pnd_context *context, const AttentionSizes<S> &sizes, S *out, T *lse);

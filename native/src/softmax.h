@@ -144,4 +144,11 @@ struct Statistics {
       store(to + i, load(largest + i) + log_of(load(sum + i)));
     }
   }
+  // 1 / sum, or 0 where that is 0, per row.
+  PND_INLINE void shares(T *to) const {
+    for (int i = 0; i < kSize; i += kWidth<T>) {
+      const Vec<T> x = load(sum + i);
+      store(to + i, choose(x == Vec<T>{}, x, splat(T{1}) / x));
+    }
+  }
 };

@@ -43,6 +43,24 @@ PND_INLINE void pack_across(Pair *to, const Bf16 *from, const Bf16 *next, int64_
     for (int64_t i = 0; i < n; ++i) to[i] = {from[i], next[i]};
   }
 }
+// The first n of a vector's elements as units along the sum, the rest zeros.
+PND_INLINE Vec<Pair> load_first_units(const Bf16 *p, int64_t n) {
+  const auto lanes = static_cast<__mmask32>((uint64_t{1} << n) - 1);
+  return (Vec<Pair>)_mm512_maskz_loadu_epi16(lanes, p);
+}
+// Vectors of units across the sum of 16 columns, or of 32 that lie as the processor zips them: in
+// turns, four columns in the first vector, four in the second.
+PND_INLINE Vec<Pair> load_across(const Bf16 *from, const Bf16 *next) {
+  typedef uint16_t Half __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+  const auto low = __builtin_convertvector(*reinterpret_cast<const Half *>(from), Vec<uint32_t>);
+  const auto high = __builtin_convertvector(*reinterpret_cast<const Half *>(next), Vec<uint32_t>);
+  return low | high << 16;
+}
+PND_INLINE void load_zipped(Vec<Pair> *x, const Bf16 *from, const Bf16 *next) {
+  const __m512i low = _mm512_loadu_si512(from), high = _mm512_loadu_si512(next);
+  x[0] = (Vec<Pair>)_mm512_unpacklo_epi16(low, high);
+  x[1] = (Vec<Pair>)_mm512_unpackhi_epi16(low, high);
+}
 // A vector of sums, rounded, as elements `place` and on of a run; and two of them across the sum.
 PND_INLINE void store_run(Pair *run, int64_t place, Vec<float> x) {
   Bf16 *to = reinterpret_cast<Bf16 *>(run) + place;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <ostream>
+#include <random>
 #include <vector>
 
 struct AttentionShape {
@@ -222,6 +223,14 @@ inline std::vector<AttentionShape> attention_kinds() {
     });
   }
   add({1, 1, 700, 700, 8, 4, false, 1}, [&](auto &s) { s.packed = true; });
+  for (int causal : {0, 1}) {
+    add({1, 2, 12, 300, 20, -1, false, causal}, [&](auto &s) { s.packed = true; });
+    add({1, 4, 12, 96, 33, -1, false, causal}, [&](auto &s) {
+      s.packed = true;
+      s.group = 2;
+      s.window = 5;
+    });
+  }
   for (int mask = -1; mask < 8; ++mask) {
     add({3, 2, 33, 70, 8, mask, true, mask % 2 != 0}, [&](auto &s) { s.gated = true; });
     add({2, 4, 33, 140, 20, mask, false, 1}, [&](auto &s) {
@@ -231,4 +240,56 @@ inline std::vector<AttentionShape> attention_kinds() {
     });
   }
   return all;
+}
+
+// Sequences whose last `step` queries are asked for alone, as generation does: all kinds of sight,
+// with and without shared keys, of random sizes.
+struct AttentionStep {
+  AttentionShape whole;
+  int64_t step;
+
+  AttentionShape alone() const {
+    AttentionShape s = whole;
+    s.q_steps = step;
+    return s;
+  }
+};
+inline std::vector<AttentionStep> attention_steps(uint32_t seed) {
+  std::vector<AttentionStep> all;
+  std::mt19937 bits(seed);
+  const auto below = [&](uint32_t n) { return static_cast<int64_t>(bits() % n); };
+  for (int64_t i = 0; i < 60; ++i) {
+    AttentionShape s{1 + below(3), 1, 40, 1 + below(i % 4 == 0 ? 600 : 90), 1 + below(70)};
+    if (i % 3 == 0) s.head_size = int64_t{8} << below(6);
+    s.group = 1 + below(4);
+    s.heads = s.group * (1 + below(3));
+    s.causal = static_cast<int>(i % 3);
+    s.lengths = s.causal == 2 || below(2) == 0;
+    s.window = below(3) == 0 ? 1 + below(40) : 0;
+    s.shift = below(3);
+    all.push_back({s, 1 + below(8)});
+  }
+  return all;
+}
+
+// The last queries of each sequence, of an array like q.
+template <class T>
+std::vector<T> queries_alone(const AttentionStep &s, const std::vector<T> &whole) {
+  const int64_t row = s.whole.heads * s.whole.head_size;
+  std::vector<T> alone;
+  for (int64_t b = 0; b < s.whole.batch; ++b) {
+    const auto end = whole.begin() + (b + 1) * s.whole.q_steps * row;
+    alone.insert(alone.end(), end - s.step * row, end);
+  }
+  return alone;
+}
+// And of an array like lse.
+template <class T>
+std::vector<T> rows_alone(const AttentionStep &s, const std::vector<T> &whole) {
+  std::vector<T> alone;
+  for (int64_t row = 0; row < s.whole.batch * s.whole.heads; ++row) {
+    const auto end = whole.begin() + (row + 1) * s.whole.q_steps;
+    alone.insert(alone.end(), end - s.step, end);
+  }
+  return alone;
 }

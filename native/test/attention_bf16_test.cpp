@@ -152,6 +152,23 @@ TEST(AttentionBf16, matchesItsFormula) {
   }
 }
 
+TEST(AttentionBf16, fewQueriesAreTheLastOfMany) {
+  if (!has_header_order()) GTEST_SKIP() << "a device multiplies tiles of queries";
+  for (const AttentionStep &step : attention_steps(2)) {
+    const Shape s = step.alone();
+    SCOPED_TRACE(testing::Message() << s);
+    const Inputs whole(step.whole);
+    Inputs alone(s);
+    alone.q = queries_alone(step, whole.q);
+    alone.k = whole.k;
+    alone.v = whole.v;
+    const Results all = forward(step.whole, whole), few = forward(s, with_spoilt_keys(s, alone));
+    expect_equal(few.out, queries_alone(step, all.out));
+    expect_equal(few.lse, rows_alone(step, all.lse));
+    if (HasFailure()) return;
+  }
+}
+
 TEST(AttentionBf16, neverTouchesKeysThatNoQuerySees) {
   for (const Shape &s : shapes_with_unseen_keys()) {
     SCOPED_TRACE(testing::Message() << s);

@@ -137,6 +137,27 @@ TYPED_TEST(Attention, aQueryOfASequenceIsAQueryAlone) {
   }
 }
 
+TYPED_TEST(Attention, fewQueriesAreTheLastOfMany) {
+  using T = TypeParam;
+  if (!has_header_order()) GTEST_SKIP() << "the simulated device takes one path for all";
+  for (const AttentionStep &step : attention_steps(1)) {
+    const Shape s = step.alone();
+    SCOPED_TRACE(testing::Message() << s);
+    Inputs<T> whole(step.whole), alone(s);
+    // The values of the last key are infinite, for whom they are visible.
+    const int64_t row = s.kv_heads() * s.head_size;
+    std::fill_n(whole.v.end() - row, row, kInfinity<T>);
+    const auto all = forward<T>(step.whole, whole);
+    alone.q = queries_alone(step, whole.q);
+    alone.k = whole.k;
+    alone.v = whole.v;
+    const auto few = forward<T>(s, with_spoilt_keys(s, alone));
+    expect_equal(few.out, queries_alone(step, all.out));
+    expect_equal(few.lse, rows_alone(step, all.lse));
+    if (this->HasFailure()) return;
+  }
+}
+
 TYPED_TEST(Attention, neverTouchesWhatAQueryDoesNotSee) {
   using T = TypeParam;
   for (const Shape &s : shapes_with_unseen_keys()) {
