@@ -2,7 +2,8 @@
 // index: gather, scatter_add, one_hot.
 // y[n,:] = table[index[n],:];  table[r,:] = sum of x[n,:] over the n with index[n] = r;
 // y[n,c] = 1 if c = index[n], else 0
-// Shapes   y, x [count, cols]; table [rows, cols]; index [count]; one_hot y [count, classes]
+// Shapes   y, x [count, cols]; table [rows, cols]; index [count]; one_hot y [count, classes];
+//          gather of any type
 // Method   gather and one_hot write y in order (packs.cuh). scatter_add: a warp per row of table
 //          and 512 bytes of it looks through the places of the index that may be its own. Where
 //          these are many, they are sorted by ranges of rows first (buckets.cuh)
@@ -39,6 +40,18 @@ struct Gathered {
     if (++c < run) return;
     c = 0, ++n;
     find();
+  }
+};
+
+// Rows of an odd number of 2-byte elements, one by one: eight at once, each perhaps of another row,
+// do not fit into registers.
+struct GatheredSingly {
+  uint16_t *y;
+  Gathered<uint16_t> source;
+  __device__ void operator()(int64_t i) const {
+    Gathered<uint16_t> from = source;
+    from.begin(i);
+    y[i] = from.value();
   }
 };
 
@@ -118,14 +131,24 @@ int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *tab
   guard::gather(call, dtype, y, table, index, count, rows, cols);
   if (call.refused()) return call.status();
   const int64_t bytes = cols * bytes_of(dtype);
-  return by_word<uint32_t>(
+  return by_word(
       {bytes},
       [&](auto word) {
         using E = decltype(word);
-        const int64_t run = bytes / static_cast<int64_t>(sizeof(E));
-        return write_from(call, context, static_cast<E *>(y), count * run,
-                          Gathered<E>{static_cast<const E *>(table), index, run,
-                                      Range{context->faults, kGather, 0, rows}, 0, 0, nullptr});
+        const int64_t run = bytes / static_cast<int64_t>(sizeof(E)), n = count * run;
+        E *to = static_cast<E *>(y);
+        const Gathered<E> source{static_cast<const E *>(table),
+                                 index,
+                                 run,
+                                 Range{context->faults, kGather, 0, rows},
+                                 0,
+                                 0,
+                                 nullptr};
+        if constexpr (sizeof(E) == 2) {
+          return each(call, context, n, GatheredSingly{to, source});
+        } else {
+          return write_from(call, context, to, n, source);
+        }
       },
       y, table);
 }

@@ -67,15 +67,13 @@ int32_t write_from(Call &call, pnd_context *context, E *y, int64_t n, Source sou
 }
 
 // Runs f(uint4{}), f(uint64_t{}), f(uint32_t{}) or f(uint16_t{}): the largest word that divides the
-// numbers of bytes and the addresses. Least: the smallest that can be needed.
-template <class Least = uint16_t, class F, class... X>
+// numbers of bytes and the addresses.
+template <class F, class... X>
 int32_t by_word(std::initializer_list<int64_t> bytes, F &&f, const X *...x) {
   uint64_t all = (uint64_t{0} | ... | reinterpret_cast<uintptr_t>(x));
   for (int64_t n : bytes) all |= static_cast<uint64_t>(n);
   if (all % 16 == 0) return f(uint4{});
   if (all % 8 == 0) return f(uint64_t{});
-  if constexpr (sizeof(Least) == 2) {
-    if (all % 4 != 0) return f(uint16_t{});
-  }
-  return f(uint32_t{});
+  if (all % 4 == 0) return f(uint32_t{});
+  return f(uint16_t{});
 }

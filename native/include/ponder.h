@@ -233,7 +233,8 @@ PND_API int32_t pnd_concat(pnd_context *context, int32_t dtype, void *y, const v
  * library finds it on the device: the next pnd_synchronize or pnd_download refuses. The same holds
  * for target, lengths and step below. */
 
-/* y[n,:] = table[index[n],:].  y [count, cols]; table [rows, cols]; index [count] in [0, rows). */
+/* y[n,:] = table[index[n],:]; any type.
+ * y [count, cols]; table [rows, cols]; index [count] in [0, rows). */
 PND_API int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *table,
                            const int32_t *index, int64_t count, int64_t rows, int64_t cols);
 

@@ -176,7 +176,7 @@ inline void concat(Call &call, int32_t dtype, void *y, const void *a, const void
 
 inline void gather(Call &call, int32_t dtype, void *y, const void *table, const int32_t *index,
                    int64_t count, int64_t rows, int64_t cols) {
-  call.dtype(dtype)
+  call.any_dtype(dtype)
       .size("count", count)
       .size("rows", rows)
       .size("cols", cols)

@@ -2,7 +2,8 @@
 // index: gather, scatter_add, one_hot.
 // y[n,:] = table[index[n],:];  table[r,:] = sum of x[n,:] over the n with index[n] = r;
 // y[n,c] = 1 if c = index[n], else 0
-// Shapes   y, x [count, cols]; table [rows, cols]; index [count]; one_hot y [count, classes]
+// Shapes   y, x [count, cols]; table [rows, cols]; index [count]; one_hot y [count, classes];
+//          gather of elements of 2, 4 or 8 bytes, any type
 // Method   gather and one_hot by rows of y. scatter_add: table is cut into column blocks, or, where
 //          rows are short, into row ranges; each piece sees every index, so no two threads meet
 // Order    scatter_add: n upwards, one chain per element
@@ -43,18 +44,13 @@ int32_t pnd_gather(pnd_context *context, int32_t dtype, void *y, const void *tab
   guard::gather(call, dtype, y, table, index, count, rows, cols);
   call.indices("index", index, count, 0, rows);
   if (call.refused()) return call.status();
-  return by_type(dtype, [&](auto type) {
+  return by_size(dtype, [&](auto type) {
     using T = decltype(type);
     T *to = static_cast<T *>(y);
     const T *from = static_cast<const T *>(table);
     parallel_rows(context, count, cols, kSerialMove, [&](int64_t first, int64_t last, int) {
       for (int64_t n = first; n < last; ++n) {
-        if (cols < kWidth<T>) {
-          for (int64_t c = 0; c < cols; ++c) to[n * cols + c] = from[index[n] * cols + c];
-        } else {
-          map_run(
-              to + n * cols, cols, [](Vec<T> x) { return x; }, from + index[n] * cols);
-        }
+        copy_run(to + n * cols, from + index[n] * cols, cols);
       }
     });
   });

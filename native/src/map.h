@@ -105,3 +105,32 @@ template <class T, class F, class... X>
 inline void map_formula(pnd_context *context, T *y, int64_t n, F &&f, const X *...x) {
   map_all<kFormulaPack>(context, kSerialFormula, y, n, f, x...);
 }
+
+// Runs f(uint16_t{}), f(uint32_t{}) or f(uint64_t{}), whichever has the element's size.
+template <class F>
+inline int32_t by_size(int32_t dtype, F &&f) {
+  switch (bytes_of(dtype)) {
+    case 2:
+      f(uint16_t{});
+      break;
+    case 4:
+      f(uint32_t{});
+      break;
+    default:
+      f(uint64_t{});
+  }
+  return PND_OK;
+}
+
+// to[i] = from[i]. Short runs are copied here, long ones by the library.
+template <class T>
+PND_INLINE void copy_run(T *to, const T *from, int64_t n) {
+  if (n >= 4096 / static_cast<int64_t>(sizeof(T))) {
+    std::memcpy(to, from, n * sizeof(T));
+  } else if (n < kWidth<T>) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+  } else {
+    map_run(
+        to, n, [](Vec<T> x) { return x; }, from);
+  }
+}

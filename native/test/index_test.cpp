@@ -27,6 +27,27 @@ TYPED_TEST(Index, gatherTakesRows) {
   }
 }
 
+TEST(Index, gatherTakesRowsOfAnyType) {
+  for (const auto &[count, rows, cols] : kShapes) {
+    const auto numbers = random_index(rows * cols, 1u << 31);
+    const auto *halves = reinterpret_cast<const uint16_t *>(numbers.data());
+    const auto index = random_index(count, rows);
+    const auto whole =
+        output_of<int32_t>(count * cols, [&, n = count, r = rows, k = cols](auto &m, int32_t *to) {
+          return PND_ON(m, pnd_gather, PND_I32, to, numbers.data(), index.data(), n, r, k);
+        });
+    const auto half =
+        output_of<uint16_t>(count * cols, [&, n = count, r = rows, k = cols](auto &m, auto *to) {
+          return PND_ON(m, pnd_gather, PND_BF16, to, halves, index.data(), n, r, k);
+        });
+    for (int64_t i = 0; i < count * cols; ++i) {
+      const int64_t from = index[i / cols] * cols + i % cols;
+      ASSERT_EQ(whole[i], numbers[from]);
+      ASSERT_EQ(half[i], halves[from]);
+    }
+  }
+}
+
 TYPED_TEST(Index, scatterAddAddsInTheOrderOfTheIndex) {
   using T = TypeParam;
   for (const auto &[count, rows, cols] : kShapes) {

@@ -25,7 +25,7 @@ constexpr int64_t kBlock = 4096;  // bytes of each array: more than any of the c
 // Functions that work without a context, and those that have no numbers to spoil.
 const std::set<std::string> kFree = {"pnd_message", "pnd_abi_version", "pnd_build"};
 const std::set<std::string> kAnyType = {"pnd_fill", "pnd_broadcast", "pnd_swap_axes", "pnd_slice",
-                                        "pnd_pad",  "pnd_put",       "pnd_concat"};
+                                        "pnd_pad",  "pnd_put",       "pnd_concat",    "pnd_gather"};
 const std::set<std::string> kBf16 = {"pnd_cast", "pnd_matmul", "pnd_attention",
                                      "pnd_attention_backward"};
 const std::set<std::string> kNullable = {"mask", "dmask", "lengths"};

@@ -24,7 +24,7 @@ final class Index {
       if (table.shape().rank() == 0) {
         throw new IllegalArgumentException("gather: the table is a scalar, it needs an axis");
       }
-      DType.requireArithmetic("gather: table", table.dtype());
+      DType.requireFloat("gather: table", table.dtype());
       DType.require("gather: index", index.dtype(), DType.I32);
       Tensor y = launch.output(table.dtype(), join(index.shape(), table.shape().without(0)));
       long rows = table.shape().at(0);
@@ -42,7 +42,8 @@ final class Index {
 
     @Override
     public Tensor adjoint(int input, Tensor dy, Tensor y, Tensor... in) {
-      return dy.scatterAdd(in[1], in[0].shape().at(0));
+      DType type = dy.dtype();
+      return dy.cast(type.sums()).scatterAdd(in[1], in[0].shape().at(0)).cast(type);
     }
 
     /** The rows named are read, not the table. */

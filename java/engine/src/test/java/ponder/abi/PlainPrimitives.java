@@ -452,7 +452,6 @@ abstract class PlainPrimitives extends Plain implements Kernels {
       long count,
       long rows,
       long cols) {
-    floats(dtype);
     double[] values = read(dtype, table, rows, cols);
     int[] place = readIndex(index, "index", count, 0, rows);
     var result = new double[(int) (count * cols)];

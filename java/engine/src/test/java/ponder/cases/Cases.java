@@ -292,6 +292,7 @@ public final class Cases {
             .out("y count cols")
             .in("table rows cols", ANY)
             .index("index count", 0, "rows")
+            .types(STORED)
             .table(columns, rows)
             .large("1001 303 101")
             .exact()
