@@ -163,10 +163,8 @@ public final class Grown {
    */
   public Grown sequences(Tensor sequences) {
     Device device = room().device();
-    DType type = room().dtype();
-    if (device.recording || device.graph != null || !type.hasArithmetic()) {
-      // Rows of BF16 are gathered as F32, which holds them exactly.
-      return of(tensor().cast(type.sums()).gather(sequences).cast(type));
+    if (device.recording || device.graph != null) {
+      return of(tensor().gather(sequences));
     }
     Shape s = room().shape();
     long capacity = s.at(1);

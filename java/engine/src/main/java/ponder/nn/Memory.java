@@ -54,10 +54,9 @@ public record Memory(long steps, List<Tensor> tensors, List<Grown> grown) {
    * @param rows [count], I32, row numbers, repeats allowed
    */
   public Memory rows(Tensor rows) {
-    // Rows of BF16 are gathered as F32, which holds them exactly.
     return new Memory(
         steps,
-        tensors.stream().map(t -> t.cast(t.dtype().sums()).gather(rows).cast(t.dtype())).toList(),
+        tensors.stream().map(t -> t.gather(rows)).toList(),
         grown.stream().map(g -> g.sequences(rows)).toList());
   }
 }
