@@ -13,7 +13,8 @@
 //          lanes within 256 keys, then block by block; each output is one chain over the keys. So
 //          a query's result does not depend on which other queries there are. Pairs: as
 //          tile_bf16.h says, two keys at a time, what a query does not see as zeros
-// Parallel over sequences and heads of keys, or over ranges of queries where there are few
+// Parallel over sequences and heads of keys, where enough is multiplied, or over ranges of queries
+//          where there are few
 // Error    out <= 2 x the plain loop; lse 2 ULP and the error of the scores; a mask is arithmetic:
 //          -infinity hides a key unless its score is NaN or +infinity
 // Work     4 head_size flops per seen pair and product, about 15 more for the softmax
@@ -23,6 +24,7 @@
 namespace {
 
 constexpr int64_t kKeyBlock = kSumBlock;
+constexpr int64_t kSerial = 1 << 17;
 // Between rows of scores, or of weights, of type U.
 template <class U>
 constexpr int64_t kScoreStride = kKeyBlock / kPerUnit<U> + 64 / static_cast<int64_t>(sizeof(U));
@@ -306,12 +308,13 @@ class Group {
 template <class S>
 struct Plan {
   int64_t units, ranges = 1;
+  bool small;
   bool shares;   // all ranges of a unit use the same packed keys
   int64_t size;  // of the packed keys and values of a unit, or of a block of them
 
   Plan(const AttentionSizes<S> &sizes, int64_t threads)
-      : units(sizes.sequences() * sizes.kv_heads) {
-    if (threads > 1 && units < 2 * threads) {
+      : units(sizes.sequences() * sizes.kv_heads), small(sizes.is_below(kSerial)) {
+    if (threads > 1 && !small && units < 2 * threads) {
       const int64_t wanted = (4 * threads + units - 1) / units;
       ranges = std::min(wanted, (sizes.q_steps + 4 * kTileRows - 1) / (4 * kTileRows));
     }
@@ -340,7 +343,7 @@ void forward(pnd_context *context, const AttentionSizes<S> &sizes, S *out, T *ls
       all_keys(all + unit * plan.size, unit).fill(sizes, sequence, unit % sizes.kv_heads);
     });
   }
-  parallel(context, plan.units * plan.ranges, [&](int64_t chunk, int worker) {
+  parallel(context, plan.units * plan.ranges, plan.small, [&](int64_t chunk, int worker) {
     const int64_t unit = chunk / plan.ranges, range = chunk % plan.ranges;
     const Sequence sequence(sizes, unit / sizes.kv_heads);
     Scratch scratch(context, worker);

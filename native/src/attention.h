@@ -27,6 +27,8 @@ struct AttentionSizes : guard::Attention {
   int64_t group() const { return heads / kv_heads; }  // heads that share their keys
   int64_t q_stride() const { return heads * head_size; }
   int64_t k_stride() const { return kv_heads * head_size; }
+  // Whether the multiplications of q and k are fewer: a second thread would not pay.
+  bool is_below(int64_t serial) const { return queries() < serial / k_steps; }
   int64_t head_units() const { return units_of<Unit>(head_size); }
   Sum scaled_by() const { return static_cast<Sum>(scale); }
   const S *mask_or_null() const { return static_cast<const S *>(mask); }

@@ -14,9 +14,9 @@
 // heads,
 //          upwards. dmask: a sum over queries is formed per head; then heads are added in the order
 //          of (batch, head)
-// Parallel over sequences and heads of keys, or their blocks of keys where there are few. What
-//          several tasks add to, they add to in turn: a task waits only for tasks that were started
-//          before it
+// Parallel over sequences and heads of keys, where enough is multiplied, or their blocks of keys
+//          where there are few. What several tasks add to, they add to in turn: a task waits only
+//          for tasks that were started before it
 // Error    <= 3 x the plain loop; sum over j of ds[i,j] is 0 within 1e-5 of the sum of |ds[i,j]|
 // Work     10 head_size flops per seen pair, about 20 more
 // Source   Dao et al., arXiv:2205.14135, algorithm 4
@@ -27,6 +27,7 @@
 namespace {
 
 constexpr int64_t kKeyBlock = 128;
+constexpr int64_t kSerial = 1 << 16;
 // Between rows of scores; and of their slopes as rows of units.
 template <class T>
 constexpr int64_t kScoreStride = kKeyBlock + 64 / static_cast<int64_t>(sizeof(T));
@@ -616,7 +617,7 @@ void backward(pnd_context *context, const AttentionSizes<S> &sizes, const Arrays
     return Shared<S>::blocks(Sequence(sizes, unit / sizes.kv_heads).stored, kKeyBlock);
   };
   if (by_head) {
-    parallel(context, units, [&](int64_t unit, int worker) {
+    parallel(context, units, sizes.is_below(kSerial), [&](int64_t unit, int worker) {
       Scratch scratch(context, worker);
       const Room<S> room(scratch);
       T *own = scratch.take<T>(copies);
@@ -662,7 +663,8 @@ int32_t pnd_attention_backward(pnd_context *context, int32_t dtype, void *dq, vo
     using T = typename AttentionSizes<S>::Sum;
     const AttentionSizes<S> sizes(a);
     const int64_t units = sizes.sequences() * sizes.kv_heads, copies = Copies<S>::size(sizes);
-    const bool by_head = context->threads == 1 || units >= 2 * context->threads;
+    const bool by_head =
+        context->threads == 1 || sizes.is_below(kSerial) || units >= 2 * context->threads;
     call.reserve(
         Room<S>::bytes() + (by_head ? Scratch::bytes<T>(copies) : 0),
         sums.bytes() + Shared<S>::bytes(sizes) + (by_head ? 0 : Scratch::bytes<T>(units * copies)));

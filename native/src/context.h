@@ -60,6 +60,13 @@ inline void parallel(pnd_context *context, int64_t chunks, Body &&body) {
       [](void *b, int64_t chunk, int worker) { (*static_cast<B *>(b))(chunk, worker); }, &body);
 }
 
+// The same, on the calling thread where the work is too small for several.
+template <class Body>
+inline void parallel(pnd_context *context, int64_t chunks, bool small, Body &&body) {
+  if (!small) return parallel(context, chunks, body);
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) body(chunk, 0);
+}
+
 // Calls body(first, last, worker) on ranges that cover [0, n). The ranges depend on the number of
 // threads: for work whose elements do not meet. Below `serial` elements one range is used.
 template <class Body>
