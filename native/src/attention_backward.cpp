@@ -7,13 +7,12 @@
 // Shapes   as attention; dout like out; dq like q; dk, dv like k; dmask like mask
 // Method   one pass over blocks of 128 keys; for each, blocks of 192 queries: p and ds of a pair of
 //          blocks stay in L2, dk and dv of a block of keys too. What a query does not see costs
-//          nothing and is never touched. bf16 is widened while it is packed, or packed in pairs: p
-//          and ds are then rounded once, ds as pairs of keys for dq, both as pairs of queries for
-//          dv and dk
+//          nothing and is never touched. The exponentials of a tile are found beside its product
+//          dp. bf16 is widened while it is packed, or packed in pairs: p and ds are then rounded
+//          once, ds as pairs of keys for dq, both as pairs of queries for dv and dk
 // Order    dq is one chain over the keys, dk and dv one chain over the queries of the group's
-// heads,
-//          upwards. dmask: a sum over queries is formed per head; then heads are added in the order
-//          of (batch, head)
+//          heads, upwards. dmask: a sum over queries is formed per head; then heads are added in
+//          the order of (batch, head)
 // Parallel over sequences and heads of keys, where enough is multiplied, or their blocks of keys
 //          where there are few. What several tasks add to, they add to in turn: a task waits only
 //          for tasks that were started before it
@@ -292,18 +291,18 @@ __attribute__((noinline)) void slope_tile(const AttentionSizes<S> &sizes, const 
     add_mask(tile, at.mask, mask_stride, at.mask_left);
   }
   hide(tile, sequence, at.query, at.key);
-  PND_UNROLL
-  for (int r = 0; r < kRows; ++r) {
+  tile.store_to(at.p, kStride);
+  tile.clear();
+  const auto exponentials = [&](int64_t r) PND_INLINED {
     // Only a hidden gate's score is above lse by more than its rounding.
     const Vec<T> base = splat(at.lse[r]);
     PND_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      const Vec<T> x = smaller(splat(kMostExponent<T>), tile.sum[r][v] - base);
-      store(at.p + r * kStride + v * kWidth<T>, exp_of_negative(x));
+      T *p = at.p + r * kStride + v * kWidth<T>;
+      store(p, exp_of_negative(smaller(splat(kMostExponent<T>), load(p) - base)));
     }
-  }
-  tile.clear();
-  tile.add_product(at.dout, stride, at.values, kCols, depth);
+  };
+  tile.add_product(at.dout, stride, at.values, kCols, depth, kRows, exponentials);
   PND_UNROLL
   for (int r = 0; r < kRows; ++r) {
     PND_UNROLL

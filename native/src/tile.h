@@ -31,6 +31,12 @@ constexpr int kTileRows = 8;
 constexpr int kTileRows = 4;
 #endif
 constexpr int kTileVectors = 2;
+// Whether a tile leaves registers for work of another kind.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kSpareRegisters = true;
+#else
+constexpr bool kSpareRegisters = false;
+#endif
 template <class T>
 constexpr int kTileCols = kTileVectors *kWidth<T>;
 
@@ -116,21 +122,36 @@ struct Tile {
   // Likewise, a's rows any distance apart, its columns next to each other.
   PND_INLINE void add_product(const T *a, int64_t a_stride, const T *b, int64_t b_stride,
                               int64_t depth) {
+    add_product(a, a_stride, b, b_stride, depth, 0, [](int64_t) {});
+  }
+  // Likewise, in parts, with between(part) after each of them: work whose steps wait for each
+  // other, which the products, that do not wait, hide.
+  template <class F>
+  PND_INLINE void add_product(const T *a, int64_t a_stride, const T *b, int64_t b_stride,
+                              int64_t depth, int64_t parts, F &&between) {
     const T *row[kRows];
     PND_UNROLL
     for (int r = 0; r < kRows; ++r) row[r] = a + r * a_stride;
+    int64_t k = 0;
+    const auto add_up_to = [&](int64_t end) PND_INLINED {
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < depth; ++k, b += b_stride) {
-      Vec<T> of_b[kVectors];
-      PND_UNROLL
-      for (int v = 0; v < kVectors; ++v) of_b[v] = load(b + v * kWidth<T>);
-      PND_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const Vec<T> x = splat<T>(row[r][k]);
+      for (; k < end; ++k, b += b_stride) {
+        Vec<T> of_b[kVectors];
         PND_UNROLL
-        for (int v = 0; v < kVectors; ++v) sum[r][v] = plus_product(sum[r][v], x, of_b[v]);
+        for (int v = 0; v < kVectors; ++v) of_b[v] = load(b + v * kWidth<T>);
+        PND_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          const Vec<T> x = splat<T>(row[r][k]);
+          PND_UNROLL
+          for (int v = 0; v < kVectors; ++v) sum[r][v] = plus_product(sum[r][v], x, of_b[v]);
+        }
       }
+    };
+    for (int64_t part = 0; part < parts; ++part) {
+      if constexpr (kSpareRegisters) add_up_to(k + depth / parts);
+      between(part);
     }
+    add_up_to(depth);
   }
 };
 
