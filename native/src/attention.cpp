@@ -92,6 +92,7 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<S> &sizes,
   for (Vec<T> &m : most) m = splat(kNothing<T>);
   each_tile<T>(last - first, [&](int64_t at, auto vectors) {
     const int64_t j = first + at;
+    if (mask != nullptr) fetch_mask_below<S, kRows, vectors()>(mask + j, mask_stride);
     Tile<U, kRows, vectors()> tile;
     tile.clear();
     tile.add_product(panel.queries, Copied<U>::stride_of(depth), packed.key(block + j), kCols,

@@ -143,6 +143,19 @@ PND_INLINE void each_mask(const S *mask, int64_t stride, int64_t left, F &&f) {
   }
 }
 
+// Asks for the tile of the mask that the next panel needs: its rows lie pages apart. Past the end
+// of the mask that does nothing.
+template <class S, int kRows, int kVectors>
+PND_INLINE void fetch_mask_below(const S *mask, int64_t stride) {
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(S));
+  PND_UNROLL
+  for (int r = kRows; r < 2 * kRows; ++r) {
+    for (int64_t i = 0; i < kVectors * kWidth<UnitOf<S>>; i += kLine) {
+      __builtin_prefetch(mask + r * stride + i);
+    }
+  }
+}
+
 // scores += mask.
 template <class U, int kRows, int kVectors, class S>
 PND_INLINE void add_mask(Tile<U, kRows, kVectors> &scores, const S *mask, int64_t stride,

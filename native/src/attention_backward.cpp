@@ -283,6 +283,7 @@ __attribute__((noinline)) void slope_tile(const AttentionSizes<S> &sizes, const 
   constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<U>;
   const int64_t mask_stride = sizes.mask_stride();
   const int64_t depth = sizes.head_units(), stride = Copied<U>::stride_of(depth);
+  if (at.mask != nullptr) fetch_mask_below<S, kRows, kVectors>(at.mask, mask_stride);
   Tile<U, kRows, kVectors> tile;
   tile.clear();
   tile.add_product(at.queries, stride, at.keys, kCols, depth);
