@@ -490,14 +490,28 @@ class KeyBlock {
         const int64_t r = query - q.first, at = r * kScoreStride<T> + j;
         const int64_t by_unit = r / kPerUnit<U> * kScoreStride<T> + j, row = copy_of(head, query);
         const bool rounds = kPerUnit<U> == 2, keeps = !rounds || arrays_.dmask != nullptr;
-        slope_tile<S, rows(), vectors()>(
-            sizes_, sequence_,
-            {query, key_ + j, mask == nullptr ? nullptr : mask + mask_at(head, query) + j,
-             stored_ - j, copies_.queries.at(row), copies_.dout.at(row), room_.keys + j * units,
-             room_.values + j * units, copies_.lse + row, copies_.delta + row,
-             room_.p + (rounds ? j : at), room_.ds + (keeps ? at : j), room_.dgate + at,
-             room_.p_by_unit + by_unit, room_.ds_by_unit + by_unit,
-             room_.ds_rows + r * kSlopeStride<U> + j / kPerUnit<U>});
+        const Slopes<S> slopes{query,
+                               key_ + j,
+                               mask == nullptr ? nullptr : mask + mask_at(head, query) + j,
+                               stored_ - j,
+                               copies_.queries.at(row),
+                               copies_.dout.at(row),
+                               room_.keys + j * units,
+                               room_.values + j * units,
+                               copies_.lse + row,
+                               copies_.delta + row,
+                               room_.p + (rounds ? j : at),
+                               room_.ds + (keeps ? at : j),
+                               room_.dgate + at,
+                               room_.p_by_unit + by_unit,
+                               room_.ds_by_unit + by_unit,
+                               room_.ds_rows + r * kSlopeStride<U> + j / kPerUnit<U>};
+        // On a diagonal, the second vector may hold keys that none of the panel sees.
+        if (seen(query + rows() - 1) - j <= kWidth<T>) {
+          slope_tile<S, rows(), 1>(sizes_, sequence_, slopes);
+        } else {
+          slope_tile<S, rows(), vectors()>(sizes_, sequence_, slopes);
+        }
       });
     });
   }
