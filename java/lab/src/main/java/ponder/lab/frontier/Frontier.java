@@ -35,6 +35,16 @@ public final class Frontier {
   public record Kappa(String model, String method, double level, Estimate kappa) {}
 
   /**
+   * The exchange rate eta = - d ln C_train / d ln C_test along equal accuracy, from a training budget
+   * to the next larger one, where C_test is what the cheapest way to the level takes.
+   *
+   * @param eta infinite where the larger budget saves no test compute; null where the smaller one
+   *     does not reach the level
+   */
+  public record ExchangeRate(
+      double level, double trainFlops, double moreTrainFlops, Estimate eta) {}
+
+  /**
    * The number of queries at which two ways to a level cost the same in all; with fewer queries the
    * thinker is cheaper.
    *
@@ -49,6 +59,9 @@ public final class Frontier {
 
   /** The rate of answers at a training budget; 0 where the level cannot be reached. */
   public record ThroughputPoint(double trainFlops, Estimate queriesPerSecond) {}
+
+  /** A way to answer: a point of a curve, by its number. */
+  public record Choice(Curve curve, int point) {}
 
   /** X_q(C): queries per second at accuracy {@code level} or above, for each training budget. */
   public record Throughput(double level, List<ThroughputPoint> points) {}
@@ -198,11 +211,7 @@ public final class Frontier {
   /** Returns X_q(C) at a level, for the dearest training of every training budget. */
   public Throughput throughput(double level, Predicate<Curve> which) {
     List<ThroughputPoint> points = new ArrayList<>();
-    Map<Double, Double> budgets = new TreeMap<>();
-    for (Curve curve : curves) {
-      budgets.merge(curve.fraction(), curve.trainFlops(), Math::max);
-    }
-    for (double budget : budgets.values()) {
+    for (double budget : budgets()) {
       Estimate rate =
           resamples.estimate(rate(level, budget, which, -1), r -> rate(level, budget, which, r));
       points.add(new ThroughputPoint(budget, rate));
@@ -210,18 +219,102 @@ public final class Frontier {
     return new Throughput(level, points);
   }
 
+  /** Returns the dearest training of every training budget, the smallest first. */
+  private List<Double> budgets() {
+    Map<Double, Double> budgets = new TreeMap<>();
+    for (Curve curve : curves) {
+      budgets.merge(curve.fraction(), curve.trainFlops(), Math::max);
+    }
+    return List.copyOf(budgets.values());
+  }
+
   private double rate(double level, double budget, Predicate<Curve> which, int resample) {
-    double rate = 0;
+    Choice quickest = quickest(level, budget, which, resample);
+    return quickest == null ? 0 : 1 / quickest.curve.seconds()[quickest.point];
+  }
+
+  /**
+   * Returns the way that answers X_q(C) queries per second; null where the level cannot be reached.
+   *
+   * @param level q
+   * @param budget C
+   */
+  public Choice quickest(double level, double budget, Predicate<Curve> which) {
+    return quickest(level, budget, which, -1);
+  }
+
+  private Choice quickest(double level, double budget, Predicate<Curve> which, int resample) {
+    Choice quickest = null;
+    double least = Double.POSITIVE_INFINITY;
     for (int c = 0; c < curves.size(); c++) {
       Curve curve = curves.get(c);
       if (curve.trainFlops() <= budget && which.test(curve)) {
         double[] accuracy = accuracy(c, resample);
         for (int i = 0; i < curve.points(); i++) {
-          rate = accuracy[i] >= level ? Math.max(rate, 1 / curve.seconds()[i]) : rate;
+          if (accuracy[i] >= level && curve.seconds()[i] < least) {
+            quickest = new Choice(curve, i);
+            least = curve.seconds()[i];
+          }
         }
       }
     }
-    return rate;
+    return quickest;
+  }
+
+  /**
+   * Returns the way that is right most often within a training budget and a number of test FLOPs
+   * per query, of equal ones the first; null where every way is dearer.
+   */
+  public Choice best(double budget, double testFlops, Predicate<Curve> which) {
+    Choice best = null;
+    double most = -1;
+    for (int c = 0; c < curves.size(); c++) {
+      Curve curve = curves.get(c);
+      if (curve.trainFlops() <= budget && which.test(curve)) {
+        for (int i = 0; i <= curve.within(testFlops); i++) {
+          if (measured.get(c)[i] > most) {
+            best = new Choice(curve, i);
+            most = measured.get(c)[i];
+          }
+        }
+      }
+    }
+    return best;
+  }
+
+  /** Returns eta at a level from each training budget to the next. */
+  public List<ExchangeRate> exchangeRates(double level, Predicate<Curve> which) {
+    List<ExchangeRate> rates = new ArrayList<>();
+    List<Double> budgets = budgets();
+    for (int i = 0; i + 1 < budgets.size(); i++) {
+      double less = budgets.get(i);
+      double more = budgets.get(i + 1);
+      Estimate eta =
+          resamples.estimate(
+              eta(level, less, more, which, -1), r -> eta(level, less, more, which, r));
+      rates.add(new ExchangeRate(level, less, more, eta));
+    }
+    return rates;
+  }
+
+  private double eta(double level, double less, double more, Predicate<Curve> which, int resample) {
+    double saved =
+        Math.log(leastFlops(level, less, which, resample))
+            - Math.log(leastFlops(level, more, which, resample));
+    return Math.log(more / less) / saved;
+  }
+
+  /** Returns the fewest test FLOPs that reach a level within a training budget, NaN if none do. */
+  private double leastFlops(double level, double budget, Predicate<Curve> which, int resample) {
+    double least = Double.NaN;
+    for (int c = 0; c < curves.size(); c++) {
+      Curve curve = curves.get(c);
+      if (curve.trainFlops() <= budget && which.test(curve)) {
+        double flops = curve.flopsAt(level, accuracy(c, resample));
+        least = flops < least || Double.isNaN(least) ? flops : least;
+      }
+    }
+    return least;
   }
 
   /**

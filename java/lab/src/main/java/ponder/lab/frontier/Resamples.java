@@ -88,6 +88,24 @@ public final class Resamples {
   }
 
   /**
+   * Returns the accuracy [spend] of a curve with its interval: Wilson's of one seed, of several that
+   * of the resamples.
+   */
+  public Estimate[] estimates(Curve curve) {
+    double[] accuracy = curve.accuracy();
+    double[][] resampled = accuracy(curve);
+    Estimate[] estimates = new Estimate[accuracy.length];
+    for (int i = 0; i < estimates.length; i++) {
+      int point = i;
+      estimates[i] =
+          curve.seeds() > 1
+              ? estimate(accuracy[i], r -> resampled[r][point])
+              : Estimate.rate(Math.round(accuracy[i] * curve.queries()), curve.queries());
+    }
+    return estimates;
+  }
+
+  /**
    * Returns an estimate with the interval of the resamples; null if the value, or more than a tenth
    * of the resampled ones, is NaN.
    *

@@ -123,8 +123,8 @@ public record PathsFrontier(
   private static Line line(
       Curve solved, Curve optimal, Resamples resamples, List<PathsUnit> units) {
     List<Point> points = new ArrayList<>();
-    Estimate[] ofSolved = estimates(solved, resamples);
-    Estimate[] ofOptimal = estimates(optimal, resamples);
+    Estimate[] ofSolved = resamples.estimates(solved);
+    Estimate[] ofOptimal = resamples.estimates(optimal);
     for (int i = 0; i < solved.points(); i++) {
       points.add(
           new Point(
@@ -149,21 +149,6 @@ public record PathsFrontier(
         solved.trainFlops(),
         solved.seeds(),
         points);
-  }
-
-  /** One seed has Wilson's intervals; several have those of the bootstrap over seeds and queries. */
-  private static Estimate[] estimates(Curve curve, Resamples resamples) {
-    double[] accuracy = curve.accuracy();
-    Estimate[] estimates = new Estimate[accuracy.length];
-    double[][] resampled = curve.seeds() > 1 ? resamples.accuracy(curve) : null;
-    for (int i = 0; i < estimates.length; i++) {
-      int point = i;
-      estimates[i] =
-          curve.seeds() > 1
-              ? resamples.estimate(accuracy[i], r -> resampled[r][point])
-              : Estimate.rate(Math.round(accuracy[i] * curve.queries()), curve.queries());
-    }
-    return estimates;
   }
 
   /** What is read of an answer. */

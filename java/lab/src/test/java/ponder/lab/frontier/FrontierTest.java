@@ -76,6 +76,35 @@ class FrontierTest {
     assertEquals(List.of(), new Frontier(List.of(small, same), FEW).kappas(0.5));
   }
 
+  private static List<Estimate> etas(double level, Curve... curves) {
+    return new Frontier(List.of(curves), FEW)
+        .exchangeRates(level, c -> !c.model().equals("oracle")).stream()
+            .map(Frontier.ExchangeRate::eta)
+            .toList();
+  }
+
+  @Test
+  void etaIsWhatTrainingBuysInTestCompute() {
+    // Four times the training, an eighth of the test compute.
+    Curve small = step("a", 0.25, 100, 1, 4);
+    Curve large = step("b", 1, 400, 0.125, 0.5);
+    assertClose(2 / 3.0, etas(0.5, small, large).get(0));
+    // The cheapest way counts, of this budget and of those below.
+    Curve dear = step("c", 1, 390, 64, 256);
+    Curve barred = step("oracle", 1, 400, 1e-9, 4e-9);
+    assertClose(2 / 3.0, etas(0.5, small, dear, large, barred).get(0));
+    assertEquals(exactly(Double.POSITIVE_INFINITY), etas(0.5, small, dear).get(0));
+  }
+
+  @Test
+  void etaIsUnknownWhereTheSmallerBudgetIsTooSmall() {
+    Curve never = Curves.of("a", "method", 1.0 / 16, 25, new double[] {1, 4}, 10, 0, 0);
+    List<Estimate> got = etas(0.5, never, step("a", 0.25, 100, 1, 4), step("a", 1, 400, 1, 4));
+    assertNull(got.get(0));
+    assertEquals(exactly(Double.POSITIVE_INFINITY), got.get(1));
+    assertEquals(List.of(), etas(0.5, never));
+  }
+
   @Test
   void contoursGoFromTheSmallestBudgetToTheLargest() {
     Curve never = Curves.of("a", "method", 1.0 / 16, 25, new double[] {1, 4}, 10, 0, 0);
@@ -163,6 +192,47 @@ class FrontierTest {
             new Frontier.ThroughputPoint(100, exactly(1 / 0.4)),
             new Frontier.ThroughputPoint(400, exactly(1 / 0.2))),
         got.points());
+  }
+
+  @Test
+  void theQuickestWayIsTheOneWhoseRateTheThroughputIs() {
+    Curve little = Curves.of("a", "method", 0.25, 100, new double[] {1, 4, 9}, 10, 0, 6, 6);
+    Curve much = Curves.of("a", "method", 1, 400, new double[] {2, 8}, 10, 5, 10);
+    Frontier frontier = new Frontier(List.of(little, much), FEW);
+    assertEquals(new Frontier.Choice(little, 1), frontier.quickest(0.5, 100, c -> true));
+    assertEquals(new Frontier.Choice(much, 0), frontier.quickest(0.5, 400, c -> true));
+    assertEquals(new Frontier.Choice(little, 1), frontier.quickest(0.6, 400, c -> true));
+    assertNull(frontier.quickest(0.7, 399, c -> true));
+    // A way that takes for ever reaches nothing.
+    double[] never = {Double.POSITIVE_INFINITY};
+    Curve late = new Curve("b", "m", 1, 400, new int[] {1}, new double[] {1}, never, right(10));
+    assertNull(new Frontier(List.of(late), FEW).quickest(0.5, 400, c -> true));
+    assertEquals(
+        exactly(0),
+        new Frontier(List.of(late), FEW)
+            .throughput(0.5, c -> true)
+            .points()
+            .get(0)
+            .queriesPerSecond());
+  }
+
+  private static boolean[][][] right(int queries) {
+    boolean[][][] right = new boolean[1][1][queries];
+    java.util.Arrays.fill(right[0][0], true);
+    return right;
+  }
+
+  @Test
+  void theBestWayIsWithinBothBudgets() {
+    Curve little = Curves.of("a", "method", 0.25, 100, new double[] {1, 4, 9}, 10, 2, 6, 5);
+    Curve much = Curves.of("a", "method", 1, 400, new double[] {4, 8}, 10, 6, 10);
+    Frontier frontier = new Frontier(List.of(little, much), FEW);
+    assertEquals(new Frontier.Choice(little, 0), frontier.best(400, 3.9, c -> true));
+    assertEquals(new Frontier.Choice(little, 1), frontier.best(400, 4, c -> true));
+    assertEquals(new Frontier.Choice(much, 1), frontier.best(400, 8, c -> true));
+    assertEquals(new Frontier.Choice(little, 1), frontier.best(399, 100, c -> true));
+    assertNull(frontier.best(400, 0.9, c -> true));
+    assertNull(frontier.best(99, 100, c -> true));
   }
 
   @Test

@@ -48,6 +48,17 @@ class ResamplesTest {
   }
 
   @Test
+  void theIntervalOfOneSeedIsWilsonsAndOfSeveralTheResamples() {
+    boolean[] some = new boolean[50];
+    Arrays.fill(some, 0, 20, true);
+    assertEquals(
+        Estimate.rate(20, 50), new Resamples(400, 1, 50, Key.of(3)).estimates(curve(some))[0]);
+    Resamples resamples = new Resamples(400, 2, 50, Key.of(3));
+    Curve two = curve(some, new boolean[50]);
+    assertEquals(estimate(resamples, two), resamples.estimates(two)[0]);
+  }
+
+  @Test
   void theSameKeyGivesTheSameInterval() {
     Curve curve = Curves.of("model", "method", 1, 1e9, ONE, 100, 37);
     Estimate once = estimate(new Resamples(500, 1, 100, Key.of(1)), curve);
