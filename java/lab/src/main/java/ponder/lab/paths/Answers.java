@@ -14,7 +14,7 @@ import ponder.lab.cities.PathScore;
  * @param scores what is right about each answer
  * @param places the places of each answer, the source not among them
  */
-record Answers(
+public record Answers(
     String method,
     int spend,
     double flops,

@@ -32,7 +32,7 @@ import ponder.nn.SequenceModel;
  * method spends is charged to it: a choice among several paths costs all of them and every check
  * made on them.
  */
-final class PathExam {
+public final class PathExam {
   private static final int DECODED_AT_ONCE = 128;
 
   private final PathTable table;
@@ -56,7 +56,7 @@ final class PathExam {
    *
    * @param queries how many; fewer where the part has fewer
    */
-  PathExam(PathTable table, PathTokens tokens, Split split, int queries) {
+  public PathExam(PathTable table, PathTokens tokens, Split split, int queries) {
     this.table = table;
     this.tokens = tokens;
     this.map = new LegalSteps(table.graph(), tokens);
@@ -134,13 +134,43 @@ final class PathExam {
     all.addAll(drawnOnTheMap(guided, spending, key.split("map")));
     if (model instanceof LoopedTransformer looped) {
       for (int rounds = 1; rounds <= spending.rounds; rounds *= 2) {
-        // What is carried grows with the rounds: fewer paths at once hold it within bounds.
-        int batch = Math.max(16, DECODED_AT_ONCE * 8 / Math.max(8, rounds));
-        SequenceModel longer = looped.withRounds(rounds);
-        all.add(single("rounds", rounds, decoder(longer, device, batch, Constraint.NONE)));
+        all.add(rounds(looped, device, rounds));
       }
     }
     return all;
+  }
+
+  /**
+   * Asks a model in one way alone.
+   *
+   * @param method {@code greedy}; {@code shortest legal}, of {@code spend} draws; or {@code
+   *     rounds}, {@code spend} of them made by a looped model
+   * @param key the source of the draws
+   * @throws IllegalArgumentException if there is no such method, or not of such a model
+   */
+  public Answers ask(SequenceModel model, Device device, String method, int spend, Key key) {
+    if (method.equals("rounds") && model instanceof LoopedTransformer looped) {
+      return rounds(looped, device, spend);
+    }
+    return switch (method) {
+      case "greedy" -> single(method, 1, decoder(model, device));
+      case "shortest legal" -> {
+        long began = System.nanoTime();
+        Written written = decoder(model, device).sample(prompts, spend, key);
+        double seconds = secondsPerQuery(began);
+        yield checked(judge(written), spend, written.flopsPerPrompt(), seconds);
+      }
+      default ->
+          throw new IllegalArgumentException(
+              "exam: " + model.getClass().getSimpleName() + " is asked by no \"" + method + "\"");
+    };
+  }
+
+  private Answers rounds(LoopedTransformer looped, Device device, int rounds) {
+    // What is carried grows with the rounds: fewer paths at once hold it within bounds.
+    int batch = Math.max(16, DECODED_AT_ONCE * 8 / Math.max(8, rounds));
+    SequenceModel longer = looped.withRounds(rounds);
+    return single("rounds", rounds, decoder(longer, device, batch, Constraint.NONE));
   }
 
   /** Returns what lets a model write paths, up to twice as long as the longest there is. */
@@ -178,21 +208,29 @@ final class PathExam {
       double flops = written.flopsPerPrompt(n, samples);
       Gathering likely = new Gathering("most likely", n);
       Gathering scored = new Gathering("best scored", n);
-      Gathering legal = new Gathering("shortest legal", n);
-      long checks = 0;
       for (int i = 0; i < paths.length; i++) {
         List<Candidate> some = candidates.get(i).subList(0, n);
         double[] scores = scoring.of(i);
         likely.add(best(some, j -> some.get(j).logLikelihood()));
         scored.add(best(some, j -> scores[j]));
-        legal.add(shortest(some));
-        checks += some.stream().mapToLong(c -> c.score().operations()).sum();
       }
       all.add(likely.answers(flops, seconds * n));
       all.add(scored.answers(flops + scoring.flops(n), seconds * n + scoring.seconds(n)));
-      all.add(legal.answers(flops + checks / (double) paths.length, seconds * n));
+      all.add(checked(candidates, n, flops, seconds * n));
     }
     return all;
+  }
+
+  /** Chooses the shortest legal one of the first n candidates; every check of one is charged. */
+  private Answers checked(List<List<Candidate>> candidates, int n, double flops, double seconds) {
+    Gathering legal = new Gathering("shortest legal", n);
+    long checks = 0;
+    for (List<Candidate> of : candidates) {
+      List<Candidate> some = of.subList(0, n);
+      legal.add(shortest(some));
+      checks += some.stream().mapToLong(c -> c.score().operations()).sum();
+    }
+    return legal.answers(flops + checks / (double) paths.length, seconds);
   }
 
   private List<Answers> beam(Decoder decoder, PathScorer scorer, int width) {

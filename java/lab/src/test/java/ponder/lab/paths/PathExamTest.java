@@ -3,6 +3,7 @@ package ponder.lab.paths;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
@@ -142,6 +143,27 @@ class PathExamTest {
     for (Answers answers : all) {
       assertEquals(1, solved(answers), answers.method() + " of " + answers.spend());
     }
+  }
+
+  @Test
+  void oneWayAloneAnswersAsAmongTheOthers() {
+    LoopedTransformer model =
+        LoopedTransformer.create(
+            Parameters.of(store, Key.of(9)).in("model"), TOKENS.vocabulary(), 1, 16, 2, 2);
+    PathExam exam = new PathExam(TABLE, TOKENS, SPLIT, QUERIES);
+    for (Answers among : ask(model, 4)) {
+      if (among.method().matches("greedy|shortest legal|rounds")) {
+        Answers alone = exam.ask(model, device, among.method(), among.spend(), Key.of(4));
+        String way = among.method() + " of " + among.spend();
+        assertArrayEquals(among.places().toArray(), alone.places().toArray(), way);
+        assertEquals(among.scores(), alone.scores(), way);
+      }
+    }
+    Knowing once = knowing(6);
+    assertThrows(
+        IllegalArgumentException.class, () -> exam.ask(once, device, "rounds", 2, Key.of(4)));
+    assertThrows(
+        IllegalArgumentException.class, () -> exam.ask(model, device, "beam", 2, Key.of(4)));
   }
 
   @Test
