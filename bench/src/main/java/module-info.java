@@ -5,6 +5,7 @@ module ponder.bench {
   requires info.picocli;
   requires jmh.core;
   requires ponder.engine;
+  requires ponder.lab;
 
   opens ponder.bench to
       com.fasterxml.jackson.databind,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The lab: the command line and the pages. */
+@SuppressWarnings("module") // ponder.bench is compiled after this module
 module ponder.lab {
   requires com.fasterxml.jackson.databind;
   requires de.siegmar.fastcsv;
@@ -7,6 +8,15 @@ module ponder.lab {
   requires me.tongfei.progressbar;
   requires org.apache.commons.statistics.distribution;
   requires ponder.engine;
+
+  exports ponder.lab.cities to
+      ponder.bench;
+  exports ponder.lab.frontier to
+      ponder.bench;
+  exports ponder.lab.paths to
+      ponder.bench;
+  exports ponder.lab.statistics to
+      ponder.bench;
 
   opens ponder.lab to
       info.picocli;

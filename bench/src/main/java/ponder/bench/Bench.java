@@ -76,6 +76,9 @@ public class Bench {
     /** What one run does, in the peak's unit. */
     public double amount;
 
+    /** The time in which nearly all runs were done. */
+    public double latencyNanos;
+
     private Usage before;
     private double peakBefore;
 
@@ -103,6 +106,7 @@ public class Bench {
       peak = (peakBefore + bench.peak()) / 2;
       Peak of = bench.timed.peak();
       amount = of == null ? 0 : subject.amount(of);
+      latencyNanos = subject.latencyNanos();
       subject.end();
     }
   }

@@ -23,6 +23,7 @@ import java.util.Map;
  * @param elements numbers or tokens that a run makes
  * @param amount what a run does, in the peak's unit
  * @param allocated bytes of Java garbage of a run; null where nobody counts
+ * @param latencyNanos the time in which nearly all runs were done; null where nobody asks
  * @param peak the peak's rate in the same processes, all threads; null where there is none
  * @param share of the peak, iteration by iteration; null where there is none
  */
@@ -41,6 +42,7 @@ record Entry(
     double elements,
     double amount,
     Double allocated,
+    Double latencyNanos,
     Spread peak,
     Spread share) {
 
@@ -63,6 +65,7 @@ record Entry(
         0,
         0,
         0,
+        null,
         null,
         null,
         null);
@@ -98,6 +101,9 @@ record Entry(
         first.elements(),
         first.amount(),
         Double.isNaN(first.allocated()) ? null : first.allocated(),
+        first.latencyNanos() == 0
+            ? null
+            : Spread.of(ours.stream().map(Round::latencyNanos).toList()).median(),
         peaks.isEmpty() ? null : Spread.of(peaks),
         shares.isEmpty() ? null : Spread.of(shares));
   }

@@ -47,9 +47,13 @@ final class Gate {
       if (place >= 0) {
         throw new RedGate(
             "%s: value %d of result %d is %s, and was %s"
-                .formatted(what, place, i, got[i][place], before[i][place]));
+                .formatted(what, place, i, at(got[i], place), at(before[i], place)));
       }
     }
+  }
+
+  private static String at(double[] values, int place) {
+    return place < values.length ? String.valueOf(values[place]) : "missing";
   }
 
   private static double distance(double[] values, double[] answer) {

@@ -78,6 +78,7 @@ record JmhForks(String device) implements Forks {
 
   private static Round round(RunResult run) {
     List<Sample> samples = new ArrayList<>();
+    List<Double> latencies = new ArrayList<>();
     Map<String, Double> last = new HashMap<>();
     for (BenchmarkResult fork : run.getBenchmarkResults()) {
       for (IterationResult iteration : fork.getIterationResults()) {
@@ -90,6 +91,7 @@ record JmhForks(String device) implements Forks {
                 1e-9 * last.get("wallNanos"),
                 last.get("switches"),
                 last.get("stealNanos")));
+        latencies.add(last.get("latencyNanos"));
       }
     }
     return new Round(
@@ -98,6 +100,7 @@ record JmhForks(String device) implements Forks {
         last.get("bytes"),
         last.get("elements"),
         last.get("amount"),
-        last.getOrDefault(GARBAGE, Double.NaN));
+        last.getOrDefault(GARBAGE, Double.NaN),
+        Spread.of(latencies).median());
   }
 }

@@ -9,7 +9,9 @@ import java.time.LocalDate;
 import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
 import java.util.stream.Stream;
@@ -36,6 +38,9 @@ import picocli.CommandLine.Spec;
     sortOptions = false)
 public final class Main implements Callable<Integer> {
   private static final Pattern DEVICE = Pattern.compile("cpu|cuda(:\\d{1,4})?");
+
+  /** Trainings of each model under each budget; a quick run makes one. */
+  private static final int SEEDS = 2;
 
   @Spec private CommandSpec spec;
 
@@ -139,22 +144,27 @@ public final class Main implements Callable<Integer> {
     Machine machine = Machine.here();
     Path file = folder().resolve(machine.slug() + ".json");
     Results before = Results.readOrEmpty(file, machine);
-    Suite.Outcome outcome =
-        new Suite(
-                forks,
-                effort,
-                line -> {
-                  print.println(line);
-                  print.flush();
-                })
-            .run(rows, run);
+    Consumer<String> progress =
+        line -> {
+          print.println(line);
+          print.flush();
+        };
+    // Trained before anything is timed; the forks open the files.
+    BudgetCache trained = rows.stream().anyMatch(BudgetWay::isOf) ? BudgetCache.of(device) : null;
+    int seeds = quick ? 1 : SEEDS;
+    if (trained != null) trained.train(rows, seeds, progress);
+    Suite.Outcome outcome = new Suite(forks, effort, progress).run(rows, run);
     Results results = before.with(machine, outcome.entries(), Rows.all());
+    if (trained != null) {
+      Map<String, Entry> timed = results.of(device, quick);
+      List<BudgetExam> exams = trained.exams(Rows.all(), timed.keySet(), seeds);
+      results = results.with(BudgetFindings.of(trained.task().setting(), device, exams, timed));
+    }
     Files.createDirectories(file.getParent());
     results.write(file);
-    Path page = file.resolveSibling(machine.slug() + ".md");
-    Files.writeString(page, Page.of(results, Rows.all()));
+    results.writePage(file.getParent(), Rows.all());
     outcome.failed().forEach(sentence -> print.println("not timed: " + sentence));
-    print.println(page);
+    print.println(file.resolveSibling(machine.slug() + ".md"));
     if (outcome.red() > 0) {
       print.println(outcome.red() + " of " + rows.size() + " rows gave a wrong answer.");
     }
@@ -194,8 +204,7 @@ public final class Main implements Callable<Integer> {
       for (Path file : files.filter(f -> f.toString().endsWith(".json")).sorted().toList()) {
         Results results = Results.read(file);
         machines.add(results);
-        Path page = folder.resolve(results.machine().slug() + ".md");
-        Files.writeString(page, Page.of(results, Rows.all()));
+        results.writePage(folder, Rows.all());
       }
     }
     Path readme = Path.of("README.md");

@@ -46,6 +46,7 @@ final class Page {
       }
       text.append(line(row, entry, entries));
     }
+    if (results.throughput() != null) text.append(ThroughputPage.of(results.throughput(), slug));
     return text.append('\n').append(runs(results.entries())).toString();
   }
 
@@ -81,9 +82,9 @@ final class Page {
   /** Returns our speed in the row's unit. */
   static String speed(Row row, Entry entry) {
     Spread time = entry.ours().time(row);
-    if (row.subject().startsWith("step")) {
+    if (row.made() != null) {
       Spread rate = time.under(1e9 * entry.elements());
-      return "%,.0f (%,.0f-%,.0f) tokens/s".formatted(rate.median(), rate.low(), rate.high());
+      return rate(rate) + " " + row.made() + "/s";
     }
     if (row.peak() == null) {
       return time(time.median());
@@ -94,6 +95,12 @@ final class Page {
             digits(rate.median()), digits(rate.low()), digits(rate.high()), row.peak().unit());
   }
 
+  /** Returns a rate with its quartiles. */
+  static String rate(Spread rate) {
+    return String.format(
+        Locale.ROOT, "%,.0f (%,.0f-%,.0f)", rate.median(), rate.low(), rate.high());
+  }
+
   private static String rivals(Row row, Entry entry) {
     List<String> cells = new ArrayList<>();
     entry
@@ -102,7 +109,7 @@ final class Page {
             (name, timing) -> {
               double nanos = timing.time(row).median();
               String figure =
-                  entry.amount() > 0 && !row.subject().startsWith("step")
+                  entry.amount() > 0 && row.made() == null
                       ? digits(entry.amount() / nanos)
                       : time(nanos);
               cells.add(name + " " + figure + (timing.isDisturbed() ? " ~" : ""));

@@ -71,7 +71,7 @@ record PyTorch(String python) implements Forks {
                 s.get("switches").asDouble(),
                 s.get("steal_nanos").asDouble()));
       }
-      return new Round(samples, 0, 0, 0, 0, Double.NaN);
+      return new Round(samples, 0, 0, 0, 0, Double.NaN, 0);
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }

@@ -59,9 +59,15 @@ final class Readme {
 
     | row | ours | share of peak | over the fastest rival | target | |
     | --- | --- | --- | --- | --- | --- |
-    %s\
+    %s%s\
     """
         .formatted(
-            results.machine().processor(), results.machine().cores(), met, judged, slug, lines);
+            results.machine().processor(),
+            results.machine().cores(),
+            met,
+            judged,
+            slug,
+            lines,
+            results.throughput() == null ? "" : ThroughputPage.summary(results.throughput()));
   }
 }

@@ -21,8 +21,9 @@ import java.util.Map;
  *
  * @param machine the machine, as the last run saw it
  * @param entries one for each row that was measured, in the table's order
+ * @param throughput against the training budget, as the last run of such rows found it; or null
  */
-record Results(Machine machine, List<Entry> entries) {
+record Results(Machine machine, List<Entry> entries, Throughput throughput) {
   private static final ObjectMapper JSON =
       JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES).build();
 
@@ -37,7 +38,7 @@ record Results(Machine machine, List<Entry> entries) {
 
   /** Returns what the file of a machine holds, or nothing where there is no such file. */
   static Results readOrEmpty(Path file, Machine machine) throws IOException {
-    if (!Files.exists(file)) return new Results(machine, List.of());
+    if (!Files.exists(file)) return new Results(machine, List.of(), null);
     Results before = read(file);
     if (!before.machine.isLike(machine)) {
       throw new IOException(
@@ -57,7 +58,19 @@ record Results(Machine machine, List<Entry> entries) {
     for (Row row : table) {
       if (all.containsKey(row.name())) ordered.add(all.get(row.name()));
     }
-    return new Results(now, ordered);
+    return new Results(now, ordered, throughput);
+  }
+
+  /** Returns these results with a throughput, where there is one, in the place of an older one. */
+  Results with(Throughput found) {
+    return found == null ? this : new Results(machine, entries, found);
+  }
+
+  /** Returns the entries of a device, of quick runs or of whole ones, by their rows. */
+  Map<String, Entry> of(String device, boolean quick) {
+    Map<String, Entry> some = new LinkedHashMap<>(byRow());
+    some.values().removeIf(e -> !e.device().equals(device) || e.quick() != quick);
+    return some;
   }
 
   /** Returns the entries by their rows. */
@@ -65,6 +78,15 @@ record Results(Machine machine, List<Entry> entries) {
     Map<String, Entry> entries = new LinkedHashMap<>();
     this.entries.forEach(entry -> entries.put(entry.row(), entry));
     return entries;
+  }
+
+  /** Writes the page beside the file, and the plot that it shows. */
+  void writePage(Path folder, List<Row> table) throws IOException {
+    String slug = machine.slug();
+    Files.writeString(folder.resolve(slug + ".md"), Page.of(this, table));
+    if (throughput != null) {
+      Files.writeString(folder.resolve(slug + ".svg"), ThroughputPlot.of(throughput));
+    }
   }
 
   /** Writes a file, whole or not at all. */

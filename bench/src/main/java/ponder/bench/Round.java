@@ -12,6 +12,8 @@ import java.util.List;
  * @param elements numbers or tokens that a run makes
  * @param amount what a run does, in the peak's unit
  * @param allocated bytes of Java garbage of a run; NaN where nobody counts
+ * @param latencyNanos the time in which nearly all runs of an iteration were done, the median of
+ *     the iterations; 0 where nobody asks
  */
 record Round(
     List<Sample> samples,
@@ -19,4 +21,5 @@ record Round(
     double bytes,
     double elements,
     double amount,
-    double allocated) {}
+    double allocated,
+    double latencyNanos) {}

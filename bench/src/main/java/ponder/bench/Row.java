@@ -68,6 +68,15 @@ record Row(
     return subject.split(" +");
   }
 
+  /** Returns what it makes in a second where its speed is told in that; else null. */
+  String made() {
+    return switch (words()[0]) {
+      case "step" -> "tokens";
+      case "budget" -> BudgetWay.isOf(this) ? "queries" : "tokens";
+      default -> null;
+    };
+  }
+
   /** Returns whether its time is the processor's: with one thread nothing else computes. */
   boolean onOneThread() {
     return threads == 1;

@@ -31,6 +31,11 @@ interface Subject extends AutoCloseable {
     return 0;
   }
 
+  /** Returns the time in which nearly all runs of an iteration were done; 0 where nobody asks. */
+  default double latencyNanos() {
+    return 0;
+  }
+
   @Override
   default void close() {}
 

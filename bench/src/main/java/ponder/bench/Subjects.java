@@ -25,6 +25,10 @@ final class Subjects {
       case "op" -> new OpSubject(row, word[1], word[2], device);
       case "optimiser" -> new OptimiserSubject(row, word[1], device);
       case "step" -> new StepSubject(row, device);
+      case "budget" ->
+          word[2].equals("train")
+              ? new BudgetStepSubject(row, new BudgetTask(BudgetTask.Setting.USUAL), device)
+              : new BudgetSubject(row, BudgetCache.of(device));
       case "peak" -> new PeakSubject(row.peak());
       case "call" -> CallSubject.of(word[1], device);
       default -> throw new IllegalArgumentException(row.name() + ": no subject " + row.subject());

@@ -21,7 +21,7 @@ class MergeTest {
         java.util.Arrays.stream(cpuNanos)
             .mapToObj(cpu -> new Sample(1.01 * cpu, cpu, 1e9, 0.3, 0, 0))
             .toList();
-    return new Round(samples, 100, 40, 7, 100, 2048);
+    return new Round(samples, 100, 40, 7, 100, 2048, 0);
   }
 
   @Test
@@ -78,8 +78,8 @@ class MergeTest {
     assertTrue(new Sample(100, 100, 0, 0.3, 1, 10e6).disturbed(1), "stolen from");
     assertTrue(new Sample(100, 100, 0, 0.3, 30, 0).disturbed(2), "lost its core");
     Sample waited = new Sample(110, 100, 0, 0.3, 1, 0);
-    Round one = new Round(List.of(quiet, quiet, quiet, waited), 0, 0, 0, 0, 0);
-    Round two = new Round(List.of(quiet, waited), 0, 0, 0, 0, 0);
+    Round one = new Round(List.of(quiet, quiet, quiet, waited), 0, 0, 0, 0, 0, 0);
+    Round two = new Round(List.of(quiet, waited), 0, 0, 0, 0, 0, 0);
     assertFalse(Timing.merge(ONE, List.of(one)).isDisturbed());
     assertTrue(Timing.merge(ONE, List.of(one, two)).isDisturbed());
   }

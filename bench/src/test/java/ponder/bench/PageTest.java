@@ -45,7 +45,8 @@ class PageTest {
                 MergeTest.RUN,
                 List.of(MergeTest.round(150, 160, 170)),
                 Map.of("openblas", rival)),
-            Entry.refused(RED, MergeTest.RUN, "y[0] is NaN | wrong")));
+            Entry.refused(RED, MergeTest.RUN, "y[0] is NaN | wrong")),
+        null);
   }
 
   @Test
@@ -87,6 +88,9 @@ class PageTest {
         machines.add(results);
         String page = Files.readString(Path.of("bench/results", results.machine().slug() + ".md"));
         assertEquals(Page.of(results, Rows.all()), page, "run ./ponder bench --readme");
+        if (results.throughput() == null) continue;
+        String plot = Files.readString(Path.of("bench/results", results.machine().slug() + ".svg"));
+        assertEquals(ThroughputPlot.of(results.throughput()), plot, "run ./ponder bench --readme");
       }
     }
     String readme = Files.readString(Path.of("README.md"));
