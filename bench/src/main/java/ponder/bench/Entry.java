@@ -134,6 +134,14 @@ record Entry(
     };
   }
 
+  /** Returns whether something else on the machine had a part in the figure that a target judges. */
+  boolean isDisturbed(Target target, Map<String, Entry> entries) {
+    Entry other = target.of() == null ? null : entries.get(target.of());
+    return ours.isDisturbed()
+        || other != null && other.refused == null && other.ours.isDisturbed()
+        || target.unit().equals("rival") && rivals.values().stream().anyMatch(Timing::isDisturbed);
+  }
+
   /** A row on more threads than the other is compared by the clock. */
   private double against(Entry other, Target target) {
     if (other == null || other.refused != null) return Double.NaN;

@@ -17,10 +17,18 @@ final class Page {
       On one thread a time is processor time of the whole process, on more it is the clock's; beside
       it, the other. Medians, with the quartiles of the speed. A share is of the peak that was
       measured in the same process, times the threads; that of attention counts the products of
-      visible pairs alone. The ratio is our speed over the fastest rival's. `~` marks figures that
-      something else on the machine disturbed in more than a quarter of the iterations. A row whose
-      answer is wrong has no figure.
+      visible pairs alone. The ratio is our speed over the fastest rival's. "Moved" is every input
+      of an op read once and every output written once, and its speed as a part of that at which one
+      core copies memory; more than all of it stays in the caches. `~` marks figures, and verdicts
+      on them, that something else on the machine disturbed in more than a quarter of the
+      iterations. A row whose answer is wrong has no figure.
       """;
+
+  /** Marks a figure that something else on the machine had a part in. */
+  static final String DISTURBED = " ~";
+
+  /** The row whose speed is that of copying memory. */
+  private static final String COPY = "peak.copy_dram";
 
   private Page() {}
 
@@ -51,20 +59,20 @@ final class Page {
   }
 
   private static String header() {
-    return "| row | target | ours | time, other time | rival | ratio | share of peak | garbage |"
-        + " |\n"
-        + "|---|---|---|---|---|---|---|---|---|\n";
+    return "| row | target | ours | time, other time | rival | ratio | share of peak | moved |"
+        + " garbage | |\n"
+        + "|---|---|---|---|---|---|---|---|---|---|\n";
   }
 
   private static String line(Row row, Entry entry, Map<String, Entry> entries) {
     String target = row.target() == null ? "" : row.target().toString();
     if (entry.refused() != null) {
-      return "| %s | %s | | | | | | | **red**: %s |\n"
+      return "| %s | %s | | | | | | | | **red**: %s |\n"
           .formatted(row.name(), target, entry.refused().replace("|", "\\|"));
     }
-    String mark = entry.ours().isDisturbed() ? " ~" : "";
+    String mark = entry.ours().isDisturbed() ? DISTURBED : "";
     Spread other = row.onOneThread() ? entry.ours().wallNanos() : entry.ours().cpuNanos();
-    return "| %s | %s | %s%s | %s, %s | %s | %s | %s | %s | %s |\n"
+    return "| %s | %s | %s%s | %s, %s | %s | %s | %s | %s | %s | %s |\n"
         .formatted(
             row.name(),
             target,
@@ -75,6 +83,7 @@ final class Page {
             rivals(row, entry),
             ratio(entry.ratio(row)),
             entry.share() == null ? "" : percent(entry.share().median()),
+            moved(row, entry, entries.get(COPY)),
             entry.allocated() == null ? "" : bytes(entry.allocated()),
             verdict(row, entry, entries));
   }
@@ -95,6 +104,17 @@ final class Page {
             digits(rate.median()), digits(rate.low()), digits(rate.high()), row.peak().unit());
   }
 
+  /** Returns the bytes of a run and their speed as a part of that of copying memory. */
+  private static String moved(Row row, Entry entry, Entry copy) {
+    if (entry.bytes() == 0) return "";
+    String bytes = bytes(entry.bytes());
+    if (copy == null || copy.refused() != null || !copy.device().equals(entry.device())) {
+      return bytes;
+    }
+    double speed = entry.bytes() / entry.ours().time(row).median();
+    return bytes + ", " + percent(speed / (copy.amount() / copy.ours().cpuNanos().median()));
+  }
+
   /** Returns a rate with its quartiles. */
   static String rate(Spread rate) {
     return String.format(
@@ -112,18 +132,22 @@ final class Page {
                   entry.amount() > 0 && row.made() == null
                       ? digits(entry.amount() / nanos)
                       : time(nanos);
-              cells.add(name + " " + figure + (timing.isDisturbed() ? " ~" : ""));
+              cells.add(name + " " + figure + (timing.isDisturbed() ? DISTURBED : ""));
             });
     return String.join(", ", cells);
   }
 
-  /** Returns whether the row's target is met, and the figure where no other column has it. */
+  /**
+   * Returns whether the row's target is met, marked where that is no sure thing, and the figure where
+   * no other column has it.
+   */
   static String verdict(Row row, Entry entry, Map<String, Entry> entries) {
     if (row.target() == null || entry.refused() != null) return "";
     double figure = entry.figure(row, row.target(), entries);
     if (Double.isNaN(figure)) return "not compared";
     String word = row.target().isMetBy(figure) ? "met" : "missed";
-    return row.target().unit().equals("of") ? word + ", " + ratio(figure) : word;
+    if (row.target().unit().equals("of")) word += ", " + ratio(figure);
+    return entry.isDisturbed(row.target(), entries) ? word + DISTURBED : word;
   }
 
   private static String runs(List<Entry> entries) {
@@ -149,7 +173,7 @@ final class Page {
   private static String bytes(double bytes) {
     return bytes < 1024
         ? String.format(Locale.ROOT, "%.0f B", bytes)
-        : digits(bytes / 1024) + " KiB";
+        : bytes < 1 << 20 ? digits(bytes / 1024) + " KiB" : digits(bytes / (1 << 20)) + " MiB";
   }
 
   static String ratio(double ratio) {

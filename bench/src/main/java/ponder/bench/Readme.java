@@ -32,12 +32,15 @@ final class Readme {
     Map<String, Entry> entries = results.byRow();
     int judged = 0;
     int met = 0;
+    int disturbed = 0;
     StringBuilder lines = new StringBuilder();
     for (Row row : table) {
       Entry entry = entries.get(row.name());
       if (entry == null || entry.refused() != null) continue;
       String verdict = Page.verdict(row, entry, entries);
-      if (verdict.matches("(met|missed).*")) {
+      if (verdict.endsWith(Page.DISTURBED)) {
+        disturbed++;
+      } else if (verdict.matches("(met|missed).*")) {
         judged++;
         if (verdict.startsWith("met")) met++;
       }
@@ -55,7 +58,7 @@ final class Readme {
     }
     String slug = results.machine().slug();
     return """
-    %s, %d cores: %d of %d targets met ([all rows](bench/results/%s.md)).
+    %s, %d cores: %d of %d targets met%s ([all rows](bench/results/%s.md)).
 
     | row | ours | share of peak | over the fastest rival | target | |
     | --- | --- | --- | --- | --- | --- |
@@ -66,6 +69,7 @@ final class Readme {
             results.machine().cores(),
             met,
             judged,
+            disturbed == 0 ? "" : ", " + disturbed + " more disturbed by other programs",
             slug,
             lines,
             results.throughput() == null ? "" : ThroughputPage.summary(results.throughput()));

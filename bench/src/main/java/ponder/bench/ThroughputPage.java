@@ -222,7 +222,7 @@ final class ThroughputPage {
   }
 
   private static String mark(boolean disturbed) {
-    return disturbed ? " ~" : "";
+    return disturbed ? Page.DISTURBED : "";
   }
 
   private static String interval(Estimate e) {

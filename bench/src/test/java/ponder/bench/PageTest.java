@@ -54,14 +54,57 @@ class PageTest {
     String line = line(Page.of(results(), TABLE), "| p.one");
     assertEquals(
         "| p.one | >= 50 % of peak | 0.625 (0.606-0.645) GFLOP/s | 160 ns, 162 ns | openblas 0.250"
-            + " | 2.50 | 63 % | 2.00 KiB | met |",
+            + " | 2.50 | 63 % | 40 B | 2.00 KiB | met |",
         line);
   }
 
   @Test
   void aRedRowShowsNoNumber() {
     String line = line(Page.of(results(), TABLE), "| p.red");
-    assertEquals("| p.red |  | | | | | | | **red**: y[0] is NaN \\| wrong |", line);
+    assertEquals("| p.red |  | | | | | | | | **red**: y[0] is NaN \\| wrong |", line);
+  }
+
+  @Test
+  void whatIsMovedIsSetAgainstACopy() {
+    Row copy = Row.parse(" | peak.copy_dram | peak | | | copy_dram | ");
+    List<Entry> entries = new ArrayList<>(results().entries());
+    entries.add(Entry.of(copy, MergeTest.RUN, List.of(MergeTest.round(200)), Map.of()));
+    // 40 bytes in 160 ns; a copy moves 100 in 200 ns.
+    String page = Page.of(new Results(MACHINE, entries, null), TABLE);
+    assertTrue(line(page, "| p.one").contains("| 40 B, 50 % | 2.00 KiB |"), page);
+  }
+
+  @Test
+  void aVerdictOnADisturbedFigureIsMarkedAndNotCounted() {
+    Sample quiet = new Sample(160, 160, 1e9, 0.3, 0, 0);
+    Sample waited = new Sample(300, 160, 1e9, 0.3, 0, 0);
+    Entry one = entry(PRODUCT, quiet);
+    Entry busy = entry(PRODUCT, waited);
+    Entry two = entry(TWICE, quiet);
+    assertEquals("met", Page.verdict(PRODUCT, one, Map.of()));
+    assertEquals("met ~", Page.verdict(PRODUCT, busy, Map.of()));
+    assertEquals("met, 1.00", Page.verdict(TWICE, two, Map.of("p.one", one)));
+    assertEquals("met, 1.00 ~", Page.verdict(TWICE, two, Map.of("p.one", busy)));
+    String markers =
+        "<!-- ./ponder bench --readme: begin -->\n<!-- ./ponder bench --readme: end -->\n";
+    Results results = new Results(MACHINE, List.of(busy, two), null);
+    String text = Readme.with(markers, List.of(results), TABLE);
+    assertTrue(text.contains("0 of 0 targets met, 2 more disturbed by other programs"), text);
+  }
+
+  @Test
+  void aRivalThatWasDisturbedMarksTheVerdict() {
+    Row rivalled = Row.parse(" | p.r | op matmul forward | f32 | rows=1 | fma_f32 | >= 1 rival");
+    Round busy = new Round(List.of(new Sample(900, 400, 0, 0.3, 0, 0)), 0, 0, 0, 0, Double.NaN, 0);
+    Timing rival = Timing.merge(rivalled, List.of(busy));
+    Entry entry =
+        Entry.of(rivalled, MergeTest.RUN, List.of(MergeTest.round(160)), Map.of("b", rival));
+    assertEquals("met ~", Page.verdict(rivalled, entry, Map.of()));
+  }
+
+  private static Entry entry(Row row, Sample sample) {
+    Round round = new Round(List.of(sample), 100, 40, 7, 100, 2048, 0);
+    return Entry.of(row, MergeTest.RUN, List.of(round), Map.of());
   }
 
   @Test
