@@ -191,8 +191,8 @@ def timed_optimiser(torch, name, s):
     return rule.step
 
 
-def timed_step(torch, s):
-    """The engine's transformer: norms first, rotary positions, no bias, AdamW."""
+def timed_step(torch, s, dtype):
+    """The engine's transformer: norms first, rotary positions, no bias, AdamW; bf16 is mixed."""
     nn, functional = torch.nn, torch.nn.functional
     layers, width, heads = s("layers"), s("width"), s("heads")
     batch, steps, vocabulary = s("batch"), s("steps"), s("vocabulary")
@@ -229,7 +229,8 @@ def timed_step(torch, s):
     tokens = torch.randint(0, vocabulary, (batch, steps))
 
     def run():
-        loss = functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            loss = functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
         rule.zero_grad()
         loss.backward()
         rule.step()
@@ -257,7 +258,7 @@ def main():
     elif word[0] == "optimiser":
         run = timed_optimiser(torch, word[1], sizes)
     else:
-        run = timed_step(torch, sizes)
+        run = timed_step(torch, sizes, dtype)
     for _ in range(request["warm_ups"]):
         iteration(run, request["warm_up_seconds"])
     samples = [iteration(run, request["seconds"]) for _ in range(request["iterations"])]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.bench;
 
+import ponder.DType;
 import ponder.Device;
 import ponder.Gradient;
 import ponder.Key;
@@ -9,13 +10,15 @@ import ponder.Shape;
 import ponder.Store;
 import ponder.Tensor;
 import ponder.Work;
+import ponder.cases.Type;
 import ponder.nn.Parameters;
 import ponder.nn.Transformer;
 import ponder.optim.AdamW;
 
 /**
  * What does a whole training step of a transformer cost: forward, backward and AdamW? A small one
- * is nearly all overhead, a large one nearly all arithmetic.
+ * is nearly all overhead, a large one nearly all arithmetic. A row of bf16 is mixed: products and
+ * attention in bf16, parameters and everything else in f32.
  */
 final class StepSubject implements Subject {
   /** Steps whose losses the gate compares: the later ones see what the earlier ones wrote. */
@@ -51,9 +54,10 @@ final class StepSubject implements Subject {
       parameters = device.store();
       state = device.store();
       int vocabulary = row.size("vocabulary");
+      DType products = row.type() == Type.BF16 ? DType.BF16 : DType.F32;
       model =
           Transformer.create(
-              Parameters.of(parameters, Key.of(1)),
+              Parameters.of(parameters, Key.of(1)).withProducts(products),
               vocabulary,
               row.size("layers"),
               row.size("width"),

@@ -2,6 +2,8 @@
 package ponder.bench;
 
 import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -71,10 +73,29 @@ class GateTest {
   }
 
   @Test
+  void aStepOfBf16IsMixed() {
+    String step =
+        " | a.b | step | %s | layers=1 width=16 heads=2 batch=2 steps=9 vocabulary=11 | | ";
+    Object[] losses = new Object[2];
+    String[] types = {"f32", "bf16"};
+    for (int i = 0; i < 2; i++) {
+      try (Subject subject = new StepSubject(Row.parse(step.formatted(types[i])), "cpu")) {
+        assertDoesNotThrow(() -> subject.check(1));
+        losses[i] = subject.run();
+      }
+    }
+    double full = (double) losses[0];
+    assertNotEquals(full, (double) losses[1], "rounded products");
+    assertEquals(full, (double) losses[1], 0.01 * full);
+  }
+
+  @Test
   void stopsNaNAndValuesThatAreMissing() {
     double[] answer = {1, 2};
     assertThrows(RedGate.class, () -> near(new double[] {1, Double.NaN}, answer));
     assertThrows(RedGate.class, () -> near(new double[] {1}, answer));
+    double[][] shorter = {{1}};
+    assertThrows(RedGate.class, () -> Gate.same("y", shorter, new double[][] {answer}));
     assertDoesNotThrow(() -> near(new double[] {1, 2 + 0x1p-22}, answer));
     assertThrows(RedGate.class, () -> near(new double[] {1, 2 + 0x1p-20}, answer));
   }
