@@ -57,8 +57,8 @@ class Sizes(dict):
 def attention(torch, s, random):
     batch, heads, size = s("batch", 1), s("heads"), s("head_size")
     q = random(batch, heads, s("q_steps"), size)
-    k = random(batch, heads, s("k_steps"), size)
-    v = random(batch, heads, s("k_steps"), size)
+    k = random(batch, s("kv_heads"), s("k_steps"), size)
+    v = random(batch, s("kv_heads"), s("k_steps"), size)
     learned = [q, k, v]
     mask = None
     if s.get("mask") == "given":
@@ -66,10 +66,14 @@ def attention(torch, s, random):
         if "learned" in s:
             learned.append(mask)
     causal = s("causal") != 0
+    if s("window", 0) > 0:  # which it knows as a mask only
+        behind = torch.arange(s("q_steps"))[:, None] - torch.arange(s("k_steps"))
+        mask, causal = (behind >= 0) & (behind < s("window")), False
 
     def run():
         return torch.nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=causal, scale=s("scale")
+            q, k, v, attn_mask=mask, is_causal=causal, scale=s("scale"),
+            enable_gqa=s("kv_heads") < heads,
         )
 
     return run, learned
