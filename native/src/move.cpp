@@ -250,7 +250,7 @@ int32_t pnd_put(pnd_context *context, int32_t dtype, void *y, const void *x, con
                 int64_t outer, int64_t size, int64_t inner, int64_t count) {
   Call call(context, "put");
   guard::put(call, dtype, y, x, start, outer, size, inner, count);
-  call.indices("start", start, outer, 0, size - count + 1);
+  if (!call.refused()) call.indices("start", start, outer, 0, size - count + 1);
   if (call.refused()) return call.status();
   return by_size(dtype, [&](auto type) {
     using T = decltype(type);
