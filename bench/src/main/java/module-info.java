@@ -3,6 +3,7 @@
 module ponder.bench {
   requires com.fasterxml.jackson.databind;
   requires info.picocli;
+  requires java.management;
   requires jmh.core;
   requires ponder.engine;
   requires ponder.lab;

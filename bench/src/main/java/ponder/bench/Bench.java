@@ -39,6 +39,10 @@ public class Bench {
   @Param("100")
   public int repeats;
 
+  /** How long it waits at most until the compiler is silent. */
+  @Param("20000")
+  public int silenceMillis;
+
   /** What an iteration used of the machine, and what it is divided by. */
   @State(Scope.Thread)
   @AuxCounters(AuxCounters.Type.EVENTS)
@@ -114,12 +118,13 @@ public class Bench {
   private Row timed;
   private Subject subject;
 
-  /** Makes what the row times and checks it. */
+  /** Makes what the row times, checks it and warms it up. */
   @Setup
   public void open() {
     timed = Rows.of(row);
     subject = Subjects.of(timed, side, device);
     if (repeats > 0) subject.check(repeats);
+    WarmUp.run(subject, 1_000_000L * silenceMillis);
   }
 
   /** Returns the rate of the row's peak now; 0 where it has none. */

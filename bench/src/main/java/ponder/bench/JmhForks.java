@@ -42,6 +42,7 @@ record JmhForks(String device) implements Forks {
             .param("side", side)
             .param("device", device)
             .param("repeats", String.valueOf(checked ? effort.repeats() : 0))
+            .param("silenceMillis", String.valueOf(effort.silenceMillis()))
             .forks(1)
             .warmupIterations(effort.warmUps())
             .warmupTime(TimeValue.milliseconds(effort.warmUpMillis()))

@@ -12,7 +12,7 @@ import org.junit.jupiter.api.Test;
 /** The order of the forks, and what happens to rows that cannot be timed. */
 class SuiteTest {
   private static final Row BAD = Row.parse(" | b.bad | step | f32 | | | ");
-  private static final Effort TWO_ROUNDS = new Effort(2, 0, 0, 1, 1, 1);
+  private static final Effort TWO_ROUNDS = new Effort(2, 0, 0, 0, 1, 1, 1);
 
   private final List<String> forked = new ArrayList<>();
 
