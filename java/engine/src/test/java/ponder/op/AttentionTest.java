@@ -108,9 +108,12 @@ class AttentionTest {
       assertArrayEquals(new double[] {0, Math.exp(1.5) * 4}, slope, 1e-13);
       // A score far beyond the sum counts as e^64 times it.
       Tensor far = scope.tensor(Shape.of(1, 2, 1, 1), 0.5, 200);
-      Tensor z = Attention.full().scale(1).gates(gates).apply(q, far, v);
-      double most = Gradient.of(z, gates)[0].toDoubles()[1];
-      assertEquals(Math.exp(64) * 4, most, 1e-13 * most);
+      AttentionInputs attention = Attention.full().scale(1).gates(gates);
+      double most = Math.exp(64) * 4;
+      Tensor z = attention.apply(q, far, v);
+      assertEquals(most, Gradient.of(z, gates)[0].toDoubles()[1], 1e-13 * most);
+      Tensor defined = attention.op().definition(q, far, v, gates);
+      assertEquals(most, Gradient.of(defined, gates)[0].toDoubles()[1], 1e-13 * most);
     }
   }
 
