@@ -23,11 +23,7 @@
 
 namespace {
 
-constexpr int64_t kKeyBlock = kSumBlock;
 constexpr int64_t kSerial = 1 << 17;
-// Between rows of scores, or of weights, of type U.
-template <class U>
-constexpr int64_t kScoreStride = kKeyBlock / kPerUnit<U> + 64 / static_cast<int64_t>(sizeof(U));
 
 // Packed keys [first, first + rows) of a sequence and their values, the latter in panels of all
 // rows. `first` is even.
@@ -72,18 +68,18 @@ struct Panel {
   Statistics<T> *statistics;
 };
 
-// A panel against the keys [block, block + kKeyBlock).
+// A panel against the keys [block, block + kSumBlock).
 template <class S, int kRows, class U = UnitOf<S>, class T = SumOf<U>>
 __attribute__((noinline)) void attend_panel(const AttentionSizes<S> &sizes,
                                             const Sequence &sequence, const Panel<S> &panel,
                                             int64_t block, const Packed<S> &packed, T *scores,
                                             U *weights) {
-  constexpr int64_t kStride = kScoreStride<T>, kCols = kTileCols<U>;
+  constexpr int64_t kStride = kBlockStride<T>, kCols = kTileCols<U>;
   const int64_t depth = sizes.head_units();
   const int64_t head_size = sizes.head_size, stride = Copied<T>::stride_of(head_size);
   // Of the block, the keys that the panel sees: from whole lanes, and up to.
   const int64_t first = std::max<int64_t>(sequence.first(panel.query) - block, 0) / kLanes * kLanes;
-  const int64_t last = std::min(sequence.count(panel.query + kRows - 1) - block, kKeyBlock);
+  const int64_t last = std::min(sequence.count(panel.query + kRows - 1) - block, kSumBlock);
   const S *mask = panel.mask == nullptr ? nullptr : panel.mask + block;
   const int64_t mask_stride = sizes.mask_stride(), mask_end = sequence.stored - block;
   const bool gated = mask != nullptr && sizes.gated != 0;
@@ -117,7 +113,7 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<S> &sizes,
         scores + first, count, most, kept, [&](int r, int64_t j, Vec<T> e) PND_INLINED {
           e = weigh(r, j, e);
           if constexpr (!kInPlace) {
-            store_run(weights + r * kScoreStride<U>, first + j, e);
+            store_run(weights + r * kBlockStride<U>, first + j, e);
           }
           return e;
         });
@@ -142,7 +138,7 @@ __attribute__((noinline)) void attend_panel(const AttentionSizes<S> &sizes,
       tile.load_from(panel.sums + d, stride);
       tile.scale_rows(kept);
     }
-    add_seen_keys<kScoreStride<U>>(tile, sequence, panel.query, block, last,
+    add_seen_keys<kBlockStride<U>>(tile, sequence, panel.query, block, last,
                                    static_cast<const U *>(weights), packed.value(block, d), kCols);
     tile.store_to(panel.sums + d, stride);
   });
@@ -168,30 +164,22 @@ struct Room {
   using T = SumOf<U>;
   Panel<S> *panels;
   Statistics<T> *statistics;
-  U *queries, *weights;
-  T *sums, *scores;
+  U *queries;
+  T *sums;
+  BlockScores<U> block;
 
   static constexpr int64_t kRows = kQueryBlock * kRowStride<T>;
   static constexpr int64_t kQueries =
       kQueryBlock * Copied<U>::stride_of(guard::kMostHeadSize / kPerUnit<U>);
-  static constexpr int64_t kScores = kTileRows * kScoreStride<T>;
-  static constexpr int64_t kWeights = std::is_same_v<T, U> ? 0 : kTileRows * kScoreStride<U>;
   explicit Room(Scratch &scratch)
       : panels(scratch.take<Panel<S>>(kQueryBlock)),
         statistics(scratch.take<Statistics<T>>(kQueryBlock)),
         queries(scratch.take<U>(kQueries)),
         sums(scratch.take<T>(kRows)),
-        scores(scratch.take<T>(kScores)) {
-    if constexpr (std::is_same_v<T, U>) {
-      weights = scores;
-    } else {
-      weights = scratch.take<U>(kWeights);
-    }
-  }
+        block(scratch) {}
   static constexpr int64_t bytes() {
     return Scratch::bytes<Panel<S>>(kQueryBlock) + Scratch::bytes<Statistics<T>>(kQueryBlock) +
-           Scratch::bytes<U>(kQueries) + Scratch::bytes<T>(kRows) + Scratch::bytes<T>(kScores) +
-           Scratch::bytes<U>(kWeights);
+           Scratch::bytes<U>(kQueries) + Scratch::bytes<T>(kRows) + BlockScores<U>::bytes();
   }
 };
 
@@ -268,18 +256,19 @@ class Group {
 
   // Every panel against the keys [first, last), those it sees of them.
   void attend(int64_t first, int64_t last, const Packed<S> *packed, U *space) {
-    for (int64_t block = first / kKeyBlock * kKeyBlock; block < last; block += kKeyBlock) {
-      const Packed<S> here(space, block, std::min(kKeyBlock, sequence_.keys - block), sizes_);
+    for (int64_t block = first / kSumBlock * kSumBlock; block < last; block += kSumBlock) {
+      const Packed<S> here(space, block, std::min(kSumBlock, sequence_.keys - block), sizes_);
       if (packed == nullptr) here.fill(sizes_, sequence_, kv_head_);
       for (int64_t i = 0; i < panels_; ++i) {
         Panel<S> &panel = room_.panels[i];
         if (sequence_.count(panel.query + panel.rows - 1) <= block ||
-            sequence_.first(panel.query) >= block + kKeyBlock) {
+            sequence_.first(panel.query) >= block + kSumBlock) {
           continue;
         }
         with_rows(panel.rows, [&](auto rows) {
           attend_panel<S, rows()>(sizes_, sequence_, panel, block,
-                                  packed == nullptr ? here : *packed, room_.scores, room_.weights);
+                                  packed == nullptr ? here : *packed, room_.block.scores,
+                                  room_.block.weights);
         });
         panel.begins = false;
       }
@@ -321,7 +310,7 @@ struct Plan {
     }
     shares = ranges > 1;
     const bool once = !shares && Group<S>::meets_once(sizes, sizes.q_steps);
-    size = Packed<S>::size(once ? std::min(kKeyBlock, sizes.k_steps) : sizes.k_steps, sizes);
+    size = Packed<S>::size(once ? std::min(kSumBlock, sizes.k_steps) : sizes.k_steps, sizes);
   }
   int64_t bytes() const {
     return Room<S>::bytes() + (shares ? 0 : Scratch::bytes<UnitOf<S>>(size));

@@ -11,6 +11,9 @@
 constexpr int64_t kQueryBlock = 192;  // queries that pass over a block of keys while it is in L2
 // Keys whose weights are summed before they join those of earlier blocks: part of the definition.
 constexpr int64_t kSumBlock = 256;
+// Between a panel's rows of scores against such a block, or of weights.
+template <class U>
+constexpr int64_t kBlockStride = kSumBlock / kPerUnit<U> + 64 / static_cast<int64_t>(sizeof(U));
 // The largest score - lse that the gradient of a gate takes part with.
 template <class T>
 constexpr T kMostExponent = 64;
@@ -267,6 +270,31 @@ struct Copied {
     }
   }
   U *at(int64_t row) const { return data + row * stride; }
+};
+
+// A thread's room for the scores of a panel against a block of keys, and for the weights that they
+// become, as units: the same place where these are sums.
+template <class U>
+struct BlockScores {
+  using T = SumOf<U>;
+  T *scores;
+  U *weights;
+
+  explicit BlockScores(Scratch &scratch) : scores(scratch.take<T>(kScores)) {
+    if constexpr (kInPlace) {
+      weights = scores;
+    } else {
+      weights = scratch.take<U>(kWeights);
+    }
+  }
+  static constexpr int64_t bytes() {
+    return Scratch::bytes<T>(kScores) + Scratch::bytes<U>(kWeights);
+  }
+
+ private:
+  static constexpr bool kInPlace = std::is_same_v<T, U>;
+  static constexpr int64_t kScores = kTileRows * kBlockStride<T>;
+  static constexpr int64_t kWeights = kInPlace ? 0 : kTileRows * kBlockStride<U>;
 };
 
 // Adds to a tile of rows = queries [query, query + kRows) the product of their probabilities (or

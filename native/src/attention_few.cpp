@@ -18,11 +18,9 @@ namespace {
 
 constexpr int64_t kMostRows = 4 * kTileRows;
 
-// Between rows of queries, of scores or weights, and of sums.
+// Between rows of queries, and of sums.
 template <class U>
 constexpr int64_t kQueryStride = Copied<U>::stride_of(guard::kMostHeadSize / kPerUnit<U>);
-template <class U>
-constexpr int64_t kScoreStride = kSumBlock / kPerUnit<U> + 64 / static_cast<int64_t>(sizeof(U));
 template <class T>
 constexpr int64_t kSumStride = Copied<T>::stride_of(guard::kMostHeadSize);
 
@@ -145,7 +143,7 @@ __attribute__((noinline)) void score(T *scores, const U *queries, const S *keys,
                 [=](const S *key) PND_INLINED { return load_last_of_key(key, scale, left); });
   }
   scale_scores(tile, sizes);
-  tile.store_to(scores, kScoreStride<T>);
+  tile.store_to(scores, kBlockStride<T>);
 }
 
 // A row of values, or, in pairs, two of them, zipped where there are several vectors.
@@ -212,7 +210,7 @@ __attribute__((noinline)) void add_values(T *sums, const U *weights, const S *va
       get(x, row);
       PND_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const Vec<U> w = splat<U>(weight[r * kScoreStride<U>]);
+        const Vec<U> w = splat<U>(weight[r * kBlockStride<U>]);
         PND_UNROLL
         for (int v = 0; v < kVectors; ++v) {
           tile.sum[r][v] = plus_product(tile.sum[r][v], w, x[v]);
@@ -261,31 +259,24 @@ struct Room {
   using T = SumOf<U>;
   Panel<S> *panels;
   Statistics<T> *statistics;
-  U *queries, *weights;
-  T *sums, *scores;
+  U *queries;
+  T *sums;
+  BlockScores<U> block;
   S *edge;  // a pair of values of which one is missing
 
-  static constexpr int64_t kScores = kTileRows * kScoreStride<T>;
-  static constexpr int64_t kWeights = std::is_same_v<T, U> ? 0 : kTileRows * kScoreStride<U>;
   static constexpr int64_t kEdge = 2 * guard::kMostHeadSize;
   explicit Room(Scratch &scratch)
       : panels(scratch.take<Panel<S>>(kMostRows)),
         statistics(scratch.take<Statistics<T>>(kMostRows)),
         queries(scratch.take<U>(kMostRows * kQueryStride<U>)),
         sums(scratch.take<T>(kMostRows * kSumStride<T>)),
-        scores(scratch.take<T>(kScores)),
-        edge(scratch.take<S>(kEdge)) {
-    if constexpr (std::is_same_v<T, U>) {
-      weights = scores;
-    } else {
-      weights = scratch.take<U>(kWeights);
-    }
-  }
+        block(scratch),
+        edge(scratch.take<S>(kEdge)) {}
   static constexpr int64_t bytes() {
     return Scratch::bytes<Panel<S>>(kMostRows) + Scratch::bytes<Statistics<T>>(kMostRows) +
            Scratch::bytes<U>(kMostRows * kQueryStride<U>) +
-           Scratch::bytes<T>(kMostRows * kSumStride<T>) + Scratch::bytes<T>(kScores) +
-           Scratch::bytes<S>(kEdge) + Scratch::bytes<U>(kWeights);
+           Scratch::bytes<T>(kMostRows * kSumStride<T>) + BlockScores<U>::bytes() +
+           Scratch::bytes<S>(kEdge);
   }
 };
 
@@ -379,7 +370,7 @@ class Step {
     const int64_t count = (last - first + kWidth<T> - 1) / kWidth<T> * kWidth<T>;
     Vec<T> most[kRows];
     for (int64_t r = 0; r < kRows; ++r) {
-      T *row = room_.scores + r * kScoreStride<T>;
+      T *row = room_.block.scores + r * kBlockStride<T>;
       std::fill(row + first, row + std::max(first, first_of(r)), kNothing<T>);
       std::fill(row + std::max(first, end_of(r)), row + first + count, kNothing<T>);
       most[r] = splat(kNothing<T>);
@@ -389,10 +380,10 @@ class Step {
     }
     T kept[Statistics<T>::kSize];
     constexpr bool kInPlace = std::is_same_v<T, U>;
-    panel.statistics->template add<kRows, kScoreStride<T>, kInPlace>(
-        room_.scores + first, count, most, kept, [&](int r, int64_t j, Vec<T> e) PND_INLINED {
+    panel.statistics->template add<kRows, kBlockStride<T>, kInPlace>(
+        room_.block.scores + first, count, most, kept, [&](int r, int64_t j, Vec<T> e) PND_INLINED {
           if constexpr (!kInPlace) {
-            store_run(room_.weights + r * kScoreStride<U>, first + j, e);
+            store_run(room_.block.weights + r * kBlockStride<U>, first + j, e);
           }
           return e;
         });
@@ -411,7 +402,7 @@ class Step {
     const S *values = values_ + block * sizes_.k_stride();
     const auto add = [&](auto rows, int64_t r, int64_t begin, int64_t end) {
       add_values<S, rows()>(panel.sums + r * kSumStride<T>,
-                            room_.weights + r * kScoreStride<U> + begin,
+                            room_.block.weights + r * kBlockStride<U> + begin,
                             values + begin * sizes_.k_stride(), sizes_.k_stride(), end - begin,
                             next_, sizes_.head_size);
     };
@@ -430,11 +421,11 @@ class Step {
     const S *keys = keys_ + block * stride;
     int64_t j = first;
     for (; j + kMany <= last; j += kMany) {
-      score<S, kRows, kVectors, true>(room_.scores + j, panel.queries, keys + j * stride, stride,
-                                      kMany, next, sizes_);
+      score<S, kRows, kVectors, true>(room_.block.scores + j, panel.queries, keys + j * stride,
+                                      stride, kMany, next, sizes_);
     }
     for (; j < last; j += kWide) {
-      score<S, kRows, 1, false>(room_.scores + j, panel.queries, keys + j * stride, stride,
+      score<S, kRows, 1, false>(room_.block.scores + j, panel.queries, keys + j * stride, stride,
                                 last - j, next, sizes_);
     }
   }
@@ -446,8 +437,8 @@ class Step {
     const int64_t stride = sizes_.k_stride(), head_size = sizes_.head_size;
     const S *values = values_ + block * stride;
     const auto add = [&](const S *at, int64_t at_stride, int64_t unit, int64_t count) {
-      add_values<S, kRows>(panel.sums, static_cast<const U *>(room_.weights) + unit, at, at_stride,
-                           count, at == room_.edge ? 0 : next_, head_size);
+      add_values<S, kRows>(panel.sums, static_cast<const U *>(room_.block.weights) + unit, at,
+                           at_stride, count, at == room_.edge ? 0 : next_, head_size);
     };
     const int64_t seen = sequence_.first(0) - block, exist = sequence_.keys - block;
     for (int64_t unit = begin; unit < end;) {
