@@ -375,8 +375,9 @@ PND_API int32_t pnd_cross_entropy_backward(pnd_context *context, int32_t dtype, 
  * multiple of kv_heads; head_size <= 256; lse [batch, heads, q_steps]; mask (nullable) [mask_batch,
  * mask_heads, mask_steps, k_steps], each size 1 (broadcast) or full, and 1 or full without a mask
  * too; lengths (nullable) [batch] in [0, k_steps]; q_starts, k_starts (nullable, or neither)
- * [segments + 1]; segments 0 without them; window >= 0. PND_BF16 too: lse is then f32, an
- * implementation may round p to bf16 before its product with v, and products are pnd_matmul's.
+ * [segments + 1]; segments 0 without them, else at most 2^30; 0 <= window <= 2^40. PND_BF16 too:
+ * lse is then f32, an implementation may round p to bf16 before its product with v, and products
+ * are pnd_matmul's.
  * Source: Dao et al., arXiv:2205.14135; grouped heads: Ainslie et al., arXiv:2305.13245. */
 PND_API int32_t pnd_attention(pnd_context *context, int32_t dtype, void *out, void *lse,
                               const void *q, const void *k, const void *v, const void *mask,
