@@ -92,7 +92,7 @@ class Bf16Test {
       Tensor half = wide.cast(DType.BF16);
       Function<Tensor, Tensor> f =
           x -> {
-            Tensor y = Attention.attention(x, x, x, true).cast(DType.F64);
+            Tensor y = Attention.causal().apply(x, x, x).cast(DType.F64);
             return y.mul(y);
           };
       double[] first = Gradient.of(f.apply(wide), wide)[0].toDoubles();

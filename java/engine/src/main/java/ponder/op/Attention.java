@@ -94,11 +94,6 @@ public record Attention(
     return new Attention(order, 0, Double.NaN, false, false, false, false);
   }
 
-  /** Returns attention with scale 1 / sqrt(head_size), without mask and lengths. */
-  public static Tensor attention(Tensor q, Tensor k, Tensor v, boolean causal) {
-    return (causal ? causal() : full()).apply(q, k, v);
-  }
-
   /**
    * Returns attention to keys and values that grow: to all that are held, the last query standing at
    * the last of them.

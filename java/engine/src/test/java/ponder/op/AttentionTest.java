@@ -160,8 +160,8 @@ class AttentionTest {
       Tensor q = normal(scope, "q", 2, 7, 6, 4);
       Tensor k = normal(scope, "k", 2, 9, 2, 4);
       Tensor v = normal(scope, "v", 2, 9, 2, 4);
-      Tensor shared = Attention.attention(q, k, v, true);
-      Tensor copied = Attention.attention(q, copies(k), copies(v), true);
+      Tensor shared = Attention.causal().apply(q, k, v);
+      Tensor copied = Attention.causal().apply(q, copies(k), copies(v));
       assertArrayEquals(copied.toDoubles(), shared.toDoubles());
     }
   }
@@ -201,14 +201,14 @@ class AttentionTest {
         Scope scope = device.open()) {
       Tensor q = normal(scope, "q", 2, 5, 3, 16);
       Tensor k = normal(scope, "k", 2, 5, 3, 16);
-      double[] plain = Attention.attention(q, k, k, true).toDoubles();
+      double[] plain = Attention.causal().apply(q, k, k).toDoubles();
       Tensor whole = scope.indices(Shape.of(2), 5, 5);
       Attention causal = Attention.causal();
       assertArrayEquals(plain, causal.window(5).scale(0.25).apply(q, k, k).toDoubles());
       assertArrayEquals(plain, causal.lengths(whole).apply(q, k, k).toDoubles());
       assertArrayEquals(
           plain, causal.gates(scope.full(DType.F64, Shape.of(5), 1)).apply(q, k, k).toDoubles());
-      double[] full = Attention.attention(q, k, k, false).toDoubles();
+      double[] full = Attention.full().apply(q, k, k).toDoubles();
       assertArrayEquals(full, Attention.full().apply(q, k, k).toDoubles());
       assertFalse(Arrays.equals(plain, full));
     }
