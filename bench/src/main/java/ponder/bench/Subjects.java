@@ -24,10 +24,14 @@ final class Subjects {
     return switch (word[0]) {
       case "op" -> new OpSubject(row, word[1], word[2], device);
       case "optimiser" -> new OptimiserSubject(row, word[1], device);
-      case "step" -> new StepSubject(row, device);
+      case "step" -> new StepSubject(row, new StepTask.OneBatch(row), device);
       case "budget" ->
           word[2].equals("train")
-              ? new BudgetStepSubject(row, new BudgetTask(BudgetTask.Setting.USUAL), device)
+              ? new StepSubject(
+                  row,
+                  new StepTask.Budgeted(
+                      new BudgetTask(BudgetTask.Setting.USUAL), BudgetModel.of(row)),
+                  device)
               : new BudgetSubject(row, BudgetCache.of(device));
       case "peak" -> new PeakSubject(row.peak());
       case "call" -> CallSubject.of(word[1], device);

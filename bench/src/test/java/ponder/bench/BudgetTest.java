@@ -71,7 +71,10 @@ class BudgetTest {
         }
       }
       try (Subject subject =
-          asked ? new BudgetSubject(row, cache) : new BudgetStepSubject(row, cache.task(), "cpu")) {
+          asked
+              ? new BudgetSubject(row, cache)
+              : new StepSubject(
+                  row, new StepTask.Budgeted(cache.task(), BudgetModel.of(row)), "cpu")) {
         subject.check(1);
         subject.begin();
         long began = System.nanoTime();

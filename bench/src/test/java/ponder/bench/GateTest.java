@@ -79,7 +79,8 @@ class GateTest {
     Object[] losses = new Object[2];
     String[] types = {"f32", "bf16"};
     for (int i = 0; i < 2; i++) {
-      try (Subject subject = new StepSubject(Row.parse(step.formatted(types[i])), "cpu")) {
+      Row row = Row.parse(step.formatted(types[i]));
+      try (Subject subject = new StepSubject(row, new StepTask.OneBatch(row), "cpu")) {
         assertDoesNotThrow(() -> subject.check(1));
         losses[i] = subject.run();
       }
