@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // move: fill, broadcast, swap_axes, slice, pad, put, concat: elements placed, none computed.
 // y[i] = value;  y[o,m,i] = x[o,i];  y[o,s,m,f,i] = x[o,f,m,s,i];  y[o,c,i] = x[o,start+c,i];
-// y[o,start+c,i] = x[o,c,i], else 0;  y = a then b along the middle axis
+// y[o,start+c,i] = x[o,c,i], else 0 (pad) or as it was (put, a start for each o);  y = a then b
+// along the middle axis
 // Shapes   as the header's; row-major, contiguous, no aliasing; elements of 2, 4 or 8 bytes, any
 //          type
 // Method   the largest words (2 to 16 bytes) that divide runs and addresses; y is written in order,
