@@ -18,8 +18,8 @@ import ponder.abi.PlainKernels;
  * its arrays, where their numbers come from, a table of sizes, the limits, and the op above it.
  *
  * <p>Shapes are words: names of the table's columns, numbers, or sums such as {@code
- * a_size+b_size} and {@code size-count}. A column of the table is a size, a scalar, or a nullable pointer, which is null
- * or given.
+ * a_size+b_size} and {@code size-count}. A column of the table is a size, a scalar, or a nullable
+ * pointer, which is null or given.
  */
 public final class Case {
   /** A tensor function of the case's inputs, null where the row gives none. */
