@@ -36,7 +36,8 @@ public final class Frontier {
 
   /**
    * The exchange rate eta = - d ln C_train / d ln C_test along equal accuracy, from a training budget
-   * to the next larger one, where C_test is what the cheapest way to the level takes.
+   * to the next larger one, where C_test is what the cheapest way to the level takes: of all models
+   * and methods, while {@link Kappa}, its reciprocal in a single one, is a slope over all budgets.
    *
    * @param eta infinite where the larger budget saves no test compute; null where the smaller one
    *     does not reach the level
