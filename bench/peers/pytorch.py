@@ -72,7 +72,12 @@ def attention(torch, s, random):
 
     def run():
         return torch.nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=causal, scale=s("scale"),
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=causal,
+            scale=s("scale"),
             enable_gqa=s("kv_heads") < heads,
         )
 
