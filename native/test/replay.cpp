@@ -32,7 +32,6 @@
 // while the call runs; of the device's blocks it sees what passes their ends.
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <limits>
@@ -42,6 +41,7 @@
 #include <vector>
 
 #include "functions.h"
+#include "say.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -56,16 +56,6 @@ enum Type : uint8_t { F32, F64, I32, BF16, I64 };
 
 constexpr int64_t kGuard = 64;
 constexpr unsigned char kGuardByte = 0xA5;
-
-std::string say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-std::string say(const char *format, ...) {
-  char text[1024];
-  va_list values;
-  va_start(values, format);
-  std::vsnprintf(text, sizeof text, format, values);
-  va_end(values);
-  return text;
-}
 
 int64_t bytes_of(Type type) {
   constexpr int64_t kBytes[] = {4, 8, 4, 2, 8};

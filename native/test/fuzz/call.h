@@ -8,22 +8,12 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <cstdarg>
 #include <cstring>
 #include <limits>
 #include <random>
 
 #include "header.h"
-
-std::string say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-inline std::string say(const char *format, ...) {
-  char text[1024];
-  va_list values;
-  va_start(values, format);
-  std::vsnprintf(text, sizeof text, format, values);
-  va_end(values);
-  return text;
-}
+#include "say.h"
 
 class Bytes {
  public:
