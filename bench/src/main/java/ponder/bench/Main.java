@@ -143,7 +143,7 @@ public final class Main implements Callable<Integer> {
             quick);
     Machine machine = Machine.here();
     Path file = folder().resolve(machine.slug() + ".json");
-    Results before = Results.readOrEmpty(file, machine);
+    Results results = Results.readOrEmpty(file, machine);
     Consumer<String> progress =
         line -> {
           print.println(line);
@@ -153,23 +153,29 @@ public final class Main implements Callable<Integer> {
     BudgetCache trained = rows.stream().anyMatch(BudgetWay::isOf) ? BudgetCache.of(device) : null;
     int seeds = quick ? 1 : SEEDS;
     if (trained != null) trained.train(rows, seeds, progress);
-    Suite.Outcome outcome = new Suite(forks, effort, progress).run(rows, run);
-    Results results = before.with(machine, outcome.entries(), Rows.all());
+    Suite suite = new Suite(forks, effort, progress);
+    List<String> failed = new ArrayList<>();
+    int red = 0;
+    Files.createDirectories(file.getParent());
+    // Each group is written as it ends: a run of hours that is stopped has lost the last one.
+    for (List<Row> group : Rows.groups(rows)) {
+      Suite.Outcome outcome = suite.run(group, run);
+      failed.addAll(outcome.failed());
+      red += outcome.red();
+      results = results.with(machine, outcome.entries(), Rows.all());
+      results.write(file);
+    }
     if (trained != null) {
       Map<String, Entry> timed = results.of(device, quick);
       List<BudgetExam> exams = trained.exams(Rows.all(), timed.keySet(), seeds);
       results = results.with(BudgetFindings.of(trained.task().setting(), device, exams, timed));
+      results.write(file);
     }
-    Files.createDirectories(file.getParent());
-    results.write(file);
     results.writePage(file.getParent(), Rows.all());
-    outcome.failed().forEach(sentence -> print.println("not timed: " + sentence));
+    failed.forEach(sentence -> print.println("not timed: " + sentence));
     print.println(file.resolveSibling(machine.slug() + ".md"));
-    if (outcome.red() > 0) {
-      print.println(outcome.red() + " of " + rows.size() + " rows gave a wrong answer.");
-    }
-    boolean good = outcome.red() == 0 && outcome.failed().isEmpty();
-    return good ? CommandLine.ExitCode.OK : CommandLine.ExitCode.SOFTWARE;
+    if (red > 0) print.println(red + " of " + rows.size() + " rows gave a wrong answer.");
+    return red == 0 && failed.isEmpty() ? CommandLine.ExitCode.OK : CommandLine.ExitCode.SOFTWARE;
   }
 
   private List<Row> rows() {

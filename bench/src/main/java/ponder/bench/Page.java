@@ -47,9 +47,8 @@ final class Page {
     for (Row row : table) {
       Entry entry = entries.get(row.name());
       if (entry == null) continue;
-      String own = row.name().substring(0, row.name().indexOf('.'));
-      if (!own.equals(group)) {
-        group = own;
+      if (!row.group().equals(group)) {
+        group = row.group();
         text.append("\n## ").append(group).append("\n\n").append(header());
       }
       text.append(line(row, entry, entries));

@@ -56,6 +56,11 @@ record Row(
         cell[0].contains("r"));
   }
 
+  /** Returns the first word of its name. */
+  String group() {
+    return name.substring(0, name.indexOf('.'));
+  }
+
   /** Returns a size. */
   int size(String key) {
     String value = sizes.get(key);

@@ -5,8 +5,12 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Collection;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.regex.Pattern;
 
@@ -47,6 +51,13 @@ final class Rows {
         .filter(row -> row.name().equals(name))
         .findAny()
         .orElseThrow(() -> new IllegalArgumentException("the table has no row " + name));
+  }
+
+  /** Returns rows by their groups, in the order of the groups' first rows. */
+  static Collection<List<Row>> groups(List<Row> rows) {
+    Map<String, List<Row>> groups = new LinkedHashMap<>();
+    rows.forEach(row -> groups.computeIfAbsent(row.group(), g -> new ArrayList<>()).add(row));
+    return groups.values();
   }
 
   /** Returns the rows whose names have a part that matches. */

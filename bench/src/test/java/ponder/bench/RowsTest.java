@@ -6,9 +6,11 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
@@ -33,6 +35,23 @@ class RowsTest {
       fitting++;
     }
     assertTrue(fitting > 50, fitting + " rows");
+  }
+
+  @Test
+  void everyGroupIsTimedByItselfAndTheirRowsAreAll() {
+    List<Row> joined = new ArrayList<>();
+    for (List<Row> group : Rows.groups(Rows.all())) {
+      assertEquals(1, group.stream().map(Row::group).distinct().count());
+      assertTrue(joined.stream().noneMatch(row -> row.group().equals(group.getFirst().group())));
+      for (Row row : group) {
+        // A comparison stands beside what it is compared with.
+        String other = row.target() == null ? null : row.target().of();
+        if (other != null) assertEquals(row.group(), Rows.of(other).group());
+      }
+      joined.addAll(group);
+    }
+    assertEquals(Set.copyOf(Rows.all()), Set.copyOf(joined));
+    assertEquals(Rows.all().size(), joined.size());
   }
 
   @Test
