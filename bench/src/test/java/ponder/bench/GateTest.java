@@ -60,6 +60,27 @@ class GateTest {
   }
 
   @Test
+  void theDerivativeOfAMaskOfAnyShapeIsJudged() {
+    for (String shape : new String[] {"1 1 1", "2 1 1", "1 2 1", "1 1 65", "2 2 65"}) {
+      String[] size = shape.split(" ");
+      Row row =
+          Row.parse(
+              " | a.b | op attention backward | f32 | batch=2 heads=2 kv_heads=2 q_steps=65"
+                  + " k_steps=70 head_size=8 scale=0.35 causal=0 mask=given learned=1 mask_batch="
+                  + (size[0] + " mask_heads=" + size[1] + " mask_steps=" + size[2] + " | | "));
+      assertDoesNotThrow(() -> check(row, right(row), "backward"), shape);
+      // The same value, another slope in the mask alone.
+      Case.Build wrong =
+          (call, in) -> {
+            var nothing = in[3].exp().sub(in[3].exp().detach()).sum().scale(1e-3);
+            return right(row).of(call, in).add(nothing);
+          };
+      var red = assertThrows(RedGate.class, () -> check(row, wrong, "backward"), shape);
+      assertTrue(red.getMessage().contains("result 3"), red.getMessage());
+    }
+  }
+
+  @Test
   void stopsAnswersThatChange() {
     var calls = new AtomicInteger();
     // As small as a change can be: another order of the same sum.
