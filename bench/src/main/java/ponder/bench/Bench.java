@@ -50,7 +50,7 @@ public class Bench {
     /** Runs. */
     public long runs;
 
-    /** Processor time of the process. */
+    /** Processor time: of one thread its own, without the JVM's others; of more the process's. */
     public long cpuNanos;
 
     /** Time gone by. */
@@ -99,7 +99,7 @@ public class Bench {
     public void end(Bench bench) {
       Usage used = Usage.now().since(before);
       Subject subject = bench.subject;
-      cpuNanos = used.cpuNanos();
+      cpuNanos = bench.timed.onOneThread() ? used.ownNanos() : used.cpuNanos();
       wallNanos = used.wallNanos();
       switches = used.switches();
       stealNanos = used.stealNanos();

@@ -5,7 +5,7 @@ package ponder.bench;
  * One iteration of one fork.
  *
  * @param wallNanos time of a run
- * @param cpuNanos the process's processor time of a run, native threads included
+ * @param cpuNanos processor time of a run: of one thread its own, of more the process's
  * @param peak how much of its peak one thread did in a second right before and after; 0 where there is none
  * @param seconds how long the iteration took
  * @param switches how often a thread lost its core in that time

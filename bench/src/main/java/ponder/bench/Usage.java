@@ -21,10 +21,11 @@ import java.nio.file.Path;
  *
  * @param wallNanos time gone by
  * @param cpuNanos processor time of all threads
+ * @param ownNanos processor time of the thread that asks
  * @param switches how often a thread lost its core to another process, or to one of its own
  * @param stealNanos what the machine's host took from all cores
  */
-record Usage(long wallNanos, long cpuNanos, long switches, long stealNanos) {
+record Usage(long wallNanos, long cpuNanos, long ownNanos, long switches, long stealNanos) {
   private static final int PROCESS_CPU = 2;
   private static final int THREAD_CPU = 3;
   private static final int SELF = 0;
@@ -41,7 +42,7 @@ record Usage(long wallNanos, long cpuNanos, long switches, long stealNanos) {
   private static final MethodHandle CLOCK = handle("clock_gettime");
   private static final MethodHandle RUSAGE = handle("getrusage");
 
-  /** Returns what has been used since the process began. */
+  /** Returns what has been used since the process, and this thread, began. */
   static Usage now() {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment usage = arena.allocate(RUSAGE_BYTES, 8);
@@ -49,7 +50,7 @@ record Usage(long wallNanos, long cpuNanos, long switches, long stealNanos) {
       if (failed != 0) throw new IllegalStateException("the system does not tell its usage");
       long switches = usage.get(JAVA_LONG, SWITCHES);
       long stolen = steal();
-      return new Usage(System.nanoTime(), clock(PROCESS_CPU), switches, stolen);
+      return new Usage(System.nanoTime(), clock(PROCESS_CPU), threadNanos(), switches, stolen);
     } catch (RuntimeException | Error e) {
       throw e;
     } catch (Throwable t) {
@@ -57,11 +58,12 @@ record Usage(long wallNanos, long cpuNanos, long switches, long stealNanos) {
     }
   }
 
-  /** Returns what has been used since then. */
+  /** Returns what has been used since then, when the same thread asked. */
   Usage since(Usage then) {
     return new Usage(
         wallNanos - then.wallNanos,
         cpuNanos - then.cpuNanos,
+        ownNanos - then.ownNanos,
         switches - then.switches,
         stealNanos - then.stealNanos);
   }

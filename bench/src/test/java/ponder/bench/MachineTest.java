@@ -78,4 +78,21 @@ class MachineTest {
         sum != 0 && used.cpuNanos() > 0 && used.cpuNanos() % 10_000_000 != 0, used.toString());
     assertTrue(used.wallNanos() > 0 && used.switches() >= 0 && used.stealNanos() >= 0);
   }
+
+  @Test
+  void aThreadsTimeIsItsOwn() throws InterruptedException {
+    Usage before = Usage.now();
+    long[] others = new long[1];
+    var other =
+        new Thread(
+            () -> {
+              Usage start = Usage.now();
+              while (others[0] < 50_000_000) others[0] = Usage.now().since(start).ownNanos();
+            });
+    other.start();
+    other.join();
+    Usage used = Usage.now().since(before);
+    assertTrue(used.cpuNanos() >= others[0], used + " of " + others[0]);
+    assertTrue(used.ownNanos() < others[0] / 2, used + " of " + others[0]);
+  }
 }
