@@ -19,9 +19,9 @@ final class Page {
       the peak that was measured in the same process, times the threads; that of attention counts
       the products of visible pairs alone. The ratio is our speed over the fastest rival's. "Moved"
       is every input of an op read once and every output written once, and its speed as a part of
-      that at which one core copies memory; more than all of it stays in the caches. `~` marks figures, and verdicts
-      on them, that something else on the machine disturbed in more than a quarter of the
-      iterations. A row whose answer is wrong has no figure.
+      that at which one core copies memory; more than all of it stays in the caches. `~` marks
+      figures, and verdicts on them, that something else on the machine disturbed in more than a
+      quarter of the iterations. A row whose answer is wrong has no figure.
       """;
 
   /** Marks a figure that something else on the machine had a part in. */

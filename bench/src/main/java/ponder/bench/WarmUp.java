@@ -5,8 +5,8 @@ import java.lang.management.ManagementFactory;
 import java.util.function.LongSupplier;
 
 /**
- * Runs of a subject until the JVM's compiler is silent: the processor time of its threads is the
- * process's too, and no part of a run.
+ * Runs of a subject until the JVM's compiler is silent: what it has not compiled yet is slower, and
+ * on several threads its processor time would count.
  */
 final class WarmUp {
   static final long SILENCE_NANOS = 250_000_000;
