@@ -14,14 +14,14 @@ final class Page {
 
       Made by `./ponder bench` from [%s.json](%s.json); do not edit. %s.
 
-      On one thread a time is that thread's processor time, without the JVM's compiler; on more it
-      is the clock's; beside it, the other. Medians, with the quartiles of the speed. A share is of
-      the peak that was measured in the same process, times the threads; that of attention counts
+      On one thread a time is that thread's processor time, without the JVM's other threads; on more
+      it is the clock's; beside it, the other. Medians, with the quartiles of the speed. A share is
+      of the peak that was measured in the same process, times the threads; that of attention counts
       the products of visible pairs alone. The ratio is our speed over the fastest rival's. "Moved"
       is every input of an op read once and every output written once, and its speed as a part of
       that at which one core copies memory; more than all of it stays in the caches. `~` marks
-      figures, and verdicts on them, that something else on the machine disturbed in more than a
-      quarter of the iterations. A row whose answer is wrong has no figure.
+      figures, and verdicts on them, that something else disturbed in more than a quarter of the
+      iterations. A row whose answer is wrong has no figure.
       """;
 
   /** Marks a figure that something else on the machine had a part in. */

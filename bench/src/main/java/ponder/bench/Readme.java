@@ -69,7 +69,7 @@ final class Readme {
             results.machine().cores(),
             met,
             judged,
-            disturbed == 0 ? "" : ", " + disturbed + " more disturbed by other programs",
+            disturbed == 0 ? "" : ", " + disturbed + " more disturbed",
             slug,
             lines,
             results.throughput() == null ? "" : ThroughputPage.summary(results.throughput()));
