@@ -163,19 +163,23 @@ public final class Main implements Callable<Integer> {
       failed.addAll(outcome.failed());
       red += outcome.red();
       results = results.with(machine, outcome.entries(), Rows.all());
-      results.write(file);
+      write(results, file);
     }
     if (trained != null) {
       Map<String, Entry> timed = results.of(device, quick);
       List<BudgetExam> exams = trained.exams(Rows.all(), timed.keySet(), seeds);
       results = results.with(BudgetFindings.of(trained.task().setting(), device, exams, timed));
-      results.write(file);
+      write(results, file);
     }
-    results.writePage(file.getParent(), Rows.all());
     failed.forEach(sentence -> print.println("not timed: " + sentence));
     print.println(file.resolveSibling(machine.slug() + ".md"));
     if (red > 0) print.println(red + " of " + rows.size() + " rows gave a wrong answer.");
     return red == 0 && failed.isEmpty() ? CommandLine.ExitCode.OK : CommandLine.ExitCode.SOFTWARE;
+  }
+
+  private static void write(Results results, Path file) throws IOException {
+    results.write(file);
+    results.writePage(file.getParent(), Rows.all());
   }
 
   private List<Row> rows() {
