@@ -8,6 +8,8 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -26,6 +28,10 @@ import ponder.cases.Type;
 /** A matrix product by OpenBLAS or oneDNN, where the system has them, on one thread. */
 final class RivalProduct implements Subject {
   static final String OPENBLAS = "openblas";
+
+  /** OpenBLAS with its kernels for AVX-512. Of processors newer than itself it knows only AVX2. */
+  static final String OPENBLAS_WIDE = "openblas_skylakex";
+
   static final String ONEDNN = "onednn";
 
   private static final List<String> OPENBLAS_FILES = List.of("libopenblas.so.0", "libopenblas.so");
@@ -47,11 +53,12 @@ final class RivalProduct implements Subject {
   RivalProduct(Row row, String rival) {
     call = Cases.of("matmul").call(row.type(), row.sizes());
     product = new Product(call);
-    openblas = rival.equals(OPENBLAS);
+    openblas = !rival.equals(ONEDNN);
     single = row.type() == Type.F32;
     a = memory(call.array("a"));
     b = memory(call.array("b"));
     y = memory(call.array("y"));
+    if (rival.equals(OPENBLAS_WIDE)) takeWideKernels();
     SymbolLookup symbols = lookup(openblas ? OPENBLAS_FILES : ONEDNN_FILES, arena);
     if (symbols == null) throw new IllegalStateException("there is no " + rival + " here");
     gemm = openblas ? cblas(symbols) : dnnl(symbols);
@@ -62,10 +69,33 @@ final class RivalProduct implements Subject {
     List<String> present = new ArrayList<>();
     try (Arena arena = Arena.ofConfined()) {
       boolean real = type == Type.F32 || type == Type.F64;
-      if (real && lookup(OPENBLAS_FILES, arena) != null) present.add(OPENBLAS);
+      if (real && lookup(OPENBLAS_FILES, arena) != null) {
+        present.add(OPENBLAS);
+        if (Machine.here().features().contains("avx512f")) present.add(OPENBLAS_WIDE);
+      }
       if (type == Type.F32 && lookup(ONEDNN_FILES, arena) != null) present.add(ONEDNN);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
     }
     return present;
+  }
+
+  /** OpenBLAS chooses when it is opened, and asks the environment first. */
+  private static void takeWideKernels() {
+    Linker linker = Linker.nativeLinker();
+    MethodHandle setenv =
+        linker.downcallHandle(
+            linker.defaultLookup().find("setenv").orElseThrow(),
+            FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS, JAVA_INT));
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment name = arena.allocateFrom("OPENBLAS_CORETYPE");
+      int status = (int) setenv.invokeExact(name, arena.allocateFrom("SKYLAKEX"), 1);
+      if (status != 0) throw new IllegalStateException("setenv gave status " + status);
+    } catch (RuntimeException | Error e) {
+      throw e;
+    } catch (Throwable t) {
+      throw new IllegalStateException(t);
+    }
   }
 
   private static SymbolLookup lookup(List<String> files, Arena arena) {
