@@ -61,6 +61,7 @@ final class RivalProduct implements Subject {
     if (rival.equals(OPENBLAS_WIDE)) takeWideKernels();
     SymbolLookup symbols = lookup(openblas ? OPENBLAS_FILES : ONEDNN_FILES, arena);
     if (symbols == null) throw new IllegalStateException("there is no " + rival + " here");
+    if (rival.equals(OPENBLAS_WIDE)) requireWideKernels(symbols);
     gemm = openblas ? cblas(symbols) : dnnl(symbols);
   }
 
@@ -95,6 +96,24 @@ final class RivalProduct implements Subject {
       throw e;
     } catch (Throwable t) {
       throw new IllegalStateException(t);
+    }
+  }
+
+  /** An OpenBLAS that was built for one kind of processor asks nobody. */
+  private static void requireWideKernels(SymbolLookup symbols) {
+    MethodHandle name =
+        Linker.nativeLinker()
+            .downcallHandle(
+                symbols.find("openblas_get_corename").orElseThrow(),
+                FunctionDescriptor.of(ADDRESS));
+    String taken;
+    try {
+      taken = ((MemorySegment) name.invokeExact()).reinterpret(64).getString(0);
+    } catch (Throwable t) {
+      throw new IllegalStateException(t);
+    }
+    if (!taken.equalsIgnoreCase("SkylakeX")) {
+      throw new IllegalStateException("OpenBLAS took its kernels for " + taken);
     }
   }
 
