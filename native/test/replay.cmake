@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Plays the call tapes in TAPES, which the Java tests write, on LIBRARY, on one thread and on two; if
 # it is SIMULATED, with the device's threads in a rising order and in a shuffled one: on arrays in
-# the device's memory as on a real device, recorded as well, and on arrays in replay's own, where
-# sanitizers see the most. One of two times the arrays are aligned, which opens other ways.
+# the device's memory as on a real device, recorded as well (not if it looks for RACES, to which
+# recording adds none), and on arrays in replay's own, where sanitizers see the most. One of two times
+# the arrays are aligned, which opens other ways.
 # TESTS is the library's own test program: it knows whether this processor runs the library.
 file(GLOB tapes ${TAPES}/*.tape)
 if(NOT tapes)
@@ -15,8 +16,13 @@ if(result EQUAL 77)
   return()
 endif()
 if(SIMULATED)
+  set(recorded --recorded)
+  if(RACES)
+    set(recorded "")
+  endif()
   set(ENV{PONDER_SIMULATOR_SEED} 0)
-  execute_process(COMMAND ${REPLAY} --recorded --aligned --device ${LIBRARY} ${tapes} COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND ${REPLAY} ${recorded} --aligned --device ${LIBRARY} ${tapes}
+                  COMMAND_ERROR_IS_FATAL ANY)
   set(ENV{PONDER_SIMULATOR_SEED} 2)
   execute_process(COMMAND ${REPLAY} --host ${LIBRARY} ${tapes} COMMAND_ERROR_IS_FATAL ANY)
 else()
