@@ -102,12 +102,12 @@ def gru(bench):
             lib.matmul(bench.dtype(dtype), products, x, w_in, 1, rows, cols, width, 0, 1)
 
         def forward():
-            lib.gru(bench.dtype(dtype), hidden, gates, products, w, bias, initial, batch, steps,
-                    width)
+            lib.gru(bench.dtype(dtype), hidden, gates, products, w, bias, initial, None, None,
+                    batch, steps, width)
 
         def backward():
             lib.gru_backward(bench.dtype(dtype), dproducts, dw, dbias, dinitial, dhidden, w,
-                             initial, hidden, gates, batch, steps, width)
+                             initial, hidden, gates, None, None, batch, steps, width)
 
         def whole():
             multiply()

@@ -21,6 +21,8 @@ enum Checked {
   kLengthsBackward,
   kQStartsBackward,
   kKStartsBackward,
+  kGruLengths,
+  kGruLengthsBackward,
   kStep,
   kCheckedArrays
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // product.cuh: the product of two matrices whose rows may lie anywhere, as matmul, cross_entropy
-// and gru need it: y[r,c] = sum over k of a(r,k) b(k,c).
+// and recurrent cells need it: y[r,c] = sum over k of a(r,k) b(k,c).
 // Method   a block computes a square of y; slices of 8 or 16 k of both operands go through shared
 //          memory, two buffers in turn; a thread holds a square of sums in registers
 // Order    one chain of fused multiply-adds per element, k upwards

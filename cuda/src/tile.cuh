@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // tile.cuh: products of row-major tiles in shared memory, for kernels whose blocks keep rows
-// (attention, gru). The 256 threads of a block stand 16 x 16; the 16 of one half warp own the same
-// rows, so that what a row needs stays within a warp. A tile's rows lie 16 bytes further apart than
-// its columns need: 8 rows of one column are then in different banks.
-// Order    one chain of fused multiply-adds per element, upwards
+// (attention, scans). The 256 threads of a block stand 16 x 16; the 16 of one half warp own the
+// same rows, so that what a row needs stays within a warp. A tile's rows lie 16 bytes further apart
+// than its columns need: 8 rows of one column are then in different banks. Order    one chain of
+// fused multiply-adds per element, upwards
 #pragma once
 
 #include <limits>

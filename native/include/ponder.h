@@ -47,7 +47,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a declaration below; a library and a caller must agree on it. */
-#define PND_ABI_VERSION 4
+#define PND_ABI_VERSION 5
 
 typedef struct pnd_context pnd_context;
 
@@ -410,15 +410,23 @@ PND_API int32_t pnd_attention_backward(
  * bias (c) [3, width]; initial [batch, width] is h before the first step;
  * hidden [batch, steps, width]; gates [batch, steps, 4, width] keeps r, z, n, u for the backward
  * function.  Source: Cho et al., arXiv:1406.1078, reset after the product.
+ * resets (nullable) [batch, steps]: where one is not 0, the state is cleared before its step:
+ * h is 0 whatever it was, and no adjoint passes.
+ * lengths (nullable) [batch] in [0, steps]: from step lengths[b] on, the state of sequence b
+ * stands still, whatever x and resets hold there, and gates are 0; so hidden[b,steps-1,:] is always
+ * the last state. It costs next to nothing.
  * T steps equal T1 steps and T - T1 more from the carried state, bit for bit. */
 PND_API int32_t pnd_gru(pnd_context *context, int32_t dtype, void *hidden, void *gates,
                         const void *x, const void *weight, const void *bias, const void *initial,
-                        int64_t batch, int64_t steps, int64_t width);
-/* dhidden [batch, steps, width] is the adjoint of every state, the last one included. */
+                        const int32_t *resets, const int32_t *lengths, int64_t batch, int64_t steps,
+                        int64_t width);
+/* dhidden [batch, steps, width] is the adjoint of every state, the last one included. Where a state
+ * stands still, its adjoint passes on, dx is 0, and the step has no part in dweight and dbias. */
 PND_API int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, void *dweight,
                                  void *dbias, void *dinitial, const void *dhidden,
                                  const void *weight, const void *initial, const void *hidden,
-                                 const void *gates, int64_t batch, int64_t steps, int64_t width);
+                                 const void *gates, const int32_t *resets, const int32_t *lengths,
+                                 int64_t batch, int64_t steps, int64_t width);
 
 /* ---- optimisers (in place) -------------------------------------------------------------- */
 

@@ -466,8 +466,8 @@ inline void attention_backward(Call &call, const Attention &a, void *dq, void *d
 // ---- recurrent memory ---------------------------------------------------------------------------
 
 inline void gru(Call &call, int32_t dtype, void *hidden, void *gates, const void *x,
-                const void *weight, const void *bias, const void *initial, int64_t batch,
-                int64_t steps, int64_t width) {
+                const void *weight, const void *bias, const void *initial, const int32_t *resets,
+                const int32_t *lengths, int64_t batch, int64_t steps, int64_t width) {
   call.dtype(dtype)
       .size("batch", batch)
       .size("steps", steps)
@@ -477,12 +477,15 @@ inline void gru(Call &call, int32_t dtype, void *hidden, void *gates, const void
       .input("x", x, {batch, steps, 3, width})
       .input("weight", weight, {3, width, width})
       .input("bias", bias, {3, width})
-      .input("initial", initial, {batch, width});
+      .input("initial", initial, {batch, width})
+      .nullable_input("resets", resets, {batch, steps}, sizeof *resets)
+      .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
 }
 
 inline void gru_backward(Call &call, int32_t dtype, void *dx, void *dweight, void *dbias,
                          void *dinitial, const void *dhidden, const void *weight,
-                         const void *initial, const void *hidden, const void *gates, int64_t batch,
+                         const void *initial, const void *hidden, const void *gates,
+                         const int32_t *resets, const int32_t *lengths, int64_t batch,
                          int64_t steps, int64_t width) {
   call.dtype(dtype)
       .size("batch", batch)
@@ -496,7 +499,9 @@ inline void gru_backward(Call &call, int32_t dtype, void *dx, void *dweight, voi
       .input("weight", weight, {3, width, width})
       .input("initial", initial, {batch, width})
       .input("hidden", hidden, {batch, steps, width})
-      .input("gates", gates, {batch, steps, 4, width});
+      .input("gates", gates, {batch, steps, 4, width})
+      .nullable_input("resets", resets, {batch, steps}, sizeof *resets)
+      .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
 }
 
 // ---- optimisers ---------------------------------------------------------------------------------

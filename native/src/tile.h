@@ -178,6 +178,11 @@ struct Rows {
       for (; i < whole; i += kWidth<T>) store(to + i, Vec<T>{});
     }
   }
+  void clear(int64_t row, int64_t width) const {
+    for (int64_t k = 0; k < width; k += kDepth) {
+      std::memset(at(row, k), 0, std::min(kDepth, width - k) * sizeof(T));
+    }
+  }
 };
 
 // tile += rows [row, row + kRows) of a, `depth` columns of them, times b.

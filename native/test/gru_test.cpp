@@ -19,6 +19,7 @@ constexpr Shape kShapes[] = {{1, 1, 1},   {1, 7, 33},  {3, 3, 7},    {2, 17, 17}
 template <class T>
 struct Inputs {
   std::vector<T> x, weight, bias, initial, dhidden;
+  std::vector<int32_t> resets, lengths;  // empty: null
 
   explicit Inputs(const Shape &s)
       : x(random_data<T>(s.batch * s.steps * 3 * s.width, 1)),
@@ -28,7 +29,22 @@ struct Inputs {
         dhidden(random_data<T>(s.batch * s.steps * s.width, 5)) {
     for (T &w : weight) w /= std::sqrt(static_cast<T>(s.width));
   }
+
+  // A third of the steps cleared; lengths from 0 to all steps.
+  void bound(const Shape &s) {
+    resets = random_index<int64_t>(s.batch * s.steps, 3, 6);
+    for (int32_t &r : resets) r = r == 0 ? -7 : 0;
+    lengths = random_index<int64_t>(s.batch, s.steps + 1, 7);
+    lengths[s.batch / 2] = static_cast<int32_t>(s.steps);
+    lengths[0] = 0;
+  }
+  int64_t length(const Shape &s, int64_t b) const { return lengths.empty() ? s.steps : lengths[b]; }
+  bool is_reset(const Shape &s, int64_t b, int64_t t) const {
+    return !resets.empty() && resets[b * s.steps + t] != 0;
+  }
 };
+
+const int32_t *or_null(const std::vector<int32_t> &x) { return x.empty() ? nullptr : x.data(); }
 
 // hidden and gates.
 template <class T>
@@ -36,7 +52,8 @@ std::vector<std::vector<T>> forward(const Shape &s, const Inputs<T> &in) {
   const int64_t n = s.batch * s.steps * s.width;
   return outputs_of<T>({n, 4 * n}, [&](const Machine &m, std::vector<T *> to) {
     return PND_ON(m, pnd_gru, type_of<T>(), to[0], to[1], in.x.data(), in.weight.data(),
-                  in.bias.data(), in.initial.data(), s.batch, s.steps, s.width);
+                  in.bias.data(), in.initial.data(), or_null(in.resets), or_null(in.lengths),
+                  s.batch, s.steps, s.width);
   });
 }
 
@@ -50,7 +67,8 @@ std::vector<std::vector<T>> backward(const Shape &s, const Inputs<T> &in,
                          return PND_ON(m, pnd_gru_backward, type_of<T>(), to[0], to[1], to[2],
                                        to[3], in.dhidden.data(), in.weight.data(),
                                        in.initial.data(), states[0].data(), states[1].data(),
-                                       s.batch, s.steps, s.width);
+                                       or_null(in.resets), or_null(in.lengths), s.batch, s.steps,
+                                       s.width);
                        });
 }
 
@@ -62,12 +80,17 @@ std::vector<std::vector<long double>> plain(const Shape &s, const Inputs<T> &in)
   std::vector<R> hidden(n), gates(4 * n), dx(3 * n), dweight(3 * w * w), dbias(3 * w);
   std::vector<R> dinitial(s.batch * w);
   for (int64_t b = 0; b < s.batch; ++b) {
-    const auto before = [&](int64_t t, int64_t i) {
+    const auto before = [&](int64_t t, int64_t i) -> R {
+      if (t < in.length(s, b) && in.is_reset(s, b, t)) return 0;
       return t == 0 ? static_cast<R>(in.initial[b * w + i]) : hidden[(b * s.steps + t - 1) * w + i];
     };
     for (int64_t t = 0; t < s.steps; ++t) {
       const int64_t at = b * s.steps + t;
       for (int64_t i = 0; i < w; ++i) {
+        if (t >= in.length(s, b)) {
+          hidden[at * w + i] = before(t, i);
+          continue;
+        }
         R sum[3];
         for (int64_t g = 0; g < 3; ++g) {
           sum[g] = in.bias[g * w + i];
@@ -84,6 +107,10 @@ std::vector<std::vector<long double>> plain(const Shape &s, const Inputs<T> &in)
     std::vector<R> carry(w), after(w);
     for (int64_t t = s.steps - 1; t >= 0; --t) {
       const int64_t at = b * s.steps + t;
+      if (t >= in.length(s, b)) {
+        for (int64_t i = 0; i < w; ++i) carry[i] += in.dhidden[at * w + i];
+        continue;
+      }
       std::fill(after.begin(), after.end(), 0);
       for (int64_t i = 0; i < w; ++i) {
         const R r = gates[(at * 4 + 0) * w + i], z = gates[(at * 4 + 1) * w + i];
@@ -101,6 +128,7 @@ std::vector<std::vector<long double>> plain(const Shape &s, const Inputs<T> &in)
           }
         }
       }
+      if (in.is_reset(s, b, t)) std::fill(after.begin(), after.end(), 0);
       carry = after;
     }
     std::copy(carry.begin(), carry.end(), dinitial.begin() + b * w);
@@ -125,15 +153,79 @@ TYPED_TEST(Gru, matchesItsFormula) {
   for (const Shape &s : kShapes) {
     SCOPED_TRACE(testing::Message()
                  << "batch " << s.batch << " steps " << s.steps << " width " << s.width);
-    const Inputs<T> in(s);
-    const auto exact = plain(s, in);
-    const auto states = forward(s, in);
-    expect_near(states[0], exact[0]);
-    expect_near(states[1], exact[1]);
-    const auto slopes = backward(s, in, states);
-    for (int i = 0; i < 4; ++i) {
-      SCOPED_TRACE(i);
-      expect_near(slopes[i], exact[2 + i]);
+    Inputs<T> in(s);
+    for (const bool bounded : {false, true}) {
+      SCOPED_TRACE(bounded ? "with resets and lengths" : "plain");
+      if (bounded) in.bound(s);
+      const auto exact = plain(s, in);
+      const auto states = forward(s, in);
+      expect_near(states[0], exact[0]);
+      expect_near(states[1], exact[1]);
+      const auto slopes = backward(s, in, states);
+      for (int i = 0; i < 4; ++i) {
+        SCOPED_TRACE(i);
+        expect_near(slopes[i], exact[2 + i]);
+      }
+    }
+  }
+}
+
+// x is never looked at where a state stands still, and nothing of a state survives a reset.
+TYPED_TEST(Gru, nothingPassesABoundary) {
+  using T = TypeParam;
+  const T kNan = std::numeric_limits<T>::quiet_NaN(), kInf = std::numeric_limits<T>::infinity();
+  for (const Shape &s : {Shape{3, 5, 33}, Shape{70, 7, 20}}) {
+    Inputs<T> in(s), spoilt(s);
+    in.bound(s);
+    for (int64_t b = 0; b < s.batch; ++b) {
+      if (in.lengths[b] > 0) in.resets[b * s.steps] = 1;
+    }
+    spoilt.resets = in.resets;
+    spoilt.lengths = in.lengths;
+    const int64_t row = 3 * s.width;
+    for (int64_t b = 0; b < s.batch; ++b) {
+      for (int64_t t = in.lengths[b]; t < s.steps; ++t) {
+        std::fill_n(spoilt.x.begin() + (b * s.steps + t) * row, row, kNan);
+        spoilt.resets[b * s.steps + t] = 1;
+      }
+      if (in.lengths[b] == 0) continue;
+      std::fill_n(spoilt.initial.begin() + b * s.width, s.width, kInf);
+    }
+    const auto states = forward(s, in), also = forward(s, spoilt);
+    for (int i = 0; i < 2; ++i) expect_equal(also[i], states[i]);
+    const auto slopes = backward(s, in, states), too = backward(s, spoilt, also);
+    for (int i = 0; i < 4; ++i) expect_equal(too[i], slopes[i]);
+    for (int64_t b = 0; b < s.batch; ++b) {
+      for (int64_t i = 0; i < s.width && in.lengths[b] > 0; ++i) {
+        EXPECT_EQ(0, slopes[3][b * s.width + i]);
+      }
+    }
+  }
+}
+
+// A state that stands still may be infinite: it is no part of dweight.
+TYPED_TEST(Gru, aSequenceOfNoStepsHandsItsStateOn) {
+  using T = TypeParam;
+  const Shape s{2, 3, 5};
+  Inputs<T> in(s);
+  in.lengths = {0, 0};
+  in.initial[7] = std::numeric_limits<T>::infinity();
+  const auto states = forward(s, in);
+  for (int64_t b = 0; b < 2; ++b) {
+    for (int64_t t = 0; t < 3; ++t) {
+      for (int64_t i = 0; i < 5; ++i) {
+        EXPECT_EQ(in.initial[b * 5 + i], states[0][(b * 3 + t) * 5 + i]);
+      }
+    }
+  }
+  expect_equal(states[1], std::vector<T>(states[1].size(), 0));
+  const auto slopes = backward(s, in, states);
+  for (int i = 0; i < 3; ++i) expect_equal(slopes[i], std::vector<T>(slopes[i].size(), 0));
+  for (int64_t b = 0; b < 2; ++b) {
+    for (int64_t i = 0; i < 5; ++i) {
+      T sum = 0;
+      for (int64_t t = 2; t >= 0; --t) sum += in.dhidden[(b * 3 + t) * 5 + i];
+      EXPECT_EQ(sum, slopes[3][b * 5 + i]);
     }
   }
 }
@@ -141,7 +233,8 @@ TYPED_TEST(Gru, matchesItsFormula) {
 TYPED_TEST(Gru, goesOnFromACarriedState) {
   using T = TypeParam;
   for (const Shape &s : {Shape{1, 17, 33}, Shape{3, 7, 301}, Shape{33, 7, 16}}) {
-    const Inputs<T> in(s);
+    Inputs<T> in(s);
+    in.bound(s);
     const auto whole = forward(s, in);
     for (int64_t first : {int64_t{1}, s.steps / 2, s.steps - 1}) {
       std::vector<T> state = in.initial;
@@ -152,10 +245,15 @@ TYPED_TEST(Gru, goesOnFromACarriedState) {
         piece.weight = in.weight;
         piece.bias = in.bias;
         piece.initial = state;
+        piece.bound(cut);
         const int64_t row = 3 * s.width;
         for (int64_t b = 0; b < s.batch; ++b) {
           std::copy_n(in.x.begin() + (b * s.steps + t0) * row, cut.steps * row,
                       piece.x.begin() + b * cut.steps * row);
+          std::copy_n(in.resets.begin() + b * s.steps + t0, cut.steps,
+                      piece.resets.begin() + b * cut.steps);
+          piece.lengths[b] =
+              static_cast<int32_t>(std::clamp<int64_t>(in.lengths[b] - t0, 0, cut.steps));
         }
         const auto states = forward(cut, piece);
         for (int64_t b = 0; b < s.batch; ++b) {
@@ -173,7 +271,8 @@ TYPED_TEST(Gru, goesOnFromACarriedState) {
 TYPED_TEST(Gru, aSequenceDoesNotKnowItsNeighbours) {
   using T = TypeParam;
   const Shape s{70, 3, 20}, alone{1, 3, 20};
-  const Inputs<T> in(s);
+  Inputs<T> in(s);
+  in.bound(s);
   const auto whole = forward(s, in);
   for (int64_t b : {0, 5, 63, 64, 69}) {
     Inputs<T> one(alone);
@@ -181,6 +280,9 @@ TYPED_TEST(Gru, aSequenceDoesNotKnowItsNeighbours) {
     one.bias = in.bias;
     std::copy_n(in.x.begin() + b * one.x.size(), one.x.size(), one.x.begin());
     std::copy_n(in.initial.begin() + b * s.width, s.width, one.initial.begin());
+    one.bound(alone);
+    std::copy_n(in.resets.begin() + b * s.steps, s.steps, one.resets.begin());
+    one.lengths = {in.lengths[b]};
     const auto states = forward(alone, one);
     const auto want = whole[0].begin() + b * states[0].size();
     expect_equal(states[0], std::vector<T>(want, want + states[0].size()));
@@ -204,7 +306,7 @@ TEST(Gru, refusesBadArguments) {
   std::vector<float> hidden(64), gates(64), x(64), weight(64), bias(64), initial(64);
   const auto call = [&](float *to, int64_t batch, int64_t width) {
     return pnd_gru(m.context, PND_F32, to, gates.data(), x.data(), weight.data(), bias.data(),
-                   initial.data(), batch, 3, width);
+                   initial.data(), nullptr, nullptr, batch, 3, width);
   };
   EXPECT_EQ(PND_OK, call(hidden.data(), 2, 2));
   expect_refused(call(hidden.data(), 0, 2), m, "batch = 0");

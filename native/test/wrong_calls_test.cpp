@@ -4,6 +4,7 @@
 // valid call per function, in which one argument after the other is spoilt.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <functional>
@@ -28,7 +29,7 @@ const std::set<std::string> kAnyType = {"pnd_fill", "pnd_broadcast", "pnd_swap_a
                                         "pnd_pad",  "pnd_put",       "pnd_concat",    "pnd_gather"};
 const std::set<std::string> kBf16 = {"pnd_cast", "pnd_matmul", "pnd_attention",
                                      "pnd_attention_backward"};
-const std::set<std::string> kNullable = {"mask", "dmask", "lengths"};
+const std::set<std::string> kNullable = {"mask", "dmask", "resets", "lengths"};
 
 // Whether an int64_t parameter is a size: not a place to start at, nor part of a random stream, nor
 // 0 for none.
@@ -37,6 +38,12 @@ bool is_size(const Function &f, size_t i) {
   const bool random = std::strcmp(f.name, "pnd_philox") == 0;
   return f.kinds[i] == Kind::Int64 && name != "start" && name != "row" && name != "key" &&
          name != "window" && !(random && name == "first");
+}
+
+// Whether a function may take packed sequences, which exclude lengths.
+bool packs(const Function &f) {
+  return std::any_of(f.parameters.begin(), f.parameters.end(),
+                     [](const char *name) { return std::strcmp(name, "q_starts") == 0; });
 }
 
 bool is_pointer(Kind kind) { return kind == Kind::Written || kind == Kind::Read; }
@@ -58,7 +65,7 @@ struct Valid {
         if (name == "q_starts" || name == "k_starts") {
           static_cast<int32_t *>(argument.pointer)[1] = 1;
         }
-        if (name == "lengths") argument.pointer = nullptr;
+        if (name == "lengths" && packs(f)) argument.pointer = nullptr;
       } else if (f.kinds[i] == Kind::Double) {
         argument.real = 0.5;
       } else {
@@ -331,6 +338,8 @@ TEST_F(WrongCalls, IndicesOutsideTheirRangeAreRefusedWithPlaceAndValue) {
       {"pnd_attention_backward", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_attention_backward", "q_starts", {-1, 1, most, least}, {0}},
       {"pnd_attention_backward", "k_starts", {-1, 1, most, least}, {0}},
+      {"pnd_gru", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_gru_backward", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_adamw", "step", {0, -1, least}, {1, 2, most}},
   };
   for (const Case &c : cases) {

@@ -348,8 +348,12 @@ struct Call {
     const double low = a.range ? a.range->first : 0, high = a.range ? a.range->second : 40;
     const auto span = static_cast<uint64_t>(std::max(1.0, high - low));
     for (int32_t &x : index) x = static_cast<int32_t>(low) + static_cast<int32_t>(bits() % span);
-    // The places where packed sequences start and end.
     const std::string name = function.parameters[i];
+    // Most steps clear no state.
+    if (name == "resets") {
+      for (int32_t &x : index) x = bits() % 8 == 0 ? static_cast<int32_t>(bits() % 5) - 2 : 0;
+    }
+    // The places where packed sequences start and end.
     if (name == "q_starts" || name == "k_starts") {
       const int64_t steps = integer(name == "q_starts" ? "q_steps" : "k_steps");
       for (int32_t &x : index) x = static_cast<int32_t>(bits() % (steps + 1));

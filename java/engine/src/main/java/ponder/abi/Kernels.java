@@ -385,6 +385,8 @@ public interface Kernels {
       MemorySegment weight,
       MemorySegment bias,
       MemorySegment initial,
+      MemorySegment resets,
+      MemorySegment lengths,
       long batch,
       long steps,
       long width);
@@ -400,6 +402,8 @@ public interface Kernels {
       MemorySegment initial,
       MemorySegment hidden,
       MemorySegment gates,
+      MemorySegment resets,
+      MemorySegment lengths,
       long batch,
       long steps,
       long width);

@@ -50,8 +50,8 @@ final class Linked implements Kernels {
   private static final MethodHandle IP7L3 = handle("IPPPPPPPLLL");
   private static final MethodHandle IP9L11DI2 = handle("IPPPPPPPPPLLLLLLLLLLLDII");
   private static final MethodHandle IP14L11DI2 = handle("IPPPPPPPPPPPPPPLLLLLLLLLLLDII");
-  private static final MethodHandle IP6L3 = handle("IPPPPPPLLL");
-  private static final MethodHandle IP9L3 = handle("IPPPPPPPPPLLL");
+  private static final MethodHandle IP8L3 = handle("IPPPPPPPPLLL");
+  private static final MethodHandle IP11L3 = handle("IPPPPPPPPPPPLLL");
   private static final MethodHandle IP7LD4 = handle("IPPPPPPPLDDDD");
   private static final MethodHandle IP5LD2 = handle("IPPPPPLDD");
 
@@ -712,11 +712,16 @@ final class Linked implements Kernels {
       MemorySegment p4,
       MemorySegment p5,
       MemorySegment p6,
-      long n7,
-      long n8,
-      long n9) {
+      MemorySegment p7,
+      MemorySegment p8,
+      long n9,
+      long n10,
+      long n11) {
     try {
-      check((int) IP6L3.invokeExact(function, context, i0, p1, p2, p3, p4, p5, p6, n7, n8, n9));
+      check(
+          (int)
+              IP8L3.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, n9, n10, n11));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -734,14 +739,17 @@ final class Linked implements Kernels {
       MemorySegment p7,
       MemorySegment p8,
       MemorySegment p9,
-      long n10,
-      long n11,
-      long n12) {
+      MemorySegment p10,
+      MemorySegment p11,
+      long n12,
+      long n13,
+      long n14) {
     try {
       check(
           (int)
-              IP9L3.invokeExact(
-                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, n10, n11, n12));
+              IP11L3.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, n12, n13,
+                  n14));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -1480,6 +1488,8 @@ final class Linked implements Kernels {
       MemorySegment weight,
       MemorySegment bias,
       MemorySegment initial,
+      MemorySegment resets,
+      MemorySegment lengths,
       long batch,
       long steps,
       long width) {
@@ -1489,7 +1499,9 @@ final class Linked implements Kernels {
     reach(times(times(times(bytes(dtype), 3), width), width), weight);
     reach(times(times(bytes(dtype), 3), width), bias);
     reach(times(times(bytes(dtype), batch), width), initial);
-    call(gru, dtype, hidden, gates, x, weight, bias, initial, batch, steps, width);
+    reach(times(times(4, batch), steps), resets);
+    reach(times(4, batch), lengths);
+    call(gru, dtype, hidden, gates, x, weight, bias, initial, resets, lengths, batch, steps, width);
   }
 
   @Override
@@ -1504,6 +1516,8 @@ final class Linked implements Kernels {
       MemorySegment initial,
       MemorySegment hidden,
       MemorySegment gates,
+      MemorySegment resets,
+      MemorySegment lengths,
       long batch,
       long steps,
       long width) {
@@ -1513,6 +1527,8 @@ final class Linked implements Kernels {
     reach(times(times(times(bytes(dtype), 3), width), width), dweight, weight);
     reach(times(times(bytes(dtype), 3), width), dbias);
     reach(times(times(bytes(dtype), batch), width), dinitial, initial);
+    reach(times(times(4, batch), steps), resets);
+    reach(times(4, batch), lengths);
     call(
         gruBackward,
         dtype,
@@ -1525,6 +1541,8 @@ final class Linked implements Kernels {
         initial,
         hidden,
         gates,
+        resets,
+        lengths,
         batch,
         steps,
         width);

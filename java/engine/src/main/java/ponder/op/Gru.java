@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.op;
 
-import java.util.ArrayList;
-import java.util.List;
 import ponder.DType;
 import ponder.Launch;
 import ponder.Op;
@@ -20,9 +18,16 @@ import ponder.abi.Kernels;
  *   n = tanh(x[2] + r u), the next state is n + z (h - n).
  * </pre>
  *
- * Source: Cho et al., arXiv:1406.1078, with the reset after the product.
+ * The op's inputs are x, the weight, the bias and the initial state, then the resets and the
+ * lengths where the fields say so. Source: Cho et al., arXiv:1406.1078, with the reset after the
+ * product.
+ *
+ * @param resets whether resets tell where the state is cleared
+ * @param lengths whether lengths tell where sequences end
  */
-public record Gru() implements Op.Fused {
+public record Gru(boolean resets, boolean lengths) implements Op.Fused {
+  private static final int INPUTS = 4;
+
   /**
    * Returns the state after every step. The last one, {@code slice(1, steps - 1, 1)}, continues the
    * sequence: T steps equal T1 steps and the rest from the carried state, bit for bit.
@@ -35,51 +40,45 @@ public record Gru() implements Op.Fused {
    * @throws IllegalArgumentException if shapes or types do not fit
    */
   public static Tensor gru(Tensor x, Tensor weight, Tensor bias, Tensor initial) {
-    return new Gru().apply(x, weight, bias, initial);
+    return gru(x, weight, bias, initial, Boundaries.none());
+  }
+
+  /**
+   * Returns the state after every step of sequences that begin anew or end before the last one.
+   *
+   * @throws IllegalArgumentException if shapes or types do not fit or a length is outside its range
+   */
+  public static Tensor gru(
+      Tensor x, Tensor weight, Tensor bias, Tensor initial, Boundaries boundaries) {
+    var op = new Gru(boundaries.resets() != null, boundaries.lengths() != null);
+    return op.apply(boundaries.after(x, weight, bias, initial));
+  }
+
+  private Boundaries boundaries(Tensor... in) {
+    return Boundaries.of(resets, lengths, in);
   }
 
   @Override
   public Tensor definition(Tensor... in) {
-    Tensor x = in[0];
-    Shape s = x.shape();
-    List<Tensor> states = new ArrayList<>();
-    Tensor h = in[3];
-    for (long t = 0; t < s.dim(1); t++) {
-      Tensor step = x.slice(1, t, 1);
-      Tensor r = input(step, 0).add(product(h, in, 0)).sigmoid();
-      Tensor z = input(step, 1).add(product(h, in, 1)).sigmoid();
-      Tensor n = input(step, 2).add(r.mul(product(h, in, 2))).tanh();
-      h = n.add(z.mul(h.sub(n)));
-      states.add(h.reshape(s.dim(0), 1, s.dim(3)));
-    }
-    // Neighbours are joined in rounds, so that no state is copied more than log2(steps) times.
-    while (states.size() > 1) {
-      List<Tensor> joined = new ArrayList<>();
-      for (int i = 0; i < states.size(); i += 2) {
-        boolean pair = i + 1 < states.size();
-        joined.add(pair ? states.get(i).concat(states.get(i + 1), 1) : states.get(i));
-      }
-      states = joined;
-    }
-    return states.getFirst();
-  }
-
-  /** Returns [batch, width] of one gate from the inputs [batch, 1, 3, width] of one step. */
-  private static Tensor input(Tensor step, int gate) {
-    return step.slice(2, gate, 1).reshape(step.shape().dim(0), step.shape().dim(3));
-  }
-
-  /** Returns W[gate] h + c[gate] for each row of h [batch, width]. */
-  private static Tensor product(Tensor h, Tensor[] in, int gate) {
-    long width = h.shape().dim(1);
-    Tensor weight = in[1].slice(0, gate, 1).reshape(width, width);
-    return h.matmul(weight, false, true).add(in[2].slice(0, gate, 1).reshape(width));
+    Tensor weight = in[1];
+    Tensor bias = in[2];
+    Unrolled.Cell cell =
+        (x, states) -> {
+          Tensor h = states[0];
+          Tensor r = Unrolled.input(x, 0).add(Unrolled.product(h, weight, bias, 0)).sigmoid();
+          Tensor z = Unrolled.input(x, 1).add(Unrolled.product(h, weight, bias, 1)).sigmoid();
+          Tensor u = Unrolled.product(h, weight, bias, 2);
+          Tensor n = Unrolled.input(x, 2).add(r.mul(u)).tanh();
+          return new Tensor[] {n.add(z.mul(h.sub(n)))};
+        };
+    return new Unrolled(in[0], boundaries(in)).states(cell, in[3])[0];
   }
 
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
     Shape s = check(in);
+    Boundaries boundaries = boundaries(in);
     Tensor hidden = launch.output(x.dtype(), Shape.of(s.dim(0), s.dim(1), s.dim(3)));
     Tensor gates = launch.output(x.dtype(), Shape.of(s.dim(0), s.dim(1), 4, s.dim(3)));
     Kernels.of(launch)
@@ -91,14 +90,21 @@ public record Gru() implements Op.Fused {
             launch.memory(in[1]),
             launch.memory(in[2]),
             launch.memory(in[3]),
+            boundaries.resets(launch),
+            boundaries.lengths(launch),
             s.dim(0),
             s.dim(1),
             s.dim(3));
     return new Result(hidden, gates);
   }
 
-  private static Shape check(Tensor... in) {
+  private Shape check(Tensor... in) {
     Shape s = in[0].shape();
+    Boundaries boundaries = boundaries(in);
+    if (in.length != INPUTS + boundaries.count()) {
+      throw new IllegalArgumentException(
+          "gru: " + in.length + " inputs, not " + (INPUTS + boundaries.count()));
+    }
     DType.requireArithmetic("gru: x", in[0].dtype());
     if (s.rank() != 4 || s.dim(2) != 3) {
       throw new IllegalArgumentException(
@@ -111,13 +117,17 @@ public record Gru() implements Op.Fused {
       DType.require("gru: " + names[i], in[i + 1].dtype(), in[0].dtype());
       Shape.require("gru: " + names[i], in[i + 1].shape(), shapes[i], "x", s);
     }
+    boundaries.check("gru", s);
     return s;
   }
 
   @Override
   public Tensor[] backward(Launch launch, Tensor dy, Result y, Tensor... in) {
-    Tensor[] derivatives = new Tensor[4];
-    for (int i = 0; i < 4; i++) derivatives[i] = launch.output(dy.dtype(), in[i].shape());
+    Tensor[] derivatives = new Tensor[in.length];
+    for (int i = 0; i < INPUTS; i++) {
+      derivatives[i] = launch.output(dy.dtype(), in[i].shape());
+    }
+    Boundaries boundaries = boundaries(in);
     Shape s = in[0].shape();
     Kernels.of(launch)
         .gruBackward(
@@ -131,35 +141,46 @@ public record Gru() implements Op.Fused {
             launch.memory(in[3]),
             launch.memory(y.value()),
             launch.memory(y.saved()[0]),
+            boundaries.resets(launch),
+            boundaries.lengths(launch),
             s.dim(0),
             s.dim(1),
             s.dim(3));
     return derivatives;
   }
 
-  /** Three products with the state per step; r 5, z 5, u 1, n 3 and the state 3 per unit. */
+  /** Three products with the state per step that runs; r 5, z 5, u 1, n 3, the state 3 per unit. */
   @Override
   public Work work(Tensor... in) {
     Shape s = in[0].shape();
+    long running = boundaries(in).running(s) * s.dim(3);
+    long products = 6 * running * s.dim(3);
+    // Read: the steps that run and the other inputs; written: the state and four gates.
     long units = s.dim(0) * s.dim(1) * s.dim(3);
-    long products = 6 * units * s.dim(3);
-    // Read: the inputs; written: the state and four gates.
-    return new Work(
-        products + 17 * units, products, 5 * units * in[0].dtype().bytes() + inputs(in));
+    long bytes = (3 * running + 5 * units) * in[0].dtype().bytes() + others(in);
+    return new Work(products + 17 * running, products, bytes);
   }
 
-  /** The products' two adjoints per step; the gates' 17, the bias's 3 and the carry 1 per unit. */
+  /**
+   * The products' two adjoints per step that runs, the gates' 17 and the bias's 3 per unit; the
+   * carry 1 for every step.
+   */
   @Override
   public Work backwardWork(Tensor... in) {
     Shape s = in[0].shape();
+    long running = boundaries(in).running(s) * s.dim(3);
     long units = s.dim(0) * s.dim(1) * s.dim(3);
-    long products = 12 * units * s.dim(3);
-    // Read: dy, the state, four gates, weight, initial; written: four derivatives.
-    long bytes = 6 * units * in[0].dtype().bytes() + in[1].bytes() + in[3].bytes() + inputs(in);
-    return new Work(products + 21 * units, products, bytes);
+    long products = 12 * running * s.dim(3);
+    // Read: dy, the state, four gates, weight, initial, boundaries; written: four derivatives.
+    long read = (units + 5 * running) * in[0].dtype().bytes() + others(in) - in[2].bytes();
+    long written = in[0].bytes() + in[1].bytes() + in[2].bytes() + in[3].bytes();
+    return new Work(products + 20 * running + units, products, read + written);
   }
 
-  private static long inputs(Tensor... in) {
-    return in[0].bytes() + in[1].bytes() + in[2].bytes() + in[3].bytes();
+  /** Returns the bytes of the inputs after x. */
+  private static long others(Tensor... in) {
+    long bytes = 0;
+    for (int i = 1; i < in.length; i++) bytes += in[i].bytes();
+    return bytes;
   }
 }

@@ -14,6 +14,7 @@ import static ponder.cases.Values.WEIGHTS;
 import java.util.ArrayList;
 import java.util.List;
 import ponder.Tensor;
+import ponder.op.Boundaries;
 import ponder.op.CrossEntropy;
 import ponder.op.Gelu;
 import ponder.op.Gru;
@@ -512,7 +513,19 @@ public final class Cases {
   }
 
   private static void memories(List<Case> cases) {
-    String[] rows = {"1 1 1", "3 7 5", "2 17 33", "5 3 64", "7 1 17", "1 301 3"};
+    String columns = "batch steps width resets lengths";
+    String[] rows = {
+      "1 1 1 null null",
+      "3 7 5 null null",
+      "2 17 33 null null",
+      "5 3 64 null null",
+      "7 1 17 null null",
+      "1 301 3 null null",
+      "3 7 5 given null",
+      "5 9 17 null given",
+      "7 5 33 given given"
+    };
+    String[] large = {"17 20 65 null null", "33 5 130 null null", "40 9 70 given given"};
     Case forward =
         new Case("gru")
             .out("hidden batch steps width", "gates batch steps 4 width")
@@ -520,10 +533,14 @@ public final class Cases {
             .in("weight 3 width width", WEIGHTS)
             .in("bias 3 width", WEIGHTS)
             .in("initial batch width", WEIGHTS)
-            .table("batch steps width", rows)
-            .large("17 20 65", "33 5 130")
+            .index("resets batch steps", 0, 2)
+            .index("lengths batch", 0, "steps+1")
+            .table(columns, rows)
+            .large(large)
             .limit(Cases::recurrent)
-            .op((call, in) -> Gru.gru(in[0], in[1], in[2], in[3]), call -> new Gru());
+            .op(
+                (call, in) -> Gru.gru(in[0], in[1], in[2], in[3], new Boundaries(in[4], in[5])),
+                call -> new Gru(call.given("resets"), call.given("lengths")));
     cases.add(forward);
     cases.add(
         new Case("gru_backward")
@@ -534,8 +551,8 @@ public final class Cases {
                 "dinitial batch width")
             .in("dhidden batch steps width", ANY)
             .after(forward)
-            .table("batch steps width", rows)
-            .large("17 20 65", "33 5 130")
+            .table(columns, rows)
+            .large(large)
             .limit(Cases::recurrent));
   }
 

@@ -17,6 +17,7 @@ import ponder.Shape;
 import ponder.Tensor;
 import ponder.TestDevices;
 import ponder.op.Attention;
+import ponder.op.Boundaries;
 import ponder.op.Gru;
 
 /** What the header promises beyond values within a limit, on every build. */
@@ -119,14 +120,63 @@ class FactsTest {
         Tensor weight = tensor(scope, 2, 3, width, width).scale(0.3);
         Tensor bias = tensor(scope, 3, 3, width);
         Tensor initial = tensor(scope, 4, batch, width);
-        float[] whole = Gru.gru(x, weight, bias, initial).toFloats();
-        for (int first : new int[] {1, steps / 2, steps - 1}) {
-          Tensor before = Gru.gru(x.slice(1, 0, first), weight, bias, initial);
-          Tensor carried = before.slice(1, first - 1, 1).reshape(batch, width);
-          Tensor after = Gru.gru(x.slice(1, first, steps - first), weight, bias, carried);
-          assertArrayEquals(whole, before.concat(after, 1).toFloats());
+        for (boolean bounded : new boolean[] {false, true}) {
+          Boundaries all = bounded ? bounds(scope, batch, steps, 0, steps) : Boundaries.none();
+          float[] whole = Gru.gru(x, weight, bias, initial, all).toFloats();
+          for (int first : new int[] {1, steps / 2, steps - 1}) {
+            int rest = steps - first;
+            Boundaries early = bounded ? bounds(scope, batch, steps, 0, first) : all;
+            Tensor before = Gru.gru(x.slice(1, 0, first), weight, bias, initial, early);
+            Tensor carried = before.slice(1, first - 1, 1).reshape(batch, width);
+            Boundaries late = bounded ? bounds(scope, batch, steps, first, rest) : all;
+            Tensor after = Gru.gru(x.slice(1, first, rest), weight, bias, carried, late);
+            assertArrayEquals(whole, before.concat(after, 1).toFloats());
+          }
         }
       }
+    }
+  }
+
+  /** Returns the boundaries of sequences of many lengths, as {@code count} of their steps see them. */
+  private static Boundaries bounds(Scope scope, int batch, int steps, int first, int count) {
+    var resets = new int[batch * count];
+    var lengths = new int[batch];
+    for (int b = 0; b < batch; b++) {
+      lengths[b] = Math.clamp((5L * b + 3) % (steps + 1) - first, 0, count);
+      for (int t = 0; t < count; t++) resets[b * count + t] = (b + first + t) % 4 == 1 ? 1 : 0;
+    }
+    return Boundaries.none()
+        .resets(scope.indices(Shape.of(batch, count), resets))
+        .lengths(scope.indices(Shape.of(batch), lengths));
+  }
+
+  @ParameterizedTest
+  @MethodSource("builds")
+  void stepsBeyondASequencesEndAreNeverUsed(String build) {
+    try (Device device = TestDevices.open(build);
+        Scope scope = device.open()) {
+      Tensor weight = tensor(scope, 2, 3, 9, 9).scale(0.3);
+      Tensor bias = tensor(scope, 3, 3, 9);
+      Tensor initial = tensor(scope, 4, 3, 9);
+      Tensor lengths = scope.indices(Shape.of(3), 2, 0, 5);
+      float[] x = normal(1, 3 * 5 * 27);
+      float[][] results = new float[2][];
+      for (int turn = 0; turn < 2; turn++) {
+        Tensor in = scope.tensor(Shape.of(3, 5, 3, 9), x);
+        Tensor y = Gru.gru(in, weight, bias, initial, Boundaries.none().lengths(lengths));
+        Tensor[] d = Gradient.of(y, in, weight, bias, initial);
+        Tensor again = Gradient.ofAgain(y, in)[0];
+        assertArrayEquals(d[0].toFloats(), again.toFloats(), 1e-5f);
+        results[turn] = y.concat(d[3].reshape(3, 1, 9), 1).toFloats();
+        float[] dx = d[0].toFloats();
+        for (int i = 0; i < x.length; i++) {
+          int length = new int[] {2, 0, 5}[i / (5 * 27)];
+          if (i / 27 % 5 < length) continue;
+          assertEquals(0f, dx[i]);
+          x[i] = Float.NaN;
+        }
+      }
+      assertArrayEquals(results[0], results[1]);
     }
   }
 

@@ -177,11 +177,32 @@ class OpWorkTest {
       };
       long units = (long) batch * steps * width;
       long products = 3L * 2 * units * width;
-      Work work = new Gru().work(in);
+      Work work = new Gru(false, false).work(in);
       assertEquals(products, work.matrixFlops());
       assertEquals(products + 17 * units, work.flops());
       assertEquals(4 * (3 * units + 75 + 15 + 10 + units + 4 * units), work.bytes());
-      assertEquals(2 * products, new Gru().backwardWork(in).matrixFlops());
+      Work backward = new Gru(false, false).backwardWork(in);
+      assertEquals(new Work(2 * products + 21 * units, 2 * products, backward.bytes()), backward);
+      assertEquals(4 * (9 * units + 2 * 75 + 15 + 2 * 10), backward.bytes());
+
+      // Three of the six steps run.
+      Tensor[] bounded = {
+        in[0],
+        in[1],
+        in[2],
+        in[3],
+        scope.indices(Shape.of(batch, steps), 0, 1, 0, 0, 0, 1),
+        scope.indices(Shape.of(batch), 1, 2)
+      };
+      Work less = new Work(units / 2 * (3 * 2 * width + 17), units / 2 * 3 * 2 * width, 0);
+      long saved = 4 * (3 * units / 2) - 4 * (6 + 2);
+      assertEquals(
+          work.minus(less).minus(new Work(0, 0, saved)), new Gru(true, true).work(bounded));
+      less = new Work(units / 2 * (2 * 3 * 2 * width + 20), 2 * (units / 2 * 3 * 2 * width), 0);
+      saved = 4 * (5 * units / 2) - 4 * (6 + 2);
+      assertEquals(
+          backward.minus(less).minus(new Work(0, 0, saved)),
+          new Gru(true, true).backwardWork(bounded));
     }
   }
 
