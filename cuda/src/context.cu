@@ -39,6 +39,8 @@ constexpr Named kNames[kCheckedArrays] = {{"gather", "index", 0},
                                           {"attention_backward", "k_starts", 0},
                                           {"gru", "lengths", 0},
                                           {"gru_backward", "lengths", 0},
+                                          {"lstm", "lengths", 0},
+                                          {"lstm_backward", "lengths", 0},
                                           {"adamw", "step", 1}};
 
 // After a wait: refuses what kernels noted, and clears it.

@@ -23,6 +23,8 @@ enum Checked {
   kKStartsBackward,
   kGruLengths,
   kGruLengthsBackward,
+  kLstmLengths,
+  kLstmLengthsBackward,
   kStep,
   kCheckedArrays
 };

@@ -428,6 +428,33 @@ PND_API int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, 
                                  const void *gates, const int32_t *resets, const int32_t *lengths,
                                  int64_t batch, int64_t steps, int64_t width);
 
+/* The long short-term memory over a sequence, h = h[b,t-1,:] and c = cells[b,t-1,:], with
+ *   i = sigmoid(x[b,t,0] + W0 h + c0), f = sigmoid(x[b,t,1] + W1 h + c1),
+ *   g = tanh(x[b,t,2] + W2 h + c2), o = sigmoid(x[b,t,3] + W3 h + c3),
+ *   cells[b,t,:] = f c + i g, hidden[b,t,:] = o tanh(cells[b,t,:]).
+ * x [batch, steps, 4, width] holds the input's products; weight [4, width, width] (output, input);
+ * bias (c0 to c3) [4, width]; initial_hidden, initial_cell [batch, width] are h and c before the
+ * first step; hidden, cells [batch, steps, width]; gates [batch, steps, 4, width] keeps i, f, g, o
+ * for the backward function.
+ * resets, lengths (nullable) as pnd_gru's: a reset clears h and c, both stand still from step
+ * lengths[b] on. T steps equal T1 steps and T - T1 more from the carried states, bit for bit.
+ * Source: Hochreiter, Schmidhuber, Neural Computation 9(8), 1997; the forget gate: Gers,
+ * Schmidhuber, Cummins, Neural Computation 12(10), 2000. */
+PND_API int32_t pnd_lstm(pnd_context *context, int32_t dtype, void *hidden, void *cells,
+                         void *gates, const void *x, const void *weight, const void *bias,
+                         const void *initial_hidden, const void *initial_cell,
+                         const int32_t *resets, const int32_t *lengths, int64_t batch,
+                         int64_t steps, int64_t width);
+/* dhidden [batch, steps, width] is the adjoint of every state, dlast_cell (nullable: zeros)
+ * [batch, width] that of the cell after the last step; the other cells have none of their own. */
+PND_API int32_t pnd_lstm_backward(pnd_context *context, int32_t dtype, void *dx, void *dweight,
+                                  void *dbias, void *dinitial_hidden, void *dinitial_cell,
+                                  const void *dhidden, const void *dlast_cell, const void *weight,
+                                  const void *initial_hidden, const void *initial_cell,
+                                  const void *hidden, const void *cells, const void *gates,
+                                  const int32_t *resets, const int32_t *lengths, int64_t batch,
+                                  int64_t steps, int64_t width);
+
 /* ---- optimisers (in place) -------------------------------------------------------------- */
 
 /* One AdamW step in place, with g = scale[0] gradient[i] and t = step[0] >= 1:

@@ -1,50 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "machines.h"
+#include "recurrent.h"
 
 namespace {
+
+constexpr int64_t kGates = 3;
 
 template <class T>
 class Gru : public testing::Test {};
 TYPED_TEST_SUITE(Gru, FloatTypes);
-
-struct Shape {
-  int64_t batch, steps, width;
-};
-
-// Around the tiles, the panels of units and the depth (256).
-constexpr Shape kShapes[] = {{1, 1, 1},   {1, 7, 33},  {3, 3, 7},    {2, 17, 17},
-                             {7, 3, 64},  {17, 2, 33}, {5, 3, 300},  {1, 2, 301},
-                             {33, 3, 16}, {70, 2, 8},  {4, 100, 12}, {13, 33, 20}};
-
-template <class T>
-struct Inputs {
-  std::vector<T> x, weight, bias, initial, dhidden;
-  std::vector<int32_t> resets, lengths;  // empty: null
-
-  explicit Inputs(const Shape &s)
-      : x(random_data<T>(s.batch * s.steps * 3 * s.width, 1)),
-        weight(random_data<T>(3 * s.width * s.width, 2)),
-        bias(random_data<T>(3 * s.width, 3)),
-        initial(random_data<T>(s.batch * s.width, 4)),
-        dhidden(random_data<T>(s.batch * s.steps * s.width, 5)) {
-    for (T &w : weight) w /= std::sqrt(static_cast<T>(s.width));
-  }
-
-  // A third of the steps cleared; lengths from 0 to all steps.
-  void bound(const Shape &s) {
-    resets = random_index<int64_t>(s.batch * s.steps, 3, 6);
-    for (int32_t &r : resets) r = r == 0 ? -7 : 0;
-    lengths = random_index<int64_t>(s.batch, s.steps + 1, 7);
-    lengths[s.batch / 2] = static_cast<int32_t>(s.steps);
-    lengths[0] = 0;
-  }
-  int64_t length(const Shape &s, int64_t b) const { return lengths.empty() ? s.steps : lengths[b]; }
-  bool is_reset(const Shape &s, int64_t b, int64_t t) const {
-    return !resets.empty() && resets[b * s.steps + t] != 0;
-  }
-};
-
-const int32_t *or_null(const std::vector<int32_t> &x) { return x.empty() ? nullptr : x.data(); }
 
 // hidden and gates.
 template <class T>
@@ -136,24 +99,12 @@ std::vector<std::vector<long double>> plain(const Shape &s, const Inputs<T> &in)
   return {hidden, gates, dx, dweight, dbias, dinitial};
 }
 
-// norm(got - exact) <= 1e-5 (double: 1e-12) norm(exact).
-template <class T>
-void expect_near(const std::vector<T> &got, const std::vector<long double> &exact) {
-  ASSERT_EQ(got.size(), exact.size());
-  long double error = 0, size = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    error += (got[i] - exact[i]) * (got[i] - exact[i]);
-    size += exact[i] * exact[i];
-  }
-  EXPECT_LE(std::sqrt(error), (std::is_same_v<T, float> ? 1e-5L : 1e-12L) * std::sqrt(size));
-}
-
 TYPED_TEST(Gru, matchesItsFormula) {
   using T = TypeParam;
   for (const Shape &s : kShapes) {
     SCOPED_TRACE(testing::Message()
                  << "batch " << s.batch << " steps " << s.steps << " width " << s.width);
-    Inputs<T> in(s);
+    Inputs<T> in(s, kGates);
     for (const bool bounded : {false, true}) {
       SCOPED_TRACE(bounded ? "with resets and lengths" : "plain");
       if (bounded) in.bound(s);
@@ -173,24 +124,13 @@ TYPED_TEST(Gru, matchesItsFormula) {
 // x is never looked at where a state stands still, and nothing of a state survives a reset.
 TYPED_TEST(Gru, nothingPassesABoundary) {
   using T = TypeParam;
-  const T kNan = std::numeric_limits<T>::quiet_NaN(), kInf = std::numeric_limits<T>::infinity();
   for (const Shape &s : {Shape{3, 5, 33}, Shape{70, 7, 20}}) {
-    Inputs<T> in(s), spoilt(s);
+    Inputs<T> in(s, kGates);
     in.bound(s);
     for (int64_t b = 0; b < s.batch; ++b) {
       if (in.lengths[b] > 0) in.resets[b * s.steps] = 1;
     }
-    spoilt.resets = in.resets;
-    spoilt.lengths = in.lengths;
-    const int64_t row = 3 * s.width;
-    for (int64_t b = 0; b < s.batch; ++b) {
-      for (int64_t t = in.lengths[b]; t < s.steps; ++t) {
-        std::fill_n(spoilt.x.begin() + (b * s.steps + t) * row, row, kNan);
-        spoilt.resets[b * s.steps + t] = 1;
-      }
-      if (in.lengths[b] == 0) continue;
-      std::fill_n(spoilt.initial.begin() + b * s.width, s.width, kInf);
-    }
+    const Inputs<T> spoilt = in.spoilt(s, kGates);
     const auto states = forward(s, in), also = forward(s, spoilt);
     for (int i = 0; i < 2; ++i) expect_equal(also[i], states[i]);
     const auto slopes = backward(s, in, states), too = backward(s, spoilt, also);
@@ -207,7 +147,7 @@ TYPED_TEST(Gru, nothingPassesABoundary) {
 TYPED_TEST(Gru, aSequenceOfNoStepsHandsItsStateOn) {
   using T = TypeParam;
   const Shape s{2, 3, 5};
-  Inputs<T> in(s);
+  Inputs<T> in(s, kGates);
   in.lengths = {0, 0};
   in.initial[7] = std::numeric_limits<T>::infinity();
   const auto states = forward(s, in);
@@ -233,7 +173,7 @@ TYPED_TEST(Gru, aSequenceOfNoStepsHandsItsStateOn) {
 TYPED_TEST(Gru, goesOnFromACarriedState) {
   using T = TypeParam;
   for (const Shape &s : {Shape{1, 17, 33}, Shape{3, 7, 301}, Shape{33, 7, 16}}) {
-    Inputs<T> in(s);
+    Inputs<T> in(s, kGates);
     in.bound(s);
     const auto whole = forward(s, in);
     for (int64_t first : {int64_t{1}, s.steps / 2, s.steps - 1}) {
@@ -241,20 +181,8 @@ TYPED_TEST(Gru, goesOnFromACarriedState) {
       for (int part = 0; part < 2; ++part) {
         const int64_t t0 = part == 0 ? 0 : first, t1 = part == 0 ? first : s.steps;
         const Shape cut{s.batch, t1 - t0, s.width};
-        Inputs<T> piece(cut);
-        piece.weight = in.weight;
-        piece.bias = in.bias;
+        Inputs<T> piece = in.part(s, kGates, t0, t1);
         piece.initial = state;
-        piece.bound(cut);
-        const int64_t row = 3 * s.width;
-        for (int64_t b = 0; b < s.batch; ++b) {
-          std::copy_n(in.x.begin() + (b * s.steps + t0) * row, cut.steps * row,
-                      piece.x.begin() + b * cut.steps * row);
-          std::copy_n(in.resets.begin() + b * s.steps + t0, cut.steps,
-                      piece.resets.begin() + b * cut.steps);
-          piece.lengths[b] =
-              static_cast<int32_t>(std::clamp<int64_t>(in.lengths[b] - t0, 0, cut.steps));
-        }
         const auto states = forward(cut, piece);
         for (int64_t b = 0; b < s.batch; ++b) {
           const auto got = states[0].begin() + b * cut.steps * s.width;
@@ -271,11 +199,11 @@ TYPED_TEST(Gru, goesOnFromACarriedState) {
 TYPED_TEST(Gru, aSequenceDoesNotKnowItsNeighbours) {
   using T = TypeParam;
   const Shape s{70, 3, 20}, alone{1, 3, 20};
-  Inputs<T> in(s);
+  Inputs<T> in(s, kGates);
   in.bound(s);
   const auto whole = forward(s, in);
   for (int64_t b : {0, 5, 63, 64, 69}) {
-    Inputs<T> one(alone);
+    Inputs<T> one(alone, kGates);
     one.weight = in.weight;
     one.bias = in.bias;
     std::copy_n(in.x.begin() + b * one.x.size(), one.x.size(), one.x.begin());
@@ -292,7 +220,7 @@ TYPED_TEST(Gru, aSequenceDoesNotKnowItsNeighbours) {
 TYPED_TEST(Gru, staysFiniteWhenGatesSaturate) {
   using T = TypeParam;
   const Shape s{3, 17, 33};
-  Inputs<T> in(s);
+  Inputs<T> in(s, kGates);
   for (T &x : in.x) x *= 1000;
   const auto states = forward(s, in);
   for (T x : states[0]) EXPECT_LE(std::abs(x), 5);

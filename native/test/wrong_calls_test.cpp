@@ -29,7 +29,7 @@ const std::set<std::string> kAnyType = {"pnd_fill", "pnd_broadcast", "pnd_swap_a
                                         "pnd_pad",  "pnd_put",       "pnd_concat",    "pnd_gather"};
 const std::set<std::string> kBf16 = {"pnd_cast", "pnd_matmul", "pnd_attention",
                                      "pnd_attention_backward"};
-const std::set<std::string> kNullable = {"mask", "dmask", "resets", "lengths"};
+const std::set<std::string> kNullable = {"mask", "dmask", "resets", "lengths", "dlast_cell"};
 
 // Whether an int64_t parameter is a size: not a place to start at, nor part of a random stream, nor
 // 0 for none.
@@ -340,6 +340,8 @@ TEST_F(WrongCalls, IndicesOutsideTheirRangeAreRefusedWithPlaceAndValue) {
       {"pnd_attention_backward", "k_starts", {-1, 1, most, least}, {0}},
       {"pnd_gru", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_gru_backward", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_lstm", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_lstm_backward", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_adamw", "step", {0, -1, least}, {1, 2, most}},
   };
   for (const Case &c : cases) {

@@ -259,13 +259,18 @@ public final class Device implements AutoCloseable {
    * @param in kept on the tape: an array of its own, which nobody writes any more
    */
   static Tensor apply(Op op, Tensor[] in) {
+    return run(op, in).value();
+  }
+
+  /** Runs an op as {@link Op#apply} says, and returns what it saved, too. */
+  static Result run(Op op, Tensor[] in) {
     if (in.length == 0 || in[0] == null) {
       throw new IllegalArgumentException(nameOf(op) + ": input 0 is missing");
     }
-    return in[0].home.device.run(op, in);
+    return in[0].home.device.compute(op, in);
   }
 
-  private Tensor run(Op op, Tensor[] in) {
+  private Result compute(Op op, Tensor[] in) {
     for (int i = 0; i < in.length; i++) {
       check(op, "input", i, in[i]);
     }
@@ -291,7 +296,7 @@ public final class Device implements AutoCloseable {
     } else {
       y.inputs = Tensor.UNRECORDED;
     }
-    return y;
+    return result;
   }
 
   /** Returns the op's name as a caller writes it, such as layerNorm. */

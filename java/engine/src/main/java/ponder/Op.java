@@ -57,6 +57,14 @@ public sealed interface Op permits Op.Primitive, Op.Fused {
    * derivatives that are to be differentiated again use the definition.
    */
   non-sealed interface Fused extends Op {
+    /**
+     * Runs the op as {@link #apply(Tensor...)} does and returns all that its kernel computed. What
+     * it saved is constant: no derivative passes through it.
+     */
+    default Result run(Tensor... in) {
+      return Device.run(this, in.clone());
+    }
+
     /** Returns the value computed by primitives: the meaning, and the second-order path. */
     Tensor definition(Tensor... in);
 

@@ -408,6 +408,43 @@ public interface Kernels {
       long steps,
       long width);
 
+  void lstm(
+      int dtype,
+      MemorySegment hidden,
+      MemorySegment cells,
+      MemorySegment gates,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment bias,
+      MemorySegment initialHidden,
+      MemorySegment initialCell,
+      MemorySegment resets,
+      MemorySegment lengths,
+      long batch,
+      long steps,
+      long width);
+
+  void lstmBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dweight,
+      MemorySegment dbias,
+      MemorySegment dinitialHidden,
+      MemorySegment dinitialCell,
+      MemorySegment dhidden,
+      MemorySegment dlastCell,
+      MemorySegment weight,
+      MemorySegment initialHidden,
+      MemorySegment initialCell,
+      MemorySegment hidden,
+      MemorySegment cells,
+      MemorySegment gates,
+      MemorySegment resets,
+      MemorySegment lengths,
+      long batch,
+      long steps,
+      long width);
+
   void adamw(
       int dtype,
       MemorySegment parameter,

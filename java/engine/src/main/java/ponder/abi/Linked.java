@@ -51,7 +51,9 @@ final class Linked implements Kernels {
   private static final MethodHandle IP9L11DI2 = handle("IPPPPPPPPPLLLLLLLLLLLDII");
   private static final MethodHandle IP14L11DI2 = handle("IPPPPPPPPPPPPPPLLLLLLLLLLLDII");
   private static final MethodHandle IP8L3 = handle("IPPPPPPPPLLL");
+  private static final MethodHandle IP10L3 = handle("IPPPPPPPPPPLLL");
   private static final MethodHandle IP11L3 = handle("IPPPPPPPPPPPLLL");
+  private static final MethodHandle IP15L3 = handle("IPPPPPPPPPPPPPPPLLL");
   private static final MethodHandle IP7LD4 = handle("IPPPPPPPLDDDD");
   private static final MethodHandle IP5LD2 = handle("IPPPPPLDD");
 
@@ -117,6 +119,8 @@ final class Linked implements Kernels {
   private final MemorySegment attentionBackward;
   private final MemorySegment gru;
   private final MemorySegment gruBackward;
+  private final MemorySegment lstm;
+  private final MemorySegment lstmBackward;
   private final MemorySegment adamw;
   private final MemorySegment sgd;
 
@@ -188,6 +192,8 @@ final class Linked implements Kernels {
     attentionBackward = library.function("attentionBackward");
     gru = library.function("gru");
     gruBackward = library.function("gruBackward");
+    lstm = library.function("lstm");
+    lstmBackward = library.function("lstmBackward");
     adamw = library.function("adamw");
     sgd = library.function("sgd");
   }
@@ -740,6 +746,32 @@ final class Linked implements Kernels {
       MemorySegment p8,
       MemorySegment p9,
       MemorySegment p10,
+      long n11,
+      long n12,
+      long n13) {
+    try {
+      check(
+          (int)
+              IP10L3.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, n11, n12, n13));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      MemorySegment p10,
       MemorySegment p11,
       long n12,
       long n13,
@@ -750,6 +782,38 @@ final class Linked implements Kernels {
               IP11L3.invokeExact(
                   function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, n12, n13,
                   n14));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      MemorySegment p10,
+      MemorySegment p11,
+      MemorySegment p12,
+      MemorySegment p13,
+      MemorySegment p14,
+      MemorySegment p15,
+      long n16,
+      long n17,
+      long n18) {
+    try {
+      check(
+          (int)
+              IP15L3.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
+                  p14, p15, n16, n17, n18));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -1540,6 +1604,99 @@ final class Linked implements Kernels {
         weight,
         initial,
         hidden,
+        gates,
+        resets,
+        lengths,
+        batch,
+        steps,
+        width);
+  }
+
+  @Override
+  public void lstm(
+      int dtype,
+      MemorySegment hidden,
+      MemorySegment cells,
+      MemorySegment gates,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment bias,
+      MemorySegment initialHidden,
+      MemorySegment initialCell,
+      MemorySegment resets,
+      MemorySegment lengths,
+      long batch,
+      long steps,
+      long width) {
+    reach(times(times(times(bytes(dtype), batch), steps), width), hidden, cells);
+    reach(times(times(times(times(bytes(dtype), batch), steps), 4), width), gates, x);
+    reach(times(times(times(bytes(dtype), 4), width), width), weight);
+    reach(times(times(bytes(dtype), 4), width), bias);
+    reach(times(times(bytes(dtype), batch), width), initialHidden, initialCell);
+    reach(times(times(4, batch), steps), resets);
+    reach(times(4, batch), lengths);
+    call(
+        lstm,
+        dtype,
+        hidden,
+        cells,
+        gates,
+        x,
+        weight,
+        bias,
+        initialHidden,
+        initialCell,
+        resets,
+        lengths,
+        batch,
+        steps,
+        width);
+  }
+
+  @Override
+  public void lstmBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dweight,
+      MemorySegment dbias,
+      MemorySegment dinitialHidden,
+      MemorySegment dinitialCell,
+      MemorySegment dhidden,
+      MemorySegment dlastCell,
+      MemorySegment weight,
+      MemorySegment initialHidden,
+      MemorySegment initialCell,
+      MemorySegment hidden,
+      MemorySegment cells,
+      MemorySegment gates,
+      MemorySegment resets,
+      MemorySegment lengths,
+      long batch,
+      long steps,
+      long width) {
+    reach(times(times(times(bytes(dtype), batch), steps), width), dhidden, hidden, cells);
+    reach(times(times(times(times(bytes(dtype), batch), steps), 4), width), dx, gates);
+    reach(times(times(times(bytes(dtype), 4), width), width), dweight, weight);
+    reach(times(times(bytes(dtype), 4), width), dbias);
+    reach(times(times(bytes(dtype), batch), width), dinitialHidden, dinitialCell, dlastCell);
+    reach(times(times(bytes(dtype), batch), width), initialHidden, initialCell);
+    reach(times(times(4, batch), steps), resets);
+    reach(times(4, batch), lengths);
+    call(
+        lstmBackward,
+        dtype,
+        dx,
+        dweight,
+        dbias,
+        dinitialHidden,
+        dinitialCell,
+        dhidden,
+        dlastCell,
+        weight,
+        initialHidden,
+        initialCell,
+        hidden,
+        cells,
         gates,
         resets,
         lengths,

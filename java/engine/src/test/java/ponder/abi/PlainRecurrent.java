@@ -173,4 +173,143 @@ abstract class PlainRecurrent extends PlainAttention {
     write(dtype, dbias, values(toBias, 1));
     write(dtype, dinitial, toInitial);
   }
+
+  @Override
+  public void lstm(
+      int dtype,
+      MemorySegment hidden,
+      MemorySegment cells,
+      MemorySegment gates,
+      MemorySegment x,
+      MemorySegment weight,
+      MemorySegment bias,
+      MemorySegment initialHidden,
+      MemorySegment initialCell,
+      MemorySegment resets,
+      MemorySegment lengths,
+      long batch,
+      long steps,
+      long width) {
+    floats(dtype);
+    double[] xs = read(dtype, x, batch, steps, 4, width);
+    double[] weights = read(dtype, weight, 4, width, width);
+    double[] biases = read(dtype, bias, 4, width);
+    double[] firstHidden = read(dtype, initialHidden, batch, width);
+    double[] firstCell = read(dtype, initialCell, batch, width);
+    var bounds = new Bounds(resets, lengths, batch, steps);
+    int w = (int) width;
+    var states = new double[(int) (batch * steps) * w];
+    var stored = new double[states.length];
+    var kept = new double[states.length * 4];
+    for (int b = 0; b < batch; b++) {
+      double[] h = Arrays.copyOfRange(firstHidden, b * w, (b + 1) * w);
+      double[] c = Arrays.copyOfRange(firstCell, b * w, (b + 1) * w);
+      for (int t = 0; t < steps; t++) {
+        int row = (int) (b * steps) + t;
+        if (bounds.clears(b, t)) {
+          h = new double[w];
+          c = new double[w];
+        }
+        double[] next = h.clone();
+        for (int i = 0; i < w && bounds.runs(b, t); i++) {
+          var gate = new double[4];
+          for (int g = 0; g < 4; g++) {
+            double sum = round(xs[(4 * row + g) * w + i] + product(weights, biases, h, g, i));
+            gate[g] = g == 2 ? round(Math.tanh(sum)) : sigmoid(sum);
+            kept[(4 * row + g) * w + i] = gate[g];
+          }
+          c[i] = round(round(gate[1] * c[i]) + round(gate[0] * gate[2]));
+          next[i] = round(gate[3] * round(Math.tanh(c[i])));
+        }
+        h = next;
+        System.arraycopy(h, 0, states, row * w, w);
+        System.arraycopy(c, 0, stored, row * w, w);
+      }
+    }
+    write(dtype, hidden, states);
+    write(dtype, cells, stored);
+    write(dtype, gates, kept);
+  }
+
+  @Override
+  public void lstmBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dweight,
+      MemorySegment dbias,
+      MemorySegment dinitialHidden,
+      MemorySegment dinitialCell,
+      MemorySegment dhidden,
+      MemorySegment dlastCell,
+      MemorySegment weight,
+      MemorySegment initialHidden,
+      MemorySegment initialCell,
+      MemorySegment hidden,
+      MemorySegment cells,
+      MemorySegment gates,
+      MemorySegment resets,
+      MemorySegment lengths,
+      long batch,
+      long steps,
+      long width) {
+    floats(dtype);
+    double[] dhiddens = read(dtype, dhidden, batch, steps, width);
+    double[] weights = read(dtype, weight, 4, width, width);
+    double[] firstHidden = read(dtype, initialHidden, batch, width);
+    double[] firstCell = read(dtype, initialCell, batch, width);
+    double[] states = read(dtype, hidden, batch, steps, width);
+    double[] stored = read(dtype, cells, batch, steps, width);
+    double[] kept = read(dtype, gates, batch, steps, 4, width);
+    var bounds = new Bounds(resets, lengths, batch, steps);
+    int w = (int) width;
+    var toX = new double[kept.length];
+    var toWeight = sums(weights.length);
+    var toBias = sums(4 * w);
+    var toHidden = new double[firstHidden.length];
+    double[] toCell =
+        missing(dlastCell) ? new double[firstCell.length] : read(dtype, dlastCell, batch, width);
+    for (int b = 0; b < batch; b++) {
+      var carried = new double[w];
+      for (int t = (int) steps - 1; t >= 0; t--) {
+        int row = (int) (b * steps) + t;
+        for (int i = 0; i < w; i++) carried[i] = round(dhiddens[row * w + i] + carried[i]);
+        if (!bounds.runs(b, t)) continue;
+        double[] h = bounds.before(states, firstHidden, w, b, t);
+        double[] c = bounds.before(stored, firstCell, w, b, t);
+        var d = new double[4][w];
+        for (int k = 0; k < w; k++) {
+          double i = kept[4 * row * w + k];
+          double f = kept[(4 * row + 1) * w + k];
+          double g = kept[(4 * row + 2) * w + k];
+          double o = kept[(4 * row + 3) * w + k];
+          double y = round(Math.tanh(stored[row * w + k]));
+          double dc = round(round(carried[k] * o) * round(1 - round(y * y)));
+          dc = round(toCell[b * w + k] + dc);
+          d[0][k] = round(round(dc * g) * round(i * round(1 - i)));
+          d[1][k] = round(round(dc * c[k]) * round(f * round(1 - f)));
+          d[2][k] = round(round(dc * i) * round(1 - round(g * g)));
+          d[3][k] = round(round(carried[k] * y) * round(o * round(1 - o)));
+          for (int gate = 0; gate < 4; gate++) toX[(4 * row + gate) * w + k] = d[gate][k];
+          toCell[b * w + k] = bounds.clears(b, t) ? 0 : round(dc * f);
+        }
+        for (int j = 0; j < w; j++) {
+          var sum = new Sum();
+          for (int gate = 0; gate < 4; gate++) {
+            for (int i = 0; i < w; i++) {
+              sum.add(d[gate][i], weights[(gate * w + i) * w + j]);
+              toWeight[(gate * w + i) * w + j].add(d[gate][i], h[j]);
+            }
+          }
+          carried[j] = bounds.clears(b, t) ? 0 : round(sum.value());
+        }
+        for (int i = 0; i < 4 * w; i++) toBias[i].add(d[i / w][i % w]);
+      }
+      System.arraycopy(carried, 0, toHidden, b * w, w);
+    }
+    write(dtype, dx, toX);
+    write(dtype, dweight, values(toWeight, 1));
+    write(dtype, dbias, values(toBias, 1));
+    write(dtype, dinitialHidden, toHidden);
+    write(dtype, dinitialCell, toCell);
+  }
 }

@@ -19,6 +19,7 @@ import ponder.op.CrossEntropy;
 import ponder.op.Gelu;
 import ponder.op.Gru;
 import ponder.op.LayerNorm;
+import ponder.op.Lstm;
 import ponder.op.RmsNorm;
 import ponder.op.Rotary;
 import ponder.op.Silu;
@@ -554,6 +555,45 @@ public final class Cases {
             .table(columns, rows)
             .large(large)
             .limit(Cases::recurrent));
+    Case lstm =
+        new Case("lstm")
+            .out("hidden batch steps width", "cells batch steps width", "gates batch steps 4 width")
+            .in("x batch steps 4 width", ANY)
+            .in("weight 4 width width", WEIGHTS)
+            .in("bias 4 width", WEIGHTS)
+            .in("initial_hidden batch width", WEIGHTS)
+            .in("initial_cell batch width", WEIGHTS)
+            .index("resets batch steps", 0, 2)
+            .index("lengths batch", 0, "steps+1")
+            .table(columns, rows)
+            .large(large)
+            .limit(Cases::recurrent)
+            .op(
+                (call, in) ->
+                    Lstm.lstm(in[0], in[1], in[2], in[3], in[4], new Boundaries(in[5], in[6])),
+                call -> new Lstm(call.given("resets"), call.given("lengths")));
+    cases.add(lstm);
+    cases.add(
+        new Case("lstm_backward")
+            .out(
+                "dx batch steps 4 width",
+                "dweight 4 width width",
+                "dbias 4 width",
+                "dinitial_hidden batch width",
+                "dinitial_cell batch width")
+            .in("dhidden batch steps width", ANY)
+            .in("dlast_cell batch width", ANY)
+            .after(lstm)
+            .table(columns + " dlast_cell", withEither(rows))
+            .large(withEither(large))
+            .limit(Cases::recurrent));
+  }
+
+  /** Returns the rows with a last column that is null and given in turn. */
+  private static String[] withEither(String... rows) {
+    String[] result = new String[rows.length];
+    for (int i = 0; i < rows.length; i++) result[i] = rows[i] + (i % 2 == 0 ? " null" : " given");
+    return result;
   }
 
   /** Recurrent errors grow with the steps: the limit is on the whole array's norm. */

@@ -12,6 +12,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import ponder.Device;
 import ponder.Gradient;
+import ponder.Key;
 import ponder.Scope;
 import ponder.Shape;
 import ponder.Tensor;
@@ -19,6 +20,7 @@ import ponder.TestDevices;
 import ponder.op.Attention;
 import ponder.op.Boundaries;
 import ponder.op.Gru;
+import ponder.op.Lstm;
 
 /** What the header promises beyond values within a limit, on every build. */
 class FactsTest {
@@ -132,6 +134,70 @@ class FactsTest {
             Tensor after = Gru.gru(x.slice(1, first, rest), weight, bias, carried, late);
             assertArrayEquals(whole, before.concat(after, 1).toFloats());
           }
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("builds")
+  void bothStatesOfAnLstmAreCarriedBitForBit(String build) {
+    try (Device device = TestDevices.open(build);
+        Scope scope = device.open()) {
+      for (int[] size : new int[][] {{1, 2, 1}, {3, 7, 5}, {2, 17, 33}, {17, 9, 64}}) {
+        int batch = size[0];
+        int steps = size[1];
+        int width = size[2];
+        Tensor x = tensor(scope, 1, batch, steps, 4, width);
+        Tensor weight = tensor(scope, 2, 4, width, width).scale(0.3);
+        Tensor bias = tensor(scope, 3, 4, width);
+        Tensor h = tensor(scope, 4, batch, width);
+        Tensor c = tensor(scope, 5, batch, width);
+        for (boolean bounded : new boolean[] {false, true}) {
+          Boundaries all = bounded ? bounds(scope, batch, steps, 0, steps) : Boundaries.none();
+          Lstm.States whole = Lstm.states(x, weight, bias, h, c, all);
+          for (int first : new int[] {1, steps / 2, steps - 1}) {
+            int rest = steps - first;
+            Boundaries early = bounded ? bounds(scope, batch, steps, 0, first) : all;
+            Lstm.States before = Lstm.states(x.slice(1, 0, first), weight, bias, h, c, early);
+            Tensor carried = before.hidden().slice(1, first - 1, 1).reshape(batch, width);
+            Boundaries late = bounded ? bounds(scope, batch, steps, first, rest) : all;
+            Lstm.States after =
+                Lstm.states(
+                    x.slice(1, first, rest), weight, bias, carried, before.lastCell(), late);
+            Tensor joined = before.hidden().concat(after.hidden(), 1);
+            assertArrayEquals(whole.hidden().toFloats(), joined.toFloats());
+            assertArrayEquals(whole.lastCell().toFloats(), after.lastCell().toFloats());
+          }
+        }
+      }
+    }
+  }
+
+  /** The derivative by the last cell is a kernel's, and its definition's. */
+  @ParameterizedTest
+  @MethodSource("builds")
+  void theLastCellHasTheDerivativeOfItsDefinition(String build) {
+    try (Device device = TestDevices.open(build);
+        Scope scope = device.open()) {
+      Key key = Key.of(5);
+      Shape[] shapes = {
+        Shape.of(3, 5, 4, 9), Shape.of(4, 9, 9), Shape.of(4, 9), Shape.of(3, 9), Shape.of(3, 9)
+      };
+      Tensor[] in = new Tensor[shapes.length];
+      for (int i = 0; i < in.length; i++) {
+        double[] values = key.split("in" + i).uniformDoubles((int) shapes[i].size());
+        in[i] = scope.tensor(shapes[i], values).affine(1, -0.5);
+      }
+      for (boolean bounded : new boolean[] {false, true}) {
+        Boundaries bounds = bounded ? bounds(scope, 3, 5, 0, 5) : Boundaries.none();
+        Lstm.States states = Lstm.states(in[0], in[1], in[2], in[3], in[4], bounds);
+        Tensor cell = states.lastCell();
+        Tensor y = cell.mul(cell).sum().add(states.hidden().sum());
+        Tensor[] found = Gradient.of(y, in);
+        Tensor[] defined = Gradient.ofAgain(y, in);
+        for (int i = 0; i < in.length; i++) {
+          assertArrayEquals(defined[i].toDoubles(), found[i].toDoubles(), 1e-12);
         }
       }
     }

@@ -207,6 +207,32 @@ class OpWorkTest {
   }
 
   @Test
+  void theLongShortTermMemoryCountsFourProductsAStep() {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Scope scope = device.open()) {
+      int width = 5;
+      Tensor[] in = {
+        ones(scope, 2, 3, 4, width),
+        ones(scope, 4, width, width),
+        ones(scope, 4, width),
+        ones(scope, 2, width),
+        ones(scope, 2, width),
+        scope.indices(Shape.of(2), 3, 1)
+      };
+      // Four of the six steps run.
+      long running = 4L * width;
+      long units = 6L * width;
+      long products = 4L * 2 * running * width;
+      long bytes = 4 * (4 * running + 100 + 20 + 10 + 10 + 2 + 6 * units);
+      Lstm op = new Lstm(false, true);
+      assertEquals(new Work(products + 23 * running, products, bytes), op.work(in));
+      bytes = 4 * (units + 6 * running + 100 + 10 + 10 + 2) + 4 * (4 * units + 100 + 20 + 20);
+      assertEquals(
+          new Work(2 * products + 27 * running + units, 2 * products, bytes), op.backwardWork(in));
+    }
+  }
+
+  @Test
   void normsCountElementsAndRows() {
     try (Device device = TestDevices.open(TestDevices.PLAIN);
         Scope scope = device.open()) {
