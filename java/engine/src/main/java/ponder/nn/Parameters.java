@@ -63,6 +63,11 @@ public record Parameters(Store store, DType type, DType products, String prefix,
     for (int i = 0; i < values.length; i++) {
       values[i] *= deviation;
     }
+    return of(name, shape, values);
+  }
+
+  /** Returns a new parameter of these values. */
+  public Tensor of(String name, Shape shape, double... values) {
     try (Scope scope = store.device().open()) {
       return store.add(prefix + name, tensor(scope, shape, values));
     }

@@ -34,6 +34,7 @@ class ModelGradientTest {
       }
       case LOOPED -> LoopedTransformer.create(parameters, VOCABULARY, 1, 4, 2, 3);
       case GRU -> GruModel.create(parameters, VOCABULARY, 2, 3);
+      case LSTM -> LstmModel.create(parameters, VOCABULARY, 2, 3);
     };
   }
 

@@ -245,6 +245,28 @@ class ModelWorkTest {
     }
   }
 
+  @ParameterizedTest
+  @CsvSource({"1, 5, 1, 8, 11", "3, 7, 2, 12, 17"})
+  void anLstm(long b, long t, int layers, long w, long v) {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model = LstmModel.create(Parameters.of(store, Key.of(1)), v, layers, w);
+      final long n = b * t;
+      Count layer = Count.product(n, w, 4 * w).times(2).plus(Count.other(23 * n * w));
+      Count forward = layer.times(layers).plus(loss(n, w, v));
+
+      Count layerBack =
+          Count.product(n, w, 4 * w)
+              .times(4)
+              .plus(Count.other(28 * n * w))
+              .plus(Count.other(2 * (b - 1) * w)); // both learned initial states over the batch
+      Count embeddingBack = Count.other(n * w);
+      Count backward = lossBack(n, w, v).plus(layerBack.times(layers)).plus(embeddingBack);
+      check(device, store, scope, model, b, t, v, forward, backward);
+    }
+  }
+
   /** The output product with the cross-entropy, and the mean: n - 1 sums, then scale and shift. */
   private static Count loss(long n, long w, long v) {
     return Count.product(n, w, v).plus(Count.other(4 * n * v + 3 * n)).plus(Count.other(n + 1));

@@ -40,6 +40,13 @@ public enum Nets {
     public SequenceModel create(Parameters parameters, long vocabulary) {
       return GruModel.create(parameters, vocabulary, 2, 7);
     }
+  },
+  /** Two layers, width 7. */
+  LSTM {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return LstmModel.create(parameters, vocabulary, 2, 7);
+    }
   };
 
   /** Returns a new model of this kind. */

@@ -146,4 +146,18 @@ class ParametersTest {
       assertEquals(count, store.size());
     }
   }
+
+  @ParameterizedTest
+  @CsvSource({
+    // 2 v w for embedding and output, 8 w^2 + 6 w for each layer
+    "11, 1, 8, 736",
+    "301, 2, 160, 507840",
+  })
+  void anLstmHasSoManyParameters(long vocabulary, int layers, long width, long count) {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store store = device.store()) {
+      LstmModel.create(Parameters.of(store, KEY), vocabulary, layers, width);
+      assertEquals(count, store.size());
+    }
+  }
 }

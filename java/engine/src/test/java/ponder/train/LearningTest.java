@@ -16,6 +16,7 @@ import ponder.Key;
 import ponder.Store;
 import ponder.TestDevices;
 import ponder.nn.GruModel;
+import ponder.nn.LstmModel;
 import ponder.nn.Parameters;
 import ponder.nn.SequenceModel;
 import ponder.nn.Transformer;
@@ -24,18 +25,32 @@ import ponder.optim.AdamW;
 /** Training as a whole: it learns, and ends in the same bits again. */
 class LearningTest {
   private enum Net {
-    TRANSFORMER {
+    TRANSFORMER(12_000_000_000L) {
       @Override
       SequenceModel create(Parameters parameters, long width) {
         return Transformer.create(parameters, CopyTask.VOCABULARY, 2, width, 4);
       }
     },
-    GRU {
+    GRU(12_000_000_000L) {
       @Override
       SequenceModel create(Parameters parameters, long width) {
         return GruModel.create(parameters, CopyTask.VOCABULARY, 2, width);
       }
+    },
+    /** A third more work a step than a GRU's, and more steps until it copies. */
+    LSTM(20_000_000_000L) {
+      @Override
+      SequenceModel create(Parameters parameters, long width) {
+        return LstmModel.create(parameters, CopyTask.VOCABULARY, 2, width);
+      }
     };
+
+    /** The training FLOPs in which it learns to copy. */
+    private final long flops;
+
+    Net(long flops) {
+      this.flops = flops;
+    }
 
     abstract SequenceModel create(Parameters parameters, long width);
   }
@@ -58,7 +73,7 @@ class LearningTest {
       Trainer trainer = new Trainer(AdamW.usual(), new Schedule(6e-3, 0.05, 0.1), 1, 5);
       List<Double> losses = new ArrayList<>();
       Trainer.Outcome outcome =
-          trainer.run(store, task, 12_000_000_000L, step -> losses.add(step.loss()));
+          trainer.run(store, task, net.flops, step -> losses.add(step.loss()));
       assertTrue(losses.get(0) > 2, losses.get(0) + " before the first step");
       assertTrue(outcome.bestValidation() < 0.01, outcome.toString());
     }

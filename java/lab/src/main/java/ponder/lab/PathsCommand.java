@@ -106,8 +106,8 @@ final class PathsCommand implements Callable<Integer> {
       paramLabel = "NAME",
       split = ",",
       description =
-          "which models: gru, transformer-small, transformer, looped (default: all of them)")
-  private List<String> models = PathsPage.MODELS;
+          "which models: gru, lstm, transformer-small, transformer, looped (default: all but lstm)")
+  private List<String> models = PathsPage.USUAL_MODELS;
 
   @Option(
       names = "--fractions",

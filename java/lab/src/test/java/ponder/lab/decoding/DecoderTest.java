@@ -24,6 +24,7 @@ import ponder.Tensor;
 import ponder.Work;
 import ponder.nn.GruModel;
 import ponder.nn.LoopedTransformer;
+import ponder.nn.LstmModel;
 import ponder.nn.Memory;
 import ponder.nn.Parameters;
 import ponder.nn.SequenceModel;
@@ -309,6 +310,7 @@ class DecoderTest {
         List.of(
             Transformer.create(p.in("transformer"), 12, 2, 16, 2),
             GruModel.create(p.in("gru"), 12, 2, 16),
+            LstmModel.create(p.in("lstm"), 12, 2, 16),
             looped,
             looped.withRounds(3),
             looped.withRounds(8))) {

@@ -25,6 +25,7 @@ import ponder.lab.paths.PathsUnit;
 import ponder.lab.paths.Recipe;
 import ponder.nn.GruModel;
 import ponder.nn.LoopedTransformer;
+import ponder.nn.LstmModel;
 import ponder.nn.Parameters;
 import ponder.nn.RandomRounds;
 import ponder.nn.SequenceModel;
@@ -62,6 +63,10 @@ public final class PathsPage {
 
   /** The models' names. */
   public static final List<String> MODELS = Stream.of(Kind.values()).map(Kind::title).toList();
+
+  /** The models of the claims, which are trained unless others are asked for. */
+  public static final List<String> USUAL_MODELS =
+      Stream.of(Kind.GRU, Kind.SMALL, Kind.LARGE, Kind.LOOPED).map(Kind::title).toList();
 
   private static final long MOST_PAIRS = 40_000_000;
   private static final int SHOWN = 16;
@@ -112,6 +117,12 @@ public final class PathsPage {
       @Override
       public SequenceModel create(Parameters p, int vocabulary) {
         return GruModel.create(p, vocabulary, 2, 192);
+      }
+    },
+    LSTM("lstm") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return LstmModel.create(p, vocabulary, 2, 160);
       }
     },
     SMALL("transformer-small") {
