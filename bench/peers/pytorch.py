@@ -92,6 +92,39 @@ def matmul(torch, s, random):
     return lambda: left @ right, [a, b]
 
 
+def recurrent(torch, kind, s, random):
+    """A scan without its input's products, which ours finds done: those of one number a step."""
+    if s.get("resets") == "given":
+        raise SystemExit("PyTorch's scans know no resets")
+    batch, steps, width = s("batch", 1), s("steps"), s("width")
+    module = kind(1, width, batch_first=True).to(random(1).dtype)
+    x, first = random(batch, steps, 1), random(1, batch, width)
+    states = [first] if kind is torch.nn.GRU else [first, random(1, batch, width)]
+    packing = torch.nn.utils.rnn
+    lengths = None
+    if s.get("lengths") == "given":
+        lengths = torch.randint(1, steps + 1, (batch,))
+
+    def run():
+        start = states[0] if len(states) == 1 else tuple(states)
+        if lengths is None:
+            return module(x, start)[0]
+        packed = packing.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        hidden = module(packed, start)[0]
+        return packing.pad_packed_sequence(hidden, batch_first=True, total_length=steps)[0]
+
+    learned = [x, *states, module.weight_ih_l0, module.weight_hh_l0, module.bias_hh_l0]
+    return run, learned
+
+
+def gru(torch, s, random):
+    return recurrent(torch, torch.nn.GRU, s, random)
+
+
+def lstm(torch, s, random):
+    return recurrent(torch, torch.nn.LSTM, s, random)
+
+
 def cross_entropy(torch, s, random):
     x, weight = random(s("rows"), s("width")), random(s("classes"), s("width"))
     target = torch.randint(0, s("classes"), (s("rows"),))
@@ -157,7 +190,7 @@ def scatter_add(torch, s, random):
 
 
 OPS = [attention, matmul, cross_entropy, softmax, layer_norm, rms_norm, gelu, silu, rotary, gather]
-OPS = {op.__name__: op for op in OPS + [scatter_add]}
+OPS = {op.__name__: op for op in OPS + [scatter_add, gru, lstm]}
 
 
 def timed_op(torch, name, direction, s, dtype):
