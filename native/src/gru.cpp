@@ -18,12 +18,12 @@ struct Gru {
   static constexpr int kGates = 3;
   static constexpr bool kHasCell = false;
 
-  // Units [unit, unit + cols) of sequence b; sum[g * stride] are the sums of gate g.
+  // Units [unit, unit + cols) of sequence b; x are their inputs, gates width apart, and
+  // sum[g * stride] the sums of gate g.
   template <class T>
   PND_INLINE static Vec<T> step(const Recurrence<T> &gru, int64_t b, int64_t t, int64_t unit,
-                                int64_t cols, const T *sum, int64_t stride, Vec<T> h) {
+                                int64_t cols, const T *sum, int64_t stride, Vec<T> h, const T *x) {
     const int64_t at = gru.row(b, t), width = gru.width;
-    const T *x = gru.x + at * kGates * width + unit;
     const Vec<T> reset = sigmoid_of(load_some(x, cols) + load(sum));
     const Vec<T> keep = sigmoid_of(load_some(x + width, cols) + load(sum + stride));
     const Vec<T> u = load(sum + 2 * stride);

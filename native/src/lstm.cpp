@@ -20,12 +20,12 @@ struct Lstm {
   static constexpr int kGates = 4;
   static constexpr bool kHasCell = true;
 
-  // Units [unit, unit + cols) of sequence b; sum[g * stride] are the sums of gate g.
+  // Units [unit, unit + cols) of sequence b; x are their inputs, gates width apart, and
+  // sum[g * stride] the sums of gate g.
   template <class T>
   PND_INLINE static Vec<T> step(const Recurrence<T> &lstm, int64_t b, int64_t t, int64_t unit,
-                                int64_t cols, const T *sum, int64_t stride, Vec<T>) {
+                                int64_t cols, const T *sum, int64_t stride, Vec<T>, const T *x) {
     const int64_t at = lstm.row(b, t), width = lstm.width;
-    const T *x = lstm.x + at * kGates * width + unit;
     const Vec<T> i = sigmoid_of(load_some(x, cols) + load(sum));
     const Vec<T> f = sigmoid_of(load_some(x + width, cols) + load(sum + stride));
     const Vec<T> g = tanh_of(load_some(x + 2 * width, cols) + load(sum + 2 * stride));

@@ -143,22 +143,20 @@ struct Packed {
 // operand before the step, `next` the one after it.
 template <class T, class Cell, int kRows, int kSpan>
 __attribute__((noinline)) void step_panel(const Group<T> &group, const T *packed, int64_t panel,
-                                          int64_t t, int64_t row, Rows<T> state, Rows<T> next) {
+                                          int64_t t, int64_t row, Rows<T> state, Rows<T> next,
+                                          const T *inputs) {
   using P = Packed<T, Cell, kSpan>;
   const Recurrence<T> &all = group.all;
   const int64_t width = all.width;
   const T *weight = packed + panel * P::panel_size(width), *bias = weight + width * P::kRow;
-  // Sequences lie far apart in any order, which the processor does not foresee: what the units need
-  // of each comes while the products run.
-  for (int r = 0; r < kRows; ++r) {
-    const int64_t at = all.row(group[row + r], t) * width, unit = panel * P::kUnits;
-    PND_UNROLL
-    for (int g = 0; g < Cell::kGates; ++g) {
-      __builtin_prefetch(all.x + at * Cell::kGates + g * width + unit);
+  if constexpr (kSpan > 1) {
+    // A tile of few sequences is soon done, and would wait for the memory it writes.
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t at = all.row(group[row + r], t) * width, unit = panel * P::kUnits;
+      PND_UNROLL
+      for (int g = 0; g < 4; ++g) __builtin_prefetch(all.gates + at * 4 + g * width + unit, 1);
+      __builtin_prefetch(all.hidden + at + unit, 1);
     }
-    PND_UNROLL
-    for (int g = 0; g < 4; ++g) __builtin_prefetch(all.gates + at * 4 + g * width + unit, 1);
-    __builtin_prefetch(all.hidden + at + unit, 1);
   }
   Tile<T, kRows, Cell::kGates * kSpan> tile;
   tile.load_from(bias, 0);
@@ -173,7 +171,8 @@ __attribute__((noinline)) void step_panel(const Group<T> &group, const T *packed
       if (cols <= 0) break;
       const T *sum = sums + r * P::kRow + s * kWidth<T>;
       const Vec<T> h = load_some(state.at(row + r, unit), cols);
-      const Vec<T> after = Cell::step(all, b, t, unit, cols, sum, P::kUnits, h);
+      const Vec<T> after = Cell::step(all, b, t, unit, cols, sum, P::kUnits, h,
+                                      inputs + (row + r) * Cell::kGates * width + unit);
       store_some(all.hidden + all.row(b, t) * width + unit, after, cols);
       store_some(next.at(row + r, unit), after, cols);
     }
@@ -213,6 +212,7 @@ void scan(pnd_context *context, const Recurrence<T> &all) {
     Scratch scratch(context, worker);
     Rows<T> state{scratch.take<T>(Rows<T>::size(tasks.most, width)), group.rows};
     Rows<T> next{scratch.take<T>(Rows<T>::size(tasks.most, width)), group.rows};
+    T *inputs = scratch.take<T>(tasks.most * Cell::kGates * width);
     for (int64_t r = 0; r < group.rows; ++r) {
       state.fill(r, all.initial + group[r] * width, width);
     }
@@ -223,6 +223,12 @@ void scan(pnd_context *context, const Recurrence<T> &all) {
       for (int64_t r = 0; all.resets != nullptr && r < rows; ++r) {
         if (all.is_reset(group[r], t)) state.clear(r, width);
       }
+      // Sequences lie far apart in any order: the inputs come in whole rows, not piece by piece.
+      for (int64_t r = 0; r < rows; ++r) {
+        std::memcpy(inputs + r * Cell::kGates * width,
+                    all.x + all.row(group[r], t) * Cell::kGates * width,
+                    Cell::kGates * width * sizeof(T));
+      }
       const int64_t heights = (rows + kHeight - 1) / kHeight;
       for (int64_t panel = 0; panel < P::panels(width); ++panel) {
         for (int64_t p = 0; p < heights; ++p) {
@@ -230,7 +236,8 @@ void scan(pnd_context *context, const Recurrence<T> &all) {
           const int64_t height = panel_start(p + 1, heights, rows) - row;
           unrolled<kHeight>([&](auto i) {
             if (height == i() + 1) {
-              step_panel<T, Cell, i() + 1, kSpan>(group, packed, panel, t, row, state, next);
+              step_panel<T, Cell, i() + 1, kSpan>(group, packed, panel, t, row, state, next,
+                                                  inputs);
             }
           });
         }
@@ -414,7 +421,8 @@ void recur(Call &call, pnd_context *context, const Recurrence<T> &all) {
   const int64_t most = Tasks<Cell>(all.batch, context->threads).most;
   const int64_t packed =
       few ? Packed<T, Cell, 2>::size(all.width) : Packed<T, Cell, 1>::size(all.width);
-  call.reserve(2 * Scratch::bytes<T>(Rows<T>::size(most, all.width)),
+  call.reserve(2 * Scratch::bytes<T>(Rows<T>::size(most, all.width)) +
+                   Scratch::bytes<T>(most * Cell::kGates * all.width),
                Scratch::bytes<T>(packed) + Scratch::bytes<int64_t>(all.batch));
   if (call.refused()) return;
   if (few) {
