@@ -189,8 +189,22 @@ def scatter_add(torch, s, random):
     return lambda: torch.zeros(s("rows"), s("cols"), dtype=x.dtype).index_add_(0, index, x), [x]
 
 
+def top_k_read(torch, s, random):
+    batch, count = s("batch"), s("count")
+    q = random(batch, s("queries"), s("key_size"))
+    keys = random(batch, s("slots"), s("key_size"))
+    values = random(batch, s("slots"), s("value_size"))
+    rows = torch.arange(batch)[:, None, None]
+
+    def run():
+        scores, index = torch.topk(q @ keys.transpose(1, 2) * s("scale"), count)
+        return (torch.softmax(scores, -1)[:, :, None, :] @ values[rows, index]).squeeze(2)
+
+    return run, [q, keys, values]
+
+
 OPS = [attention, matmul, cross_entropy, softmax, layer_norm, rms_norm, gelu, silu, rotary, gather]
-OPS = {op.__name__: op for op in OPS + [scatter_add, gru, lstm]}
+OPS = {op.__name__: op for op in OPS + [scatter_add, gru, lstm, top_k_read]}
 
 
 def timed_op(torch, name, direction, s, dtype):

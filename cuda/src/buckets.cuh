@@ -15,7 +15,7 @@ constexpr int kTilePart = 1024, kTilePlaces = kTileWarps * kTilePart;
 
 struct Buckets {
   int64_t count;
-  Range range;  // of rows, from 0
+  Range range;  // of rows, from 0; one that begins with -1 lets places without a row pass
   int64_t rows_each = 1;
   const int64_t *list = nullptr;    // [count]; null: all is one bucket
   const int64_t *starts = nullptr;  // [kBuckets + 1], places in the list
@@ -41,8 +41,9 @@ __device__ void rank_part(const Buckets &buckets, const int32_t *index, int64_t 
     int bucket = kBuckets;  // none
     if (n < buckets.count) {
       const int32_t r = index[n];
-      const bool inside = notes ? buckets.range.holds(n, r) : r >= 0 && r < buckets.range.end;
-      if (inside) bucket = static_cast<int>(quotient(r, buckets.rows_each));
+      const bool inside = !notes || buckets.range.holds(n, r);
+      if (inside && r >= 0 && r < buckets.range.end)
+        bucket = static_cast<int>(quotient(r, buckets.rows_each));
     }
     unsigned peers = kAllLanes;  // the lanes of the same bucket
 #pragma unroll
@@ -131,17 +132,22 @@ static __global__ void __launch_bounds__(kMapThreads)
             });
 }
 
-// Sorts the places of the index, in scratch memory. Values outside the range are noted and left
-// out.
-inline int32_t sort(Call &call, pnd_context *context, Buckets &buckets, const int32_t *index) {
-  const int64_t tiles = (buckets.count + kTilePlaces - 1) / kTilePlaces;
-  const int64_t offset_count = tiles * kBuckets, start_count = kBuckets + 1;
+// Tiles of an index, and what their sort needs in bytes.
+inline int64_t tiles_of(int64_t count) { return (count + kTilePlaces - 1) / kTilePlaces; }
+inline int64_t sort_bytes(int64_t count) {
+  const int64_t numbers = count + tiles_of(count) * kBuckets + kBuckets + 1;
+  return numbers * static_cast<int64_t>(sizeof(int64_t));
+}
+
+// Sorts the places of the index, in memory of sort_bytes(count). Values outside the range are noted
+// and left out.
+inline int32_t sort(Call &call, pnd_context *context, Buckets &buckets, const int32_t *index,
+                    void *memory) {
+  const int64_t tiles = tiles_of(buckets.count), offset_count = tiles * kBuckets;
   call.require(tiles <= INT32_MAX, "count = %lld is too large",
                static_cast<long long>(buckets.count));
-  call.reserve(
-      0, (buckets.count + offset_count + start_count) * static_cast<int64_t>(sizeof(int64_t)));
   if (call.refused()) return call.status();
-  int64_t *list = static_cast<int64_t *>(context->scratch), *offsets = list + buckets.count;
+  int64_t *list = static_cast<int64_t *>(memory), *offsets = list + buckets.count;
   int64_t *starts = offsets + offset_count;
   buckets.rows_each = (buckets.range.end + kBuckets - 1) / kBuckets;
   buckets.list = list;

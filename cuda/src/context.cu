@@ -41,6 +41,8 @@ constexpr Named kNames[kCheckedArrays] = {{"gather", "index", 0},
                                           {"gru_backward", "lengths", 0},
                                           {"lstm", "lengths", 0},
                                           {"lstm_backward", "lengths", 0},
+                                          {"top_k_read", "lengths", 0},
+                                          {"top_k_read_backward", "index", -1},
                                           {"adamw", "step", 1}};
 
 // After a wait: refuses what kernels noted, and clears it.

@@ -25,6 +25,8 @@ enum Checked {
   kGruLengthsBackward,
   kLstmLengths,
   kLstmLengthsBackward,
+  kTopKLengths,
+  kTopKIndex,
   kStep,
   kCheckedArrays
 };

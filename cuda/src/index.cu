@@ -4,16 +4,15 @@
 // y[n,c] = 1 if c = index[n], else 0
 // Shapes   y, x [count, cols]; table [rows, cols]; index [count]; one_hot y [count, classes];
 //          gather of any type
-// Method   gather and one_hot write y in order (packs.cuh). scatter_add: a warp per row of table
-//          and 512 bytes of it looks through the places of the index that may be its own. Where
-//          these are many, they are sorted by ranges of rows first (buckets.cuh)
+// Method   gather and one_hot write y in order (packs.cuh); scatter_add: scatter.cuh, with a sort
+//          of the places where they are many
 // Order    scatter_add: n upwards, one chain per element: the CPU's bits
 // Error    gather, one_hot exact; scatter_add as the plain loop. An index outside its range is
 //          noted and left out: zeros
 // Work     scatter_add 1 flop and 3 element moves per element of x
 // Source   elementary
-#include "buckets.cuh"
 #include "packs.cuh"
+#include "scatter.cuh"
 
 namespace {
 
@@ -78,50 +77,20 @@ struct Marked {
   }
 };
 
-constexpr int kFlight = 8;  // rows of x whose loads are under way at once
-// Up to here each warp looks through the whole index: places per warp, and in all.
-constexpr int64_t kMostLooked = 2048, kMostLookedInAll = int64_t{1} << 24;
-
-// table[r, part] for each row r and each of its parts of a pack per lane.
+// Rows of x as they are.
 template <class T>
-__global__ void __launch_bounds__(kMapThreads)
-    scatter_kernel(T *table, const T *x, const int32_t *index, int64_t cols, int64_t parts,
-                   bool aligned, Buckets buckets) {
-  const int lane = lane_number();
-  const int64_t step = static_cast<int64_t>(gridDim.x) * (kMapThreads / kWarp);
-  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kMapThreads + threadIdx.x) / kWarp;
-  for (int64_t unit = warp; unit < buckets.range.end * parts; unit += step) {
-    const int64_t row = quotient(unit, parts);
-    const int64_t c = ((unit - row * parts) * kWarp + lane) * kWide<T>;
-    const int64_t end = buckets.end_of(row);
-    Pack<T> sum{};
-    for (int64_t base = buckets.begin_of(row); base < end; base += kWarp) {
-      const int64_t n = base + lane < end ? buckets.place(base + lane) : -1;
-      const int32_t r = n < 0 ? -1 : index[n];
-      // Buckets without a list have not been through a sort, which checks.
-      if (unit == 0 && n >= 0 && buckets.list == nullptr) buckets.range.holds(n, r);
-      unsigned found = __ballot_sync(kAllLanes, r == row);
-      while (found != 0) {
-        Pack<T> term[kFlight] = {};
-        const int count = __popc(found);
-#pragma unroll
-        for (int k = 0; k < kFlight; ++k) {
-          if (k >= count) break;
-          const int64_t from = __shfl_sync(kAllLanes, n, __ffs(static_cast<int>(found)) - 1);
-          found &= found - 1;
-          if (c < cols) term[k] = load_pack(x + from * cols + c, cols - c, aligned);
-        }
-#pragma unroll
-        for (int k = 0; k < kFlight; ++k) {
-          if (k >= count) break;
-#pragma unroll
-          for (int j = 0; j < kWide<T>; ++j) sum.at[j] += term[k].at[j];
-        }
-      }
-    }
-    if (c < cols) store_pack(table + row * cols + c, sum, cols - c, aligned);
+struct Plain {
+  const T *x;
+  int64_t cols;
+
+  __device__ Pack<T> term(int64_t n, int64_t c, bool aligned) const {
+    return load_pack(x + n * cols + c, cols - c, aligned);
   }
-}
+  __device__ static void add(Pack<T> &sum, const Pack<T> &term) {
+#pragma unroll
+    for (int j = 0; j < kWide<T>; ++j) sum.at[j] += term.at[j];
+  }
+};
 
 }  // namespace
 
@@ -160,16 +129,16 @@ int32_t pnd_scatter_add(pnd_context *context, int32_t dtype, void *table, const 
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    const int64_t parts = (cols + kWarp * kWide<T> - 1) / (kWarp * kWide<T>);
     Buckets buckets{count, Range{context->faults, kScatterAdd, 0, rows}};
-    if (count > kMostLooked || rows * parts > kMostLookedInAll / count) {
-      const int32_t status = sort(call, context, buckets, index);
+    if (count > kMostLooked || rows * parts_of<T>(cols) > kMostLookedInAll / count) {
+      call.reserve(0, sort_bytes(count));
+      if (call.refused()) return call.status();
+      const int32_t status = sort(call, context, buckets, index, context->scratch);
       if (status != PND_OK) return status;
     }
-    return launch(call, context, scatter_kernel<T>,
-                  dim3(grid_for(context, rows * parts, kMapThreads / kWarp)), dim3(kMapThreads), 0,
-                  static_cast<T *>(table), static_cast<const T *>(x), index, cols, parts,
-                  aligned_rows(cols * sizeof(T), table, x), buckets);
+    return scatter(call, context, static_cast<T *>(table), index, cols,
+                   Plain<T>{static_cast<const T *>(x), cols},
+                   aligned_rows(cols * sizeof(T), table, x), buckets);
   });
 }
 

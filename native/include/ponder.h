@@ -455,6 +455,42 @@ PND_API int32_t pnd_lstm_backward(pnd_context *context, int32_t dtype, void *dx,
                                   const int32_t *resets, const int32_t *lengths, int64_t batch,
                                   int64_t steps, int64_t width);
 
+/* ---- reading a memory ------------------------------------------------------------------- */
+
+/* Each query reads the `count` slots whose keys are nearest to it. With the scores
+ * s[b,i,m] = scale (sum over c of q[b,i,c] keys[b,m,c]), index[b,i,:] are the slots of the largest
+ * scores, falling, of equal scores the lower slot first; p[b,i,j] = softmax over j of those scores;
+ * out[b,i,:] = sum over j of p[b,i,j] values[b,index[b,i,j],:].
+ *
+ * Written  A query never reads the slots from lengths[b,i] on, nor, where start is not -1, those
+ *          from start + i on: a sequence that reads what it wrote before. 0 <= start <= 2^40 then.
+ * Nothing  A score of NaN or -infinity is never chosen, one of infinity gives p = NaN. Where fewer
+ *          than count slots are left, the row ends with index -1 and p 0; a query without any gives
+ *          zeros.
+ * Order    A score is pnd_matmul's chain over c, then times scale; sums over j go upwards.
+ *
+ * q [batch, queries, key_size]; keys [batch, slots, key_size]; values [batch, slots, value_size];
+ * out [batch, queries, value_size]; p, index [batch, queries, count]; lengths (nullable)
+ * [batch, queries] in [0, slots]; count <= 256; slots < 2^31.
+ * Source: Rae et al., arXiv:1610.09027, section 3.1. */
+PND_API int32_t pnd_top_k_read(pnd_context *context, int32_t dtype, void *out, void *p,
+                               int32_t *index, const void *q, const void *keys, const void *values,
+                               const int32_t *lengths, int64_t batch, int64_t queries,
+                               int64_t slots, int64_t key_size, int64_t value_size, int64_t count,
+                               int64_t start, double scale);
+/* With dp[b,i,j] = dout[b,i,:] . values[b,index[b,i,j],:] and
+ * ds[b,i,j] = scale p[b,i,j] (dp[b,i,j] - sum over k of p[b,i,k] dp[b,i,k]):
+ *   dq[b,i,:] = sum over j of ds[b,i,j] keys[b,index[b,i,j],:], j upwards;
+ *   dkeys[b,m,:] = sum of ds[b,i,j] q[b,i,:], dvalues[b,m,:] = sum of p[b,i,j] dout[b,i,:] over the
+ *   (i, j) with index[b,i,j] = m, upwards; zero where there is none.
+ * index [batch, queries, count] in [-1, slots); batch slots < 2^31. */
+PND_API int32_t pnd_top_k_read_backward(pnd_context *context, int32_t dtype, void *dq, void *dkeys,
+                                        void *dvalues, const void *dout, const void *q,
+                                        const void *keys, const void *values, const void *p,
+                                        const int32_t *index, int64_t batch, int64_t queries,
+                                        int64_t slots, int64_t key_size, int64_t value_size,
+                                        int64_t count, double scale);
+
 /* ---- optimisers (in place) -------------------------------------------------------------- */
 
 /* One AdamW step in place, with g = scale[0] gradient[i] and t = step[0] >= 1:

@@ -122,6 +122,14 @@ inline int32_t by_size(int32_t dtype, F &&f) {
   return PND_OK;
 }
 
+// to[i] += scale * from[i], fused.
+template <class T>
+PND_INLINE void add_scaled(T *to, T scale, const T *from, int64_t n) {
+  each_vector<T>(n, [&](int64_t i, auto get, auto put) {
+    put(to + i, fma(splat(scale), get(from + i), get(to + i)));
+  });
+}
+
 // to[i] = from[i]. Short runs are copied here, long ones by the library.
 template <class T>
 PND_INLINE void copy_run(T *to, const T *from, int64_t n) {

@@ -273,6 +273,28 @@ PND_INLINE T largest_of(Vec<T> x) {
   return fold_vector(x, [](auto a, auto b) { return a > b ? a : b; });
 }
 
+// One bit per element, the first the lowest: whether a > b.
+template <class T>
+PND_INLINE unsigned above(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) {
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+  } else {
+    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ);
+  }
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<T, float>) {
+    return static_cast<unsigned>(_mm256_movemask_ps((__m256)(a > b)));
+  } else {
+    return static_cast<unsigned>(_mm256_movemask_pd((__m256d)(a > b)));
+  }
+#else
+  unsigned bits = 0;
+  for (int i = 0; i < kWidth<T>; ++i) bits |= static_cast<unsigned>(a[i] > b[i]) << i;
+  return bits;
+#endif
+}
+
 // float or double, of a vector or of itself.
 template <class V>
 struct ElementOf {

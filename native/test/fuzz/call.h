@@ -210,6 +210,7 @@ struct Call {
     const auto size = [&](const char *name) -> int64_t & { return integer(name); };
     if (find("count") >= 0 && find("size") >= 0)
       size("count") = std::min(size("count"), size("size"));
+    if (find("slots") >= 0) size("count") = std::min<int64_t>(size("count"), 256);
     if (std::strncmp(function.name, "pnd_rotary", 10) == 0)
       size("head_size") += size("head_size") & 1;
     if (find("kv_heads") >= 0) {

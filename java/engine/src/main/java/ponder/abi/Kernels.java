@@ -445,6 +445,43 @@ public interface Kernels {
       long steps,
       long width);
 
+  void topKRead(
+      int dtype,
+      MemorySegment out,
+      MemorySegment p,
+      MemorySegment index,
+      MemorySegment q,
+      MemorySegment keys,
+      MemorySegment values,
+      MemorySegment lengths,
+      long batch,
+      long queries,
+      long slots,
+      long keySize,
+      long valueSize,
+      long count,
+      long start,
+      double scale);
+
+  void topKReadBackward(
+      int dtype,
+      MemorySegment dq,
+      MemorySegment dkeys,
+      MemorySegment dvalues,
+      MemorySegment dout,
+      MemorySegment q,
+      MemorySegment keys,
+      MemorySegment values,
+      MemorySegment p,
+      MemorySegment index,
+      long batch,
+      long queries,
+      long slots,
+      long keySize,
+      long valueSize,
+      long count,
+      double scale);
+
   void adamw(
       int dtype,
       MemorySegment parameter,

@@ -56,6 +56,8 @@ final class Linked implements Kernels {
   private static final MethodHandle IP15L3 = handle("IPPPPPPPPPPPPPPPLLL");
   private static final MethodHandle IP7LD4 = handle("IPPPPPPPLDDDD");
   private static final MethodHandle IP5LD2 = handle("IPPPPPLDD");
+  private static final MethodHandle IP7L7D = handle("IPPPPPPPLLLLLLLD");
+  private static final MethodHandle IP9L6D = handle("IPPPPPPPPPLLLLLLD");
 
   private final Library library;
   private final MemorySegment context;
@@ -121,6 +123,8 @@ final class Linked implements Kernels {
   private final MemorySegment gruBackward;
   private final MemorySegment lstm;
   private final MemorySegment lstmBackward;
+  private final MemorySegment topKRead;
+  private final MemorySegment topKReadBackward;
   private final MemorySegment adamw;
   private final MemorySegment sgd;
 
@@ -194,6 +198,8 @@ final class Linked implements Kernels {
     gruBackward = library.function("gruBackward");
     lstm = library.function("lstm");
     lstmBackward = library.function("lstmBackward");
+    topKRead = library.function("topKRead");
+    topKReadBackward = library.function("topKReadBackward");
     adamw = library.function("adamw");
     sgd = library.function("sgd");
   }
@@ -299,6 +305,65 @@ final class Linked implements Kernels {
   private void call(MemorySegment function, MemorySegment p0, MemorySegment p1, long n2) {
     try {
       check((int) P2L.invokeExact(function, context, p0, p1, n2));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      long n8,
+      long n9,
+      long n10,
+      long n11,
+      long n12,
+      long n13,
+      long n14,
+      double d15) {
+    try {
+      check(
+          (int)
+              IP7L7D.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, n8, n9, n10, n11, n12, n13,
+                  n14, d15));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      long n10,
+      long n11,
+      long n12,
+      long n13,
+      long n14,
+      long n15,
+      double d16) {
+    try {
+      check(
+          (int)
+              IP9L6D.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, n10, n11, n12, n13,
+                  n14, n15, d16));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -1703,6 +1768,84 @@ final class Linked implements Kernels {
         batch,
         steps,
         width);
+  }
+
+  @Override
+  public void topKRead(
+      int dtype,
+      MemorySegment out,
+      MemorySegment p,
+      MemorySegment index,
+      MemorySegment q,
+      MemorySegment keys,
+      MemorySegment values,
+      MemorySegment lengths,
+      long batch,
+      long queries,
+      long slots,
+      long keySize,
+      long valueSize,
+      long count,
+      long start,
+      double scale) {
+    long rows = times(batch, queries);
+    reach(times(times(bytes(dtype), rows), valueSize), out);
+    reach(times(times(bytes(dtype), rows), count), p);
+    reach(times(times(4, rows), count), index);
+    reach(times(times(bytes(dtype), rows), keySize), q);
+    reach(times(times(times(bytes(dtype), batch), slots), keySize), keys);
+    reach(times(times(times(bytes(dtype), batch), slots), valueSize), values);
+    reach(times(4, rows), lengths);
+    call(
+        topKRead, dtype, out, p, index, q, keys, values, lengths, batch, queries, slots, keySize,
+        valueSize, count, start, scale);
+  }
+
+  @Override
+  public void topKReadBackward(
+      int dtype,
+      MemorySegment dq,
+      MemorySegment dkeys,
+      MemorySegment dvalues,
+      MemorySegment dout,
+      MemorySegment q,
+      MemorySegment keys,
+      MemorySegment values,
+      MemorySegment p,
+      MemorySegment index,
+      long batch,
+      long queries,
+      long slots,
+      long keySize,
+      long valueSize,
+      long count,
+      double scale) {
+    long rows = times(batch, queries);
+    reach(times(times(bytes(dtype), rows), keySize), dq, q);
+    reach(times(times(times(bytes(dtype), batch), slots), keySize), dkeys, keys);
+    reach(times(times(times(bytes(dtype), batch), slots), valueSize), dvalues, values);
+    reach(times(times(bytes(dtype), rows), valueSize), dout);
+    reach(times(times(bytes(dtype), rows), count), p);
+    reach(times(times(4, rows), count), index);
+    call(
+        topKReadBackward,
+        dtype,
+        dq,
+        dkeys,
+        dvalues,
+        dout,
+        q,
+        keys,
+        values,
+        p,
+        index,
+        batch,
+        queries,
+        slots,
+        keySize,
+        valueSize,
+        count,
+        scale);
   }
 
   @Override

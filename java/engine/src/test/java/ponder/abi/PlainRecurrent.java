@@ -5,7 +5,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 
 /** Recurrent memory in plain loops, as the header states it. */
-abstract class PlainRecurrent extends PlainAttention {
+abstract class PlainRecurrent extends PlainReads {
   PlainRecurrent(boolean narrow) {
     super(narrow);
   }

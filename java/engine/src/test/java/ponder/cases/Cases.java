@@ -7,6 +7,7 @@ import static ponder.cases.Values.CORNERS;
 import static ponder.cases.Values.EITHER;
 import static ponder.cases.Values.LOGITS;
 import static ponder.cases.Values.POSITIVE;
+import static ponder.cases.Values.QUERIES;
 import static ponder.cases.Values.ROWS;
 import static ponder.cases.Values.UNIT;
 import static ponder.cases.Values.WEIGHTS;
@@ -25,6 +26,7 @@ import ponder.op.Rotary;
 import ponder.op.Silu;
 import ponder.op.Softmax;
 import ponder.op.SquareSum;
+import ponder.op.TopKRead;
 
 /**
  * Every function of the header that computes or moves numbers, one entry each. Tests, tapes and
@@ -50,6 +52,7 @@ public final class Cases {
     losses(cases);
     AttentionCases.add(cases);
     memories(cases);
+    reads(cases);
     optimisers(cases);
     return List.copyOf(cases);
   }
@@ -599,6 +602,54 @@ public final class Cases {
   /** Recurrent errors grow with the steps: the limit is on the whole array's norm. */
   private static Limit recurrent(Call call) {
     return call.type() == Type.F32 ? Limit.relative(1e-5) : null;
+  }
+
+  private static void reads(List<Case> cases) {
+    String columns = "batch queries slots key_size value_size count start scale lengths";
+    String[] rows = {
+      "1 1 1 1 1 1 -1 1 null",
+      "2 3 7 5 3 2 -1 0.4 null",
+      "1 7 17 3 7 17 -1 0.5 given",
+      "3 5 33 4 17 40 -1 0.5 given",
+      "1 17 65 33 5 3 -1 0.17 null",
+      "2 17 17 4 3 3 0 0.5 null",
+      "2 5 9 4 3 3 6 0.5 given",
+      "2 2 7 1 1 3 -1 0 null"
+    };
+    String[] large = {"2 150 300 32 16 8 0 0.18 given", "1 70 700 16 33 32 -1 0.25 null"};
+    Case forward =
+        new Case("top_k_read")
+            .out("out batch queries value_size", "p batch queries count")
+            .words("index batch queries count", Array.Use.WRITTEN)
+            .in("q batch queries key_size", QUERIES)
+            .in("keys batch slots key_size", QUERIES)
+            .in("values batch slots value_size", ANY)
+            .index("lengths batch queries", 0, "slots+1")
+            .table(columns, rows)
+            .large(large)
+            .op(
+                (call, in) ->
+                    in[3] == null
+                        ? read(call).read(in[0], in[1], in[2])
+                        : read(call).read(in[0], in[1], in[2], in[3]),
+                Cases::read);
+    cases.add(forward);
+    cases.add(
+        new Case("top_k_read_backward")
+            .out(
+                "dq batch queries key_size",
+                "dkeys batch slots key_size",
+                "dvalues batch slots value_size")
+            .in("dout batch queries value_size", ANY)
+            .after(forward)
+            .table(columns, rows)
+            .large(large)
+            .times(3, "dq", "dkeys"));
+  }
+
+  private static TopKRead read(Call call) {
+    return new TopKRead(
+        call.number("count"), call.number("start"), call.real("scale"), call.given("lengths"));
   }
 
   private static void optimisers(List<Case> cases) {

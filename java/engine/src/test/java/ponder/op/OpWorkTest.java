@@ -233,6 +233,38 @@ class OpWorkTest {
   }
 
   @Test
+  void aReadCountsScoresAndReads() {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Scope scope = device.open()) {
+      Tensor q = ones(scope, 2, 3, 5);
+      Tensor keys = ones(scope, 2, 7, 5);
+      Tensor values = ones(scope, 2, 7, 4);
+      var all = new TopKRead(6, -1, 1, false);
+      // 42 scores of 5 products, 36 reads of 4 values.
+      long products = 2 * 42 * 5 + 2 * 36 * 4;
+      long read = 4 * (30 + 2 * 7 * 5 + 36 * 4);
+      long written = 4 * (2 * 3 * (4 + 6) + 36);
+      assertEquals(
+          new Work(products + 2 * 42 + 4 * 36, products, read + written),
+          all.work(q, keys, values));
+      assertEquals(4 * 36 * (5 + 4), all.backwardWork(q, keys, values).matrixFlops());
+      assertEquals(4 * 36 * 9 + 5 * 36, all.backwardWork(q, keys, values).flops());
+      // 18 scores, 17 reads; 7 and 4 keys.
+      var partly = new TopKRead(6, -1, 1, true);
+      Tensor lengths = scope.indices(Shape.of(2, 3), 7, 2, 0, 4, 4, 1);
+      products = 2 * 18 * 5 + 2 * 17 * 4;
+      read = 4 * (30 + 11 * 5 + 17 * 4 + 6);
+      assertEquals(
+          new Work(products + 2 * 18 + 4 * 17, products, read + written),
+          partly.work(q, keys, values, lengths));
+      assertEquals(4 * 17 * 9, partly.backwardWork(q, keys, values, lengths).matrixFlops());
+      // After one slot: 1, 2 and 3 of them.
+      products = 2 * 12 * 5 + 2 * 12 * 4;
+      assertEquals(products, new TopKRead(6, 1, 1, false).work(q, keys, values).matrixFlops());
+    }
+  }
+
+  @Test
   void normsCountElementsAndRows() {
     try (Device device = TestDevices.open(TestDevices.PLAIN);
         Scope scope = device.open()) {
