@@ -23,7 +23,7 @@ import ponder.TestDevices;
 /** Derivatives of whole models by every parameter against central differences, in F64. */
 class ModelGradientTest {
   private static final int VOCABULARY = 5;
-  private static final double STEP = 1e-5;
+  private static final double STEP = 2.5e-6;
 
   private static SequenceModel create(Nets net, Parameters parameters) {
     return switch (net) {
@@ -33,6 +33,7 @@ class ModelGradientTest {
         yield Transformer.create(parameters, VOCABULARY, 1, 8, heads);
       }
       case LOOPED -> LoopedTransformer.create(parameters, VOCABULARY, 1, 4, 2, 3);
+      case MEMORY -> MemoryModel.create(parameters, VOCABULARY, 1, 8, Heads.of(2).withWindow(2), 2);
       case GRU -> GruModel.create(parameters, VOCABULARY, 2, 3);
       case LSTM -> LstmModel.create(parameters, VOCABULARY, 2, 3);
     };

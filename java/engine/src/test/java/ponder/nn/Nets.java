@@ -34,6 +34,13 @@ public enum Nets {
       return LoopedTransformer.create(parameters, vocabulary, 1, 12, 3, 3);
     }
   },
+  /** Two blocks, width 12, three heads that see three steps, four reads of all. */
+  MEMORY {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return MemoryModel.create(parameters, vocabulary, 2, 12, Heads.of(3).withWindow(3), 4);
+    }
+  },
   /** Two layers, width 7. */
   GRU {
     @Override

@@ -74,7 +74,7 @@ class SequenceModelTest {
       }
       switch (net) {
         case GRU, LSTM -> inPieces.forEach(hidden -> assertArrayEquals(whole, hidden));
-        case TRANSFORMER, SHARED, LOOPED -> {
+        case TRANSFORMER, SHARED, LOOPED, MEMORY -> {
           inPieces.add(whole);
           checkError(net, store, inPieces);
         }

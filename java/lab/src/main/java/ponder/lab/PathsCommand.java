@@ -102,11 +102,12 @@ final class PathsCommand implements Callable<Integer> {
   private Double budget;
 
   @Option(
-      names = "--models",
+      names = {"--models", "--model"},
       paramLabel = "NAME",
       split = ",",
       description =
-          "which models: gru, lstm, transformer-small, transformer, looped (default: all but lstm)")
+          "which models: gru, lstm, transformer-small, transformer, looped, memory (default: gru,"
+              + " transformer-small, transformer, looped)")
   private List<String> models = PathsPage.USUAL_MODELS;
 
   @Option(

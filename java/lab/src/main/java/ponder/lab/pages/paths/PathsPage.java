@@ -24,8 +24,10 @@ import ponder.lab.paths.PathsTrial;
 import ponder.lab.paths.PathsUnit;
 import ponder.lab.paths.Recipe;
 import ponder.nn.GruModel;
+import ponder.nn.Heads;
 import ponder.nn.LoopedTransformer;
 import ponder.nn.LstmModel;
+import ponder.nn.MemoryModel;
 import ponder.nn.Parameters;
 import ponder.nn.RandomRounds;
 import ponder.nn.SequenceModel;
@@ -147,6 +149,12 @@ public final class PathsPage {
       public SequenceModel inStep(SequenceModel model, long step, Key key) {
         return new RandomRounds(TRAINED_ROUNDS, PROGRESSIVE, key)
             .of((LoopedTransformer) model, step);
+      }
+    },
+    MEMORY("memory") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return MemoryModel.create(p, vocabulary, 2, 64, Heads.of(2).withWindow(4), 8);
       }
     };
 
