@@ -43,6 +43,8 @@ constexpr Named kNames[kCheckedArrays] = {{"gather", "index", 0},
                                           {"lstm_backward", "lengths", 0},
                                           {"top_k_read", "lengths", 0},
                                           {"top_k_read_backward", "index", -1},
+                                          {"fast_weights", "lengths", 0},
+                                          {"fast_weights_backward", "lengths", 0},
                                           {"adamw", "step", 1}};
 
 // After a wait: refuses what kernels noted, and clears it.

@@ -27,6 +27,8 @@ enum Checked {
   kLstmLengthsBackward,
   kTopKLengths,
   kTopKIndex,
+  kMemoryLengths,
+  kMemoryLengthsBackward,
   kStep,
   kCheckedArrays
 };

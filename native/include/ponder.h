@@ -491,6 +491,55 @@ PND_API int32_t pnd_top_k_read_backward(pnd_context *context, int32_t dtype, voi
                                         int64_t slots, int64_t key_size, int64_t value_size,
                                         int64_t count, double scale);
 
+/* Fast-weight memory: each head of a row of the batch has a state S [keys, values]. Step by step,
+ * with D = diag(decay[b,t,h,:]), the identity without decay,
+ *   plain     S = D S + k v^T;
+ *   delta     with rate: u = (D S)^T k, S = D S + k (rate (v - u))^T;
+ *   low rank  with erase and write: u = S^T erase, S = D S + write u^T + k v^T;
+ * and with the new S out[b,t,h,:] = scale S^T q.
+ *
+ * Features    With features = 1, q and k stand for x + 1 where they are above 0, else for exp x.
+ * Normalised  With normalised = 1, for the plain kind alone, v has one more column of ones, z in S:
+ *             out = scale (S^T q) / (q . z), zeros where q . z is 0.
+ * Resets      Where resets[b,t] is not 0, S is cleared before step t, whatever it held.
+ * Lengths     Row b's steps from lengths[b] on leave S, give zeros and use none of their inputs.
+ * Chunk       0: step by step; T steps equal T1 and T - T1 more from `last`, bit for bit. Else so
+ *             many steps at a time, their writes from one triangular system (UT transform), decays
+ *             multiplied onwards in time and never divided; the same holds where T1 is a multiple.
+ *             A CUDA library goes step by step whatever the chunk.
+ *
+ * q, k [batch, steps, heads, keys]; v, out [batch, steps, heads, values]; keys, values <= 256;
+ * decay (nullable) [batch, steps, heads, decay_size], any finite factors, decay_size 1 or keys
+ * (without decay too); rate (nullable) [batch, steps, heads]; erase, write (nullable, or neither;
+ * not beside rate) [batch, steps, heads, keys]; initial (nullable: zeros) [batch, heads, keys,
+ * values + normalised]; last [batch, heads, keys, values + normalised]; resets (nullable) [batch,
+ * steps]; lengths (nullable) [batch] in [0, steps]; 0 <= chunk <= 256.
+ * Order: S^T x is one chain over the keys. With rate, out adds k . q times the write to what D S
+ * gives, with erase write . q times u and k . q times v; these are sums in 32 lanes. The plain kind
+ * reads the new S.
+ * Source: Katharopoulos et al., arXiv:2006.16236; Yang et al., arXiv:2406.06484, arXiv:2412.06464;
+ * low rank: Peng et al., arXiv:2503.14456. */
+PND_API int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out, void *last,
+                                 const void *q, const void *k, const void *v, const void *decay,
+                                 const void *rate, const void *erase, const void *write,
+                                 const void *initial, const int32_t *resets,
+                                 const int32_t *lengths, int64_t batch, int64_t heads,
+                                 int64_t steps, int64_t keys, int64_t values, int64_t decay_size,
+                                 int64_t chunk, double scale, int32_t features,
+                                 int32_t normalised);
+/* The adjoints of the inputs; ddecay, drate, derase, dwrite and dinitial are null exactly where
+ * these are. dlast (nullable: zeros) [batch, heads, keys, values + normalised] is that of the final
+ * state. Step by step from the end, whatever the chunk was; states are computed anew from a few.
+ * Order: sums over the values in 32 lanes, over the keys one chain; ddecay of size 1 sums those of
+ * the keys in 32 lanes. */
+PND_API int32_t pnd_fast_weights_backward(
+    pnd_context *context, int32_t dtype, void *dq, void *dk, void *dv, void *ddecay, void *drate,
+    void *derase, void *dwrite, void *dinitial, const void *dout, const void *dlast, const void *q,
+    const void *k, const void *v, const void *decay, const void *rate, const void *erase,
+    const void *write, const void *initial, const int32_t *resets, const int32_t *lengths,
+    int64_t batch, int64_t heads, int64_t steps, int64_t keys, int64_t values, int64_t decay_size,
+    double scale, int32_t features, int32_t normalised);
+
 /* ---- optimisers (in place) -------------------------------------------------------------- */
 
 /* One AdamW step in place, with g = scale[0] gradient[i] and t = step[0] >= 1:

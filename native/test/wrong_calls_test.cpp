@@ -30,6 +30,18 @@ const std::set<std::string> kAnyType = {"pnd_fill", "pnd_broadcast", "pnd_swap_a
 const std::set<std::string> kBf16 = {"pnd_cast", "pnd_matmul", "pnd_attention",
                                      "pnd_attention_backward"};
 const std::set<std::string> kNullable = {"mask", "dmask", "resets", "lengths", "dlast_cell"};
+// Of fast-weight memory alone.
+const std::set<std::string> kNullableMemory = {"decay",  "rate",    "erase",   "write",
+                                               "ddecay", "drate",   "derase",  "dwrite",
+                                               "dlast",  "initial", "dinitial"};
+
+bool is_fast_weights(const Function &f) {
+  return std::strncmp(f.name, "pnd_fast_weights", 16) == 0;
+}
+bool is_nullable(const Function &f, size_t i) {
+  const std::string name = f.parameters[i];
+  return kNullable.count(name) > 0 || (is_fast_weights(f) && kNullableMemory.count(name) > 0);
+}
 
 // Whether an int64_t parameter is a size: not a place to start at, nor part of a random stream, nor
 // 0 for none.
@@ -37,7 +49,7 @@ bool is_size(const Function &f, size_t i) {
   const std::string name = f.parameters[i];
   const bool random = std::strcmp(f.name, "pnd_philox") == 0;
   return f.kinds[i] == Kind::Int64 && name != "start" && name != "row" && name != "key" &&
-         name != "window" && !(random && name == "first");
+         name != "window" && name != "chunk" && !(random && name == "first");
 }
 
 // Whether a function may take packed sequences, which exclude lengths.
@@ -48,7 +60,8 @@ bool packs(const Function &f) {
 
 bool is_pointer(Kind kind) { return kind == Kind::Written || kind == Kind::Read; }
 
-// A function with valid arguments: sizes of 1, arrays of zeros; attention packs its one sequence.
+// A function with valid arguments: sizes of 1, arrays of zeros; attention packs its one sequence,
+// fast-weight memory has a rate.
 struct Valid {
   const Function &function;
   std::vector<std::vector<char>> blocks;
@@ -66,6 +79,9 @@ struct Valid {
           static_cast<int32_t *>(argument.pointer)[1] = 1;
         }
         if (name == "lengths" && packs(f)) argument.pointer = nullptr;
+        for (const char *other : {"erase", "write", "derase", "dwrite"}) {
+          if (name == other) argument.pointer = nullptr;
+        }
       } else if (f.kinds[i] == Kind::Double) {
         argument.real = 0.5;
       } else {
@@ -76,11 +92,20 @@ struct Valid {
     }
   }
 
-  // Attention with lengths, which excludes packing.
+  // With lengths, which exclude attention's packing, and a memory's erase, which excludes its rate.
   Valid &unpacked() {
-    at("q_starts").pointer = at("k_starts").pointer = nullptr;
     at("lengths").pointer = block();
-    return set("segments", 0);
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      const std::string name = function.parameters[i];
+      for (const char *other : {"q_starts", "k_starts", "rate", "drate"}) {
+        if (name == other) arguments[i].pointer = nullptr;
+      }
+      for (const char *other : {"erase", "write", "derase", "dwrite"}) {
+        if (name == other) arguments[i].pointer = block();
+      }
+      if (name == "segments") arguments[i].integer = 0;
+    }
+    return *this;
   }
 
   // Zeroed bytes aligned to 64 with free ones around them.
@@ -185,7 +210,7 @@ TEST_F(WrongCalls, TheValidCallsAreValid) {
 TEST_F(WrongCalls, NullPointersAreRefusedOneByOne) {
   for (const Function *f : all()) {
     for (size_t i = 0; i < f->kinds.size(); ++i) {
-      if (!is_pointer(f->kinds[i]) || kNullable.count(f->parameters[i]) > 0) continue;
+      if (!is_pointer(f->kinds[i]) || is_nullable(*f, i)) continue;
       Valid valid(*f);
       valid.arguments[i].pointer = nullptr;
       refuses(valid, f->parameters[i], "null " + std::string(f->parameters[i]));
@@ -234,8 +259,10 @@ TEST_F(WrongCalls, AnOutputMayShareNoByteWithAnotherArgument) {
       for (size_t j = 0; j < f->kinds.size(); ++j) {
         if (i == j || f->kinds[i] != Kind::Written || !is_pointer(f->kinds[j])) continue;
         Valid valid(*f);
-        if (valid.arguments[j].pointer == nullptr) valid.unpacked();
-        valid.arguments[j].pointer = valid.arguments[i].pointer;
+        Argument &one = valid.arguments[i], &other = valid.arguments[j];
+        if (one.pointer == nullptr || other.pointer == nullptr) valid.unpacked();
+        if (one.pointer == nullptr || other.pointer == nullptr) continue;  // a call has only one
+        other.pointer = one.pointer;
         refuses(valid, "overlap", std::string(f->parameters[i]) + " = " + f->parameters[j]);
       }
     }
@@ -342,6 +369,8 @@ TEST_F(WrongCalls, IndicesOutsideTheirRangeAreRefusedWithPlaceAndValue) {
       {"pnd_gru_backward", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_lstm", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_lstm_backward", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_fast_weights", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_fast_weights_backward", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_adamw", "step", {0, -1, least}, {1, 2, most}},
   };
   for (const Case &c : cases) {
@@ -390,6 +419,27 @@ TEST_F(WrongCalls, OtherRulesAreKept) {
     none.unpacked().at("lengths").pointer = nullptr;
     if (std::string(name) == "pnd_attention_backward") none.at("dmask").pointer = nullptr;
     EXPECT_EQ(call(none, context_), PND_OK) << name << ": " << message(context_);
+  }
+  for (const char *name : {"pnd_fast_weights", "pnd_fast_weights_backward"}) {
+    const Function &f = find(name);
+    refuses(Valid(f).set("decay_size", 2), "decay_size", "a decay size that is neither 1 nor keys");
+    for (const char *size : {"keys", "values"})
+      refuses(Valid(f).set(size, 257), size, "beyond 256");
+    for (const char *flag : {"features", "normalised"}) refuses(Valid(f).set(flag, 2), flag, "a 2");
+    refuses(Valid(f).set("normalised", 1), "normalised", "a quotient with a rate");
+    Valid both(f);
+    both.at("erase").pointer = both.block();
+    refuses(both, "erase and write", "erase alone");
+    both.at("write").pointer = both.block();
+    refuses(both, "rate", "a rate and erase");
+  }
+  for (int64_t chunk : {int64_t{-1}, int64_t{257}, kMost}) {
+    refuses(Valid(find("pnd_fast_weights")).set("chunk", chunk), "chunk", "no such chunk");
+  }
+  for (const char *name : {"ddecay", "drate", "dinitial"}) {
+    Valid without(find("pnd_fast_weights_backward"));
+    without.at(name).pointer = nullptr;
+    refuses(without, name, "no adjoint of an input");
   }
   for (const char *name : {"pnd_rotary", "pnd_rotary_backward"}) {
     refuses(Valid(find(name)).set("head_size", 1), "head_size", "an odd head size");

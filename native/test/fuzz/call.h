@@ -203,6 +203,20 @@ struct Call {
       if (integer("causal") == 2 && !lengths.given) integer("causal") = 1;
       integer("window") = std::clamp<int64_t>(integer("window"), -1, int64_t{1} << 40);
     }
+    if (find("decay_size") >= 0) {
+      // One kind of memory, by what is there; an adjoint for each input.
+      const int kind = bytes.below(4);
+      const auto given = [&](const char *name) -> bool & { return arrays[find(name)].given; };
+      given("rate") = kind == 1;
+      given("erase") = given("write") = kind == 2;
+      if (kind == 1 || kind == 2) integer("normalised") = 0;
+      for (const char *name : {"features", "normalised"}) integer(name) &= 1;
+      scalar_decay_ = bytes.below(2) == 0;
+      for (const char *name : {"ddecay", "drate", "derase", "dwrite", "dinitial"}) {
+        if (find(name) >= 0) given(name) = given(name + 1);
+      }
+      if (find("chunk") >= 0) integer("chunk") = std::clamp<int64_t>(integer("chunk"), 0, 256);
+    }
     relate_sizes();
   }
 
@@ -213,6 +227,10 @@ struct Call {
     if (find("slots") >= 0) size("count") = std::min<int64_t>(size("count"), 256);
     if (std::strncmp(function.name, "pnd_rotary", 10) == 0)
       size("head_size") += size("head_size") & 1;
+    if (find("decay_size") >= 0) {
+      for (const char *name : {"keys", "values"}) size(name) = std::min<int64_t>(size(name), 256);
+      size("decay_size") = scalar_decay_ ? 1 : size("keys");
+    }
     if (find("kv_heads") >= 0) {
       const bool packed = arrays[find("q_starts")].given;
       if (packed) size("batch") = 1;
@@ -462,4 +480,5 @@ struct Call {
 
   int64_t group_ = 1;
   std::array<bool, 3> broadcast_{};
+  bool scalar_decay_ = false;
 };

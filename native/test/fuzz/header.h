@@ -91,7 +91,8 @@ class Header {
     const std::string name = f.parameters[parameter];
     const auto known = [&](const std::string &word) {
       for (size_t i = 0; i < f.parameters.size(); ++i) {
-        if (f.parameters[i] == word) return f.kinds[i] == Kind::Int64;
+        // A choice of 0 or 1 may add to a size.
+        if (f.parameters[i] == word) return f.kinds[i] == Kind::Int64 || f.kinds[i] == Kind::Int32;
       }
       return false;
     };

@@ -54,6 +54,8 @@ final class Linked implements Kernels {
   private static final MethodHandle IP10L3 = handle("IPPPPPPPPPPLLL");
   private static final MethodHandle IP11L3 = handle("IPPPPPPPPPPPLLL");
   private static final MethodHandle IP15L3 = handle("IPPPPPPPPPPPPPPPLLL");
+  private static final MethodHandle IP12L7DI2 = handle("IPPPPPPPPPPPPLLLLLLLDII");
+  private static final MethodHandle IP20L6DI2 = handle("IPPPPPPPPPPPPPPPPPPPPLLLLLLDII");
   private static final MethodHandle IP7LD4 = handle("IPPPPPPPLDDDD");
   private static final MethodHandle IP5LD2 = handle("IPPPPPLDD");
   private static final MethodHandle IP7L7D = handle("IPPPPPPPLLLLLLLD");
@@ -125,6 +127,8 @@ final class Linked implements Kernels {
   private final MemorySegment lstmBackward;
   private final MemorySegment topKRead;
   private final MemorySegment topKReadBackward;
+  private final MemorySegment fastWeights;
+  private final MemorySegment fastWeightsBackward;
   private final MemorySegment adamw;
   private final MemorySegment sgd;
 
@@ -200,6 +204,8 @@ final class Linked implements Kernels {
     lstmBackward = library.function("lstmBackward");
     topKRead = library.function("topKRead");
     topKReadBackward = library.function("topKReadBackward");
+    fastWeights = library.function("fastWeights");
+    fastWeightsBackward = library.function("fastWeightsBackward");
     adamw = library.function("adamw");
     sgd = library.function("sgd");
   }
@@ -879,6 +885,85 @@ final class Linked implements Kernels {
               IP15L3.invokeExact(
                   function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
                   p14, p15, n16, n17, n18));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      MemorySegment p10,
+      MemorySegment p11,
+      MemorySegment p12,
+      long l13,
+      long l14,
+      long l15,
+      long l16,
+      long l17,
+      long l18,
+      long l19,
+      double d20,
+      int i21,
+      int i22) {
+    try {
+      check(
+          (int)
+              IP12L7DI2.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, l13,
+                  l14, l15, l16, l17, l18, l19, d20, i21, i22));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      MemorySegment p10,
+      MemorySegment p11,
+      MemorySegment p12,
+      MemorySegment p13,
+      MemorySegment p14,
+      MemorySegment p15,
+      MemorySegment p16,
+      MemorySegment p17,
+      MemorySegment p18,
+      MemorySegment p19,
+      MemorySegment p20,
+      long l21,
+      long l22,
+      long l23,
+      long l24,
+      long l25,
+      long l26,
+      double d27,
+      int i28,
+      int i29) {
+    try {
+      check(
+          (int)
+              IP20L6DI2.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
+                  p14, p15, p16, p17, p18, p19, p20, l21, l22, l23, l24, l25, l26, d27, i28, i29));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -1846,6 +1931,151 @@ final class Linked implements Kernels {
         valueSize,
         count,
         scale);
+  }
+
+  @Override
+  public void fastWeights(
+      int dtype,
+      MemorySegment out,
+      MemorySegment last,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment decay,
+      MemorySegment rate,
+      MemorySegment erase,
+      MemorySegment write,
+      MemorySegment initial,
+      MemorySegment resets,
+      MemorySegment lengths,
+      long batch,
+      long heads,
+      long steps,
+      long keys,
+      long values,
+      long decaySize,
+      long chunk,
+      double scale,
+      int features,
+      int normalised) {
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), keys), q, k, erase, write);
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), values), out, v);
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), decaySize), decay);
+    reach(times(times(times(bytes(dtype), batch), steps), heads), rate);
+    reach(
+        times(times(times(times(bytes(dtype), batch), heads), keys), values + normalised),
+        last,
+        initial);
+    reach(times(times(4, batch), steps), resets);
+    reach(times(4, batch), lengths);
+    call(
+        fastWeights,
+        dtype,
+        out,
+        last,
+        q,
+        k,
+        v,
+        decay,
+        rate,
+        erase,
+        write,
+        initial,
+        resets,
+        lengths,
+        batch,
+        heads,
+        steps,
+        keys,
+        values,
+        decaySize,
+        chunk,
+        scale,
+        features,
+        normalised);
+  }
+
+  @Override
+  public void fastWeightsBackward(
+      int dtype,
+      MemorySegment dq,
+      MemorySegment dk,
+      MemorySegment dv,
+      MemorySegment ddecay,
+      MemorySegment drate,
+      MemorySegment derase,
+      MemorySegment dwrite,
+      MemorySegment dinitial,
+      MemorySegment dout,
+      MemorySegment dlast,
+      MemorySegment q,
+      MemorySegment k,
+      MemorySegment v,
+      MemorySegment decay,
+      MemorySegment rate,
+      MemorySegment erase,
+      MemorySegment write,
+      MemorySegment initial,
+      MemorySegment resets,
+      MemorySegment lengths,
+      long batch,
+      long heads,
+      long steps,
+      long keys,
+      long values,
+      long decaySize,
+      double scale,
+      int features,
+      int normalised) {
+    reach(
+        times(times(times(times(bytes(dtype), batch), steps), heads), keys),
+        dq,
+        dk,
+        derase,
+        dwrite);
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), keys), q, k, erase, write);
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), values), dv, dout, v);
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), decaySize), ddecay, decay);
+    reach(times(times(times(bytes(dtype), batch), steps), heads), drate, rate);
+    reach(
+        times(times(times(times(bytes(dtype), batch), heads), keys), values + normalised),
+        dinitial,
+        dlast,
+        initial);
+    reach(times(times(4, batch), steps), resets);
+    reach(times(4, batch), lengths);
+    call(
+        fastWeightsBackward,
+        dtype,
+        dq,
+        dk,
+        dv,
+        ddecay,
+        drate,
+        derase,
+        dwrite,
+        dinitial,
+        dout,
+        dlast,
+        q,
+        k,
+        v,
+        decay,
+        rate,
+        erase,
+        write,
+        initial,
+        resets,
+        lengths,
+        batch,
+        heads,
+        steps,
+        keys,
+        values,
+        decaySize,
+        scale,
+        features,
+        normalised);
   }
 
   @Override

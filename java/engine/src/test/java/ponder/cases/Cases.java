@@ -53,6 +53,7 @@ public final class Cases {
     AttentionCases.add(cases);
     memories(cases);
     reads(cases);
+    FastWeightsCases.add(cases);
     optimisers(cases);
     return List.copyOf(cases);
   }

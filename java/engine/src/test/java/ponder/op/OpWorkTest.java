@@ -265,6 +265,38 @@ class OpWorkTest {
   }
 
   @Test
+  void fastWeightsCountTheCellsOfTheirStates() {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Scope scope = device.open()) {
+      Tensor keys = ones(scope, 2, 3, 4, 5);
+      Tensor values = ones(scope, 2, 3, 4, 7);
+      Tensor decay = ones(scope, 2, 3, 4, 1);
+      Tensor rate = ones(scope, 2, 3, 4);
+      // Of the rows' three steps one and three count.
+      Tensor lengths = scope.indices(Shape.of(2), 1, 3);
+      long tokens = (1 + 3) * 4;
+      long cells = 5 * 7;
+      FastWeights delta = FastWeights.delta(rate).decay(decay).lengths(lengths).op();
+      Tensor[] in = {keys, keys, values, rate, decay, lengths};
+      // The products S^T k, its write, S^T q; then the decay; rate (v - u) and the scale.
+      long bytes = 4 * (2 * 120 + 168 + 24 + 24 + 2);
+      assertEquals(
+          new Work(
+              tokens * (7 * cells + 3 * 7), tokens * 6 * cells, bytes + 4 * (168 + 2 * 4 * cells)),
+          delta.work(in));
+      assertEquals(tokens * (2 * 6 + 2 * 4) * cells, delta.backwardWork(in).matrixFlops());
+      FastWeights means = FastWeights.plain().features().normalised().op();
+      // One column more; the quotient and the scale; two sums and two exps per key.
+      assertEquals(
+          new Work(
+              24 * (4 * 5 * 8 + 2 * 7 + 4 * 5),
+              24 * 4 * 5 * 8,
+              4 * (2 * 120 + 2 * 168 + 2 * 4 * 5 * 8)),
+          means.work(keys, keys, values));
+    }
+  }
+
+  @Test
   void normsCountElementsAndRows() {
     try (Device device = TestDevices.open(TestDevices.PLAIN);
         Scope scope = device.open()) {
