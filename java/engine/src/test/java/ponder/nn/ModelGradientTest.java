@@ -36,6 +36,9 @@ class ModelGradientTest {
       case MEMORY -> MemoryModel.create(parameters, VOCABULARY, 1, 8, Heads.of(2).withWindow(2), 2);
       case GRU -> GruModel.create(parameters, VOCABULARY, 2, 3);
       case LSTM -> LstmModel.create(parameters, VOCABULARY, 2, 3);
+      case LINEAR, GATED, DELTA, GATED_DELTA ->
+          FastWeightsModel.create(
+              parameters, FastWeightsBlock.Rule.valueOf(net.name()), VOCABULARY, 1, 4, 2);
     };
   }
 

@@ -54,6 +54,36 @@ public enum Nets {
     public SequenceModel create(Parameters parameters, long vocabulary) {
       return LstmModel.create(parameters, vocabulary, 2, 7);
     }
+  },
+  /** Two blocks, width 12, three heads of means over all steps. */
+  LINEAR {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return FastWeightsModel.create(
+          parameters, FastWeightsBlock.Rule.LINEAR, vocabulary, 2, 12, 3);
+    }
+  },
+  /** The same with decaying sums. */
+  GATED {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return FastWeightsModel.create(parameters, FastWeightsBlock.Rule.GATED, vocabulary, 2, 12, 3);
+    }
+  },
+  /** The same with the delta rule. */
+  DELTA {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return FastWeightsModel.create(parameters, FastWeightsBlock.Rule.DELTA, vocabulary, 2, 12, 3);
+    }
+  },
+  /** The same with the delta rule and a decay. */
+  GATED_DELTA {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return FastWeightsModel.create(
+          parameters, FastWeightsBlock.Rule.GATED_DELTA, vocabulary, 2, 12, 3);
+    }
   };
 
   /** Returns a new model of this kind. */

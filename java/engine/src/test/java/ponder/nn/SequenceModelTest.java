@@ -64,7 +64,8 @@ class SequenceModelTest {
         Scope scope = device.open()) {
       // The plain loops carry their state in double: only in F64 do they lose nothing between
       // reads.
-      boolean recurrent = net == Nets.GRU || net == Nets.LSTM;
+      boolean recurrent =
+          !List.of(Nets.TRANSFORMER, Nets.SHARED, Nets.LOOPED, Nets.MEMORY).contains(net);
       DType type = name.equals(TestDevices.PLAIN) && recurrent ? DType.F64 : DType.F32;
       SequenceModel model = net.create(Parameters.of(store, type, Key.of(1)), VOCABULARY);
       double[] whole = read(model, scope, STEPS);
@@ -73,7 +74,8 @@ class SequenceModelTest {
         inPieces.add(read(model, scope, pieces));
       }
       switch (net) {
-        case GRU, LSTM -> inPieces.forEach(hidden -> assertArrayEquals(whole, hidden));
+        case GRU, LSTM, LINEAR, GATED, DELTA, GATED_DELTA ->
+            inPieces.forEach(hidden -> assertArrayEquals(whole, hidden));
         case TRANSFORMER, SHARED, LOOPED, MEMORY -> {
           inPieces.add(whole);
           checkError(net, store, inPieces);

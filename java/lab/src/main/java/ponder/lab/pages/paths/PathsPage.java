@@ -23,6 +23,8 @@ import ponder.lab.paths.PathsRow;
 import ponder.lab.paths.PathsTrial;
 import ponder.lab.paths.PathsUnit;
 import ponder.lab.paths.Recipe;
+import ponder.nn.FastWeightsBlock.Rule;
+import ponder.nn.FastWeightsModel;
 import ponder.nn.GruModel;
 import ponder.nn.Heads;
 import ponder.nn.LoopedTransformer;
@@ -149,6 +151,30 @@ public final class PathsPage {
       public SequenceModel inStep(SequenceModel model, long step, Key key) {
         return new RandomRounds(TRAINED_ROUNDS, PROGRESSIVE, key)
             .of((LoopedTransformer) model, step);
+      }
+    },
+    LINEAR("linear") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return FastWeightsModel.create(p, Rule.LINEAR, vocabulary, 3, 128, 4);
+      }
+    },
+    GATED("gated") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return FastWeightsModel.create(p, Rule.GATED, vocabulary, 3, 128, 4);
+      }
+    },
+    DELTA("delta") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return FastWeightsModel.create(p, Rule.DELTA, vocabulary, 3, 128, 4);
+      }
+    },
+    GATED_DELTA("gated-delta") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return FastWeightsModel.create(p, Rule.GATED_DELTA, vocabulary, 3, 128, 4);
       }
     },
     MEMORY("memory") {
