@@ -540,6 +540,77 @@ PND_API int32_t pnd_fast_weights_backward(
     int64_t batch, int64_t heads, int64_t steps, int64_t keys, int64_t values, int64_t decay_size,
     double scale, int32_t features, int32_t normalised);
 
+/* ---- mask sampling ----------------------------------------------------------------------- */
+
+/* How positions are chosen. */
+typedef enum pnd_scheme {
+  PND_BERNOULLI = 0,
+  PND_POISSON = 1,
+  PND_GUMBEL = 2,
+  PND_SYSTEMATIC = 3,
+  PND_CONDITIONAL = 4,
+  PND_CANDIDATES = 5
+} pnd_scheme;
+
+/* Chooses positions of each row for masked prediction, with their probabilities, weights and the
+ * corrupted tokens. A position is eligible if eligible is not 0 there, its token is not negative
+ * and its logit is finite: the others are never chosen. With n eligible positions in a row,
+ * c = min(n, k), or min(n, floor(rate n + 1/2)) where k is 0; w = exp(max(logit - largest, -80)),
+ * largest being that of the row's eligible logits; u in (0, 1) from a random word:
+ *
+ * BERNOULLI    each position with probability rate, whatever c.
+ * POISSON      each with pi = min(1, max(2^-31, c w / sum w)).
+ * GUMBEL       the c positions of the smallest times t = -log(1 - u) / w, which is the order of
+ *              logit + Gumbel noise; of equal times that of the lower index. pi = 1 - exp(-w t'),
+ *              t' being time c of the other positions (time c + 1 of all where chosen, else
+ *              time c): given the others' times, that is its probability.
+ *              log_probability is that of the positions in the order of their times.
+ * SYSTEMATIC   pi = min(1, a w) with sum c, the certain ones first (1 from 1 - 2^-29 on); of the
+ *              others those in whose stretch of the running sum of pi a point u, u + 1, .. falls.
+ * CONDITIONAL  sets of c positions with probability proportional to the product of their w.
+ * CANDIDATES   draws `candidates` uniform sets of c positions and takes one of them with
+ *              q = (1 - floor) softmax over sets(sum of log w) + floor / candidates; weight is
+ *              1 / (candidates q) for each of its positions: unbiased for the mean over uniform
+ *              sets. inclusion is c / n, log_probability is log q.
+ *
+ * inclusion is the probability pi of each position, 0 where it is not eligible; weight is 1 / pi
+ * (but CANDIDATES') where it is chosen, else 0; log_probability is the exact logarithm of the
+ * probability of the chosen positions, 0 where there is nothing to choose. c = n chooses all with
+ * pi and weight 1 and log_probability 0; all-equal logits are uniform.
+ * label is the token where chosen, else -1; corrupted is the token where it is not chosen; where it
+ * is, mask_token with probability mask_share, a uniform token below vocabulary with probability
+ * random_share, else the token.
+ *
+ * log_probability (nullable) [rows]; inclusion, weight (nullable) [rows, length];
+ * corrupted, label (nullable) [rows, length]; logits (nullable) [rows, length], null for equal
+ * ones; tokens [rows, length]; eligible (nullable) [rows, length]; step [1].
+ * length and candidates * length <= 2^31; rows <= 2^32; 1 <= candidates <= 2^20;
+ * vocabulary <= 2^31; 0 <= mask_token < 2^31; k >= 0; rate, floor, mask_share, random_share and
+ * the sum of the last two from 0 to 1.
+ * Bits     A word of pnd_philox's stream (row, step, key) belongs to one position of one row, and
+ *          probabilities are met in steps of 2^-31. Sums that decide run in 32 lanes or chains:
+ *          corrupted and label are equal in every bit on every device. SYSTEMATIC, CONDITIONAL and
+ *          CANDIDATES compute in f64 for either dtype.
+ * Source: Tille, Sampling Algorithms, 2006; Kool, van Hoof, Welling, arXiv:1903.06059; Chen,
+ * Dempster, Liu, Biometrika 81, 1994. */
+PND_API int32_t pnd_mask(pnd_context *context, int32_t dtype, void *log_probability,
+                         void *inclusion, void *weight, int32_t *corrupted, int32_t *label,
+                         const void *logits, const int32_t *tokens, const int32_t *eligible,
+                         const int64_t *step, int64_t rows, int64_t length, int64_t vocabulary,
+                         int64_t k, int64_t candidates, int64_t mask_token, int64_t key,
+                         double rate, double floor, double mask_share, double random_share,
+                         int32_t scheme);
+/* dlogits = dlog_probability times the derivative of log_probability by the logits, from the same
+ * logits, step and scalars and from what pnd_mask wrote; none through the bounds 1, 2^-31 and -80
+ * above, nor through BERNOULLI. CONDITIONAL: [chosen] - inclusion.
+ * dlogits, inclusion [rows, length]; dlog_probability [rows]; logits [rows, length];
+ * label [rows, length]. */
+PND_API int32_t pnd_mask_backward(pnd_context *context, int32_t dtype, void *dlogits,
+                                  const void *dlog_probability, const void *logits,
+                                  const void *inclusion, const int32_t *label, const int64_t *step,
+                                  int64_t rows, int64_t length, int64_t k, int64_t candidates,
+                                  int64_t key, double rate, double floor, int32_t scheme);
+
 /* ---- optimisers (in place) -------------------------------------------------------------- */
 
 /* One AdamW step in place, with g = scale[0] gradient[i] and t = step[0] >= 1:

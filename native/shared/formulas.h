@@ -178,28 +178,43 @@ PND_SHARED V exp_weight(V x) {
   }
 }
 
+// y = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), for normal y > 0; returns f.
+template <class V>
+PND_SHARED V log_parts(V y, V &e) {
+  using T = Element<V>;
+  using F = Format<T>;
+  const auto root = bits_of(constant<V>(static_cast<T>(0x1.6a09e667f3bcdp-1)));
+  const auto shifted = bits_of(y) + (bits_of(constant<V>(1)) - root);
+  e = of_bits((shifted >> F::kMantissa) | bits_of(constant<V>(F::kWhole))) -
+      constant<V>(F::kWhole + F::kBias);
+  const auto fraction = shifted & F::kFraction;
+  return of_bits(fraction + root) - constant<V>(1);
+}
+
+// e ln 2 + log(1 + f) for whole e and such an f.
+template <class V>
+PND_SHARED V log_sum(V e, V f) {
+  using T = Element<V>;
+  using F = Format<T>;
+  const V s = f / (f + constant<V>(2));
+  const V z = s * s;
+  const V square = f * f * constant<V>(static_cast<T>(0.5));
+  const V tail = fma(s, fma(polynomial(z, F::log_terms()), z, square), e * constant<V>(F::kLn2Low));
+  return fma(e, constant<V>(F::kLn2High), f - (square - tail));
+}
+
 // log x.
 template <class V>
 PND_SHARED V log_of(V x) {
   using T = Element<V>;
   using F = Format<T>;
-  const V zero = constant<V>(0), half = constant<V>(static_cast<T>(0.5));
+  const V zero = constant<V>(0);
   // A subnormal number is scaled up by 2^mantissa first.
   const auto subnormal = x < constant<V>(F::kLeastNormal);
   const V least = choose(subnormal, constant<V>(static_cast<T>(F::kMantissa)), zero);
-  const V y = choose(subnormal, x * constant<V>(F::kWhole), x);
-  // y = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2).
-  const auto root = bits_of(constant<V>(static_cast<T>(0x1.6a09e667f3bcdp-1)));
-  const auto shifted = bits_of(y) + (bits_of(constant<V>(1)) - root);
-  const V e = of_bits((shifted >> F::kMantissa) | bits_of(constant<V>(F::kWhole))) -
-              constant<V>(F::kWhole + F::kBias) - least;
-  const auto fraction = shifted & F::kFraction;
-  const V f = of_bits(fraction + root) - constant<V>(1);
-  const V s = f / (f + constant<V>(2));
-  const V z = s * s;
-  const V square = f * f * half;
-  const V tail = fma(s, fma(polynomial(z, F::log_terms()), z, square), e * constant<V>(F::kLn2Low));
-  V result = fma(e, constant<V>(F::kLn2High), f - (square - tail));
+  V e;
+  const V f = log_parts(choose(subnormal, x * constant<V>(F::kWhole), x), e);
+  V result = log_sum(e - least, f);
   const V infinity = constant<V>(__builtin_huge_val());
   result = choose(x == zero, -infinity, result);
   result = choose(x == infinity, infinity, result);

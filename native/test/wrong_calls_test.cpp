@@ -35,11 +35,16 @@ const std::set<std::string> kNullableMemory = {"decay",  "rate",    "erase",   "
                                                "ddecay", "drate",   "derase",  "dwrite",
                                                "dlast",  "initial", "dinitial"};
 
+// Of pnd_mask alone.
+const std::set<std::string> kNullableOfMask = {
+    "log_probability", "inclusion", "weight", "corrupted", "label", "logits", "eligible"};
+
 bool is_fast_weights(const Function &f) {
   return std::strncmp(f.name, "pnd_fast_weights", 16) == 0;
 }
 bool is_nullable(const Function &f, size_t i) {
   const std::string name = f.parameters[i];
+  if (std::strcmp(f.name, "pnd_mask") == 0) return kNullableOfMask.count(name) > 0;
   return kNullable.count(name) > 0 || (is_fast_weights(f) && kNullableMemory.count(name) > 0);
 }
 
@@ -49,7 +54,8 @@ bool is_size(const Function &f, size_t i) {
   const std::string name = f.parameters[i];
   const bool random = std::strcmp(f.name, "pnd_philox") == 0;
   return f.kinds[i] == Kind::Int64 && name != "start" && name != "row" && name != "key" &&
-         name != "window" && name != "chunk" && !(random && name == "first");
+         name != "window" && name != "chunk" && name != "k" && name != "mask_token" &&
+         !(random && name == "first");
 }
 
 // Whether a function may take packed sequences, which exclude lengths.
@@ -444,6 +450,25 @@ TEST_F(WrongCalls, OtherRulesAreKept) {
   for (const char *name : {"pnd_rotary", "pnd_rotary_backward"}) {
     refuses(Valid(find(name)).set("head_size", 1), "head_size", "an odd head size");
     refuses(Valid(find(name)).set("head_size", 3), "head_size", "an odd head size");
+  }
+}
+
+TEST_F(WrongCalls, WhatAMaskMayLeaveOutIsAllowed) {
+  const Function &f = find("pnd_mask");
+  Valid none(f);
+  for (size_t i = 0; i < f.kinds.size(); ++i) {
+    if (!is_pointer(f.kinds[i]) || !is_nullable(f, i)) continue;
+    Valid one(f);
+    one.arguments[i].pointer = none.arguments[i].pointer = nullptr;
+    for (int64_t scheme = PND_BERNOULLI; scheme <= PND_CANDIDATES; ++scheme) {
+      EXPECT_EQ(call(one.set("scheme", scheme), context_), PND_OK) << message(context_);
+      EXPECT_EQ(call(none.set("scheme", scheme), context_), PND_OK) << message(context_);
+    }
+  }
+  for (const char *name : {"pnd_mask", "pnd_mask_backward"}) {
+    refuses(Valid(find(name)).set("scheme", 6), "scheme", "a scheme that is none");
+    refuses(Valid(find(name)).set("k", -1), "k = -1", "a negative number to choose");
+    EXPECT_EQ(call(Valid(find(name)).set("k", kMost), context_), PND_OK) << message(context_);
   }
 }
 

@@ -217,6 +217,20 @@ struct Call {
       }
       if (find("chunk") >= 0) integer("chunk") = std::clamp<int64_t>(integer("chunk"), 0, 256);
     }
+    if (find("scheme") >= 0) {
+      integer("scheme") = bytes.below(6);
+      integer("candidates") = 1 + bytes.below(5);
+      integer("k") = std::max<int64_t>(0, integer("k"));
+      // Tables of conditional Poisson grow with the number chosen.
+      if (integer("scheme") == PND_CONDITIONAL) integer("k") = 1 + integer("k") % 40;
+      for (const char *share : {"rate", "floor", "mask_share", "random_share"}) {
+        if (find(share) >= 0) arguments[find(share)].real = bytes.below(9) / 16.0;
+      }
+      if (find("vocabulary") >= 0) {
+        integer("vocabulary") = 1 + bytes.below(256);
+        integer("mask_token") = bytes.below(256);
+      }
+    }
     relate_sizes();
   }
 

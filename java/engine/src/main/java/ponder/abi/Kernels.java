@@ -539,6 +539,47 @@ public interface Kernels {
       int features,
       int normalised);
 
+  void mask(
+      int dtype,
+      MemorySegment logProbability,
+      MemorySegment inclusion,
+      MemorySegment weight,
+      MemorySegment corrupted,
+      MemorySegment label,
+      MemorySegment logits,
+      MemorySegment tokens,
+      MemorySegment eligible,
+      MemorySegment step,
+      long rows,
+      long length,
+      long vocabulary,
+      long k,
+      long candidates,
+      long maskToken,
+      long key,
+      double rate,
+      double floor,
+      double maskShare,
+      double randomShare,
+      int scheme);
+
+  void maskBackward(
+      int dtype,
+      MemorySegment dlogits,
+      MemorySegment dlogProbability,
+      MemorySegment logits,
+      MemorySegment inclusion,
+      MemorySegment label,
+      MemorySegment step,
+      long rows,
+      long length,
+      long k,
+      long candidates,
+      long key,
+      double rate,
+      double floor,
+      int scheme);
+
   void adamw(
       int dtype,
       MemorySegment parameter,

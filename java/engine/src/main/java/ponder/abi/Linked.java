@@ -56,6 +56,8 @@ final class Linked implements Kernels {
   private static final MethodHandle IP15L3 = handle("IPPPPPPPPPPPPPPPLLL");
   private static final MethodHandle IP12L7DI2 = handle("IPPPPPPPPPPPPLLLLLLLDII");
   private static final MethodHandle IP20L6DI2 = handle("IPPPPPPPPPPPPPPPPPPPPLLLLLLDII");
+  private static final MethodHandle IP9L7D4I = handle("IPPPPPPPPPLLLLLLLDDDDI");
+  private static final MethodHandle IP6L5D2I = handle("IPPPPPPLLLLLDDI");
   private static final MethodHandle IP7LD4 = handle("IPPPPPPPLDDDD");
   private static final MethodHandle IP5LD2 = handle("IPPPPPLDD");
   private static final MethodHandle IP7L7D = handle("IPPPPPPPLLLLLLLD");
@@ -129,6 +131,8 @@ final class Linked implements Kernels {
   private final MemorySegment topKReadBackward;
   private final MemorySegment fastWeights;
   private final MemorySegment fastWeightsBackward;
+  private final MemorySegment mask;
+  private final MemorySegment maskBackward;
   private final MemorySegment adamw;
   private final MemorySegment sgd;
 
@@ -206,6 +210,8 @@ final class Linked implements Kernels {
     topKReadBackward = library.function("topKReadBackward");
     fastWeights = library.function("fastWeights");
     fastWeightsBackward = library.function("fastWeightsBackward");
+    mask = library.function("mask");
+    maskBackward = library.function("maskBackward");
     adamw = library.function("adamw");
     sgd = library.function("sgd");
   }
@@ -1007,6 +1013,69 @@ final class Linked implements Kernels {
       double d8) {
     try {
       check((int) IP5LD2.invokeExact(function, context, i0, p1, p2, p3, p4, p5, n6, d7, d8));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      long n10,
+      long n11,
+      long n12,
+      long n13,
+      long n14,
+      long n15,
+      long n16,
+      double d17,
+      double d18,
+      double d19,
+      double d20,
+      int i21) {
+    try {
+      check(
+          (int)
+              IP9L7D4I.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, n10, n11, n12, n13,
+                  n14, n15, n16, d17, d18, d19, d20, i21));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      long n7,
+      long n8,
+      long n9,
+      long n10,
+      long n11,
+      double d12,
+      double d13,
+      int i14) {
+    try {
+      check(
+          (int)
+              IP6L5D2I.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, n7, n8, n9, n10, n11, d12, d13,
+                  i14));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -2076,6 +2145,100 @@ final class Linked implements Kernels {
         scale,
         features,
         normalised);
+  }
+
+  @Override
+  public void mask(
+      int dtype,
+      MemorySegment logProbability,
+      MemorySegment inclusion,
+      MemorySegment weight,
+      MemorySegment corrupted,
+      MemorySegment label,
+      MemorySegment logits,
+      MemorySegment tokens,
+      MemorySegment eligible,
+      MemorySegment step,
+      long rows,
+      long length,
+      long vocabulary,
+      long k,
+      long candidates,
+      long maskToken,
+      long key,
+      double rate,
+      double floor,
+      double maskShare,
+      double randomShare,
+      int scheme) {
+    reach(times(bytes(dtype), rows), logProbability);
+    reach(times(times(bytes(dtype), rows), length), inclusion, weight, logits);
+    reach(times(times(4, rows), length), corrupted, label, tokens, eligible);
+    reach(8, step);
+    call(
+        mask,
+        dtype,
+        logProbability,
+        inclusion,
+        weight,
+        corrupted,
+        label,
+        logits,
+        tokens,
+        eligible,
+        step,
+        rows,
+        length,
+        vocabulary,
+        k,
+        candidates,
+        maskToken,
+        key,
+        rate,
+        floor,
+        maskShare,
+        randomShare,
+        scheme);
+  }
+
+  @Override
+  public void maskBackward(
+      int dtype,
+      MemorySegment dlogits,
+      MemorySegment dlogProbability,
+      MemorySegment logits,
+      MemorySegment inclusion,
+      MemorySegment label,
+      MemorySegment step,
+      long rows,
+      long length,
+      long k,
+      long candidates,
+      long key,
+      double rate,
+      double floor,
+      int scheme) {
+    reach(times(bytes(dtype), rows), dlogProbability);
+    reach(times(times(bytes(dtype), rows), length), dlogits, logits, inclusion);
+    reach(times(times(4, rows), length), label);
+    reach(8, step);
+    call(
+        maskBackward,
+        dtype,
+        dlogits,
+        dlogProbability,
+        logits,
+        inclusion,
+        label,
+        step,
+        rows,
+        length,
+        k,
+        candidates,
+        key,
+        rate,
+        floor,
+        scheme);
   }
 
   @Override

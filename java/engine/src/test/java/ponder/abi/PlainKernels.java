@@ -8,7 +8,7 @@ import java.lang.foreign.MemorySegment;
  * of every test. It refuses sizes, types and indices that the header refuses; overlap and alignment
  * are the libraries' own business.
  */
-public final class PlainKernels extends PlainFastWeights {
+public final class PlainKernels extends PlainMasks {
   private PlainKernels(boolean narrow) {
     super(narrow);
   }

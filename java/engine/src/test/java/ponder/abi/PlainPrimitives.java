@@ -532,7 +532,7 @@ abstract class PlainPrimitives extends Plain implements Kernels {
   }
 
   /** One block of Philox4x32-10: ten rounds, the key raised by the Weyl constants between them. */
-  private static int[] philox(long block, long row, long step, long key) {
+  static int[] philox(long block, long row, long step, long key) {
     int[] c = {(int) block, (int) row, (int) step, (int) (step >>> 32)};
     int low = (int) key;
     int high = (int) (key >>> 32);

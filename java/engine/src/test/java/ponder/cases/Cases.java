@@ -51,6 +51,7 @@ public final class Cases {
     positions(cases);
     losses(cases);
     AttentionCases.add(cases);
+    MaskCases.add(cases);
     memories(cases);
     reads(cases);
     FastWeightsCases.add(cases);

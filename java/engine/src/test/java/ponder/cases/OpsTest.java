@@ -180,7 +180,8 @@ class OpsTest {
   private static List<Tensor> wrong(Scope scope, Case one, Call call, int input, Tensor in) {
     var wrong = new ArrayList<Tensor>();
     String name = one.inputs().get(input);
-    boolean index = call.array(name).type() == Type.I32;
+    Type type = call.array(name).type();
+    boolean index = type == Type.I32 || type == Type.I64;
     int size = (int) in.size();
     if (index) {
       wrong.add(scope.tensor(in.shape(), new float[size]));

@@ -36,7 +36,15 @@ public final class Tensors {
       }
       case BF16 -> of(scope, Type.F32, shape, values).cast(DType.BF16);
       case I32 -> scope.indices(shape, Arrays.stream(values).mapToInt(v -> (int) v).toArray());
-      case I64 -> throw new IllegalArgumentException("no tensor holds I64");
+      // As pairs of I32, the lower half first.
+      case I64 ->
+          scope.indices(
+              Shape.of(2 * shape.size()),
+              Arrays.stream(values)
+                  .mapToLong(v -> (long) v)
+                  .mapToObj(v -> new int[] {(int) v, (int) (v >>> 32)})
+                  .flatMapToInt(Arrays::stream)
+                  .toArray());
     };
   }
 }
