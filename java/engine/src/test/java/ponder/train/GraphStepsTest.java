@@ -28,6 +28,7 @@ import ponder.TestDevices;
 import ponder.Work;
 import ponder.nn.GruModel;
 import ponder.nn.LoopedTransformer;
+import ponder.nn.LstmModel;
 import ponder.nn.Parameters;
 import ponder.nn.RandomRounds;
 import ponder.nn.SequenceModel;
@@ -187,6 +188,7 @@ class GraphStepsTest {
       return new Nets(
           switch (net) {
             case "gru" -> GruModel.create(parameters, vocabulary, 1, 6);
+            case "lstm" -> LstmModel.create(parameters, vocabulary, 1, 6);
             case "transformer" -> Transformer.create(parameters, vocabulary, 1, 8, 2);
             default -> LoopedTransformer.create(parameters, vocabulary, 1, 8, 2, MOST_ROUNDS);
           });
@@ -217,7 +219,7 @@ class GraphStepsTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"gru", "transformer", "looped"})
+  @ValueSource(strings = {"gru", "lstm", "transformer", "looped"})
   void givesTheSameNet(String net) {
     List<Run> runs = new ArrayList<>();
     for (boolean graphs : new boolean[] {false, true}) {
@@ -225,7 +227,13 @@ class GraphStepsTest {
           Store store = device.store()) {
         Objective objective = Nets.of(net, store);
         objective = graphs ? objective : new Plain(objective);
-        runs.add(run(store, AdamW.usual(), objective, net.equals("gru") ? 600_000 : 1_500_000));
+        long flops =
+            switch (net) {
+              case "gru" -> 600_000;
+              case "lstm" -> 750_000;
+              default -> 1_500_000;
+            };
+        runs.add(run(store, AdamW.usual(), objective, flops));
       }
     }
     assertTrue(runs.get(0).heard.size() >= 10, runs.get(0).heard.size() + " steps");

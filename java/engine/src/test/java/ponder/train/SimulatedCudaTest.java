@@ -24,6 +24,7 @@ import ponder.Store;
 import ponder.Tensor;
 import ponder.TestDevices;
 import ponder.nn.GruModel;
+import ponder.nn.LstmModel;
 import ponder.nn.Parameters;
 import ponder.nn.SequenceModel;
 import ponder.nn.Transformer;
@@ -49,9 +50,11 @@ class SimulatedCudaTest {
         Store store = device.store()) {
       Parameters parameters = Parameters.of(store, type, Key.of(1));
       SequenceModel model =
-          net.equals("gru")
-              ? GruModel.create(parameters, CopyTask.VOCABULARY, 1, 12)
-              : Transformer.create(parameters, CopyTask.VOCABULARY, 1, 16, 2);
+          switch (net) {
+            case "gru" -> GruModel.create(parameters, CopyTask.VOCABULARY, 1, 12);
+            case "lstm" -> LstmModel.create(parameters, CopyTask.VOCABULARY, 1, 12);
+            default -> Transformer.create(parameters, CopyTask.VOCABULARY, 1, 16, 2);
+          };
       CopyTask task = new CopyTask(model, Key.of(2), 3, 3);
       List<Double> losses = new ArrayList<>();
       new Trainer(AdamW.usual(), new Schedule(3e-3, 0.05, 0.1), 1, STEPS)
@@ -68,11 +71,15 @@ class SimulatedCudaTest {
 
   /** FLOPs of a few steps. */
   private static long budget(String net) {
-    return net.equals("gru") ? 900_000 : 1_500_000;
+    return switch (net) {
+      case "gru" -> 900_000;
+      case "lstm" -> 1_200_000;
+      default -> 1_500_000;
+    };
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"transformer", "gru"})
+  @ValueSource(strings = {"transformer", "gru", "lstm"})
   void trainsAsTheProcessorDoes(String net) {
     Ended cpu = train(TestDevices.open(TestDevices.builds().getLast()), DType.F64, net);
     Ended cuda = train(TestDevices.simulatedCuda(), DType.F64, net);
@@ -87,7 +94,7 @@ class SimulatedCudaTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"transformer", "gru"})
+  @ValueSource(strings = {"transformer", "gru", "lstm"})
   void trainsToTheSameBitsFromRunToRun(String net) {
     Ended once = train(TestDevices.simulatedCuda(), DType.F32, net);
     Ended again = train(TestDevices.simulatedCuda(), DType.F32, net);
