@@ -6,6 +6,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.SplittableRandom;
 import java.util.function.Function;
 import ponder.Op;
@@ -404,6 +405,19 @@ public final class Case {
   Limit limit(Call call, String output) {
     var limit = limits.get(output);
     return limit == null ? null : limit.apply(call);
+  }
+
+  /**
+   * Returns how far the outputs of a call may be from the answer as a part of its norm; infinity
+   * where they are judged one by one.
+   */
+  public double relative(Call call) {
+    return limits.values().stream()
+        .map(limit -> limit.apply(call))
+        .filter(Objects::nonNull)
+        .mapToDouble(Limit::relative)
+        .min()
+        .orElse(Double.POSITIVE_INFINITY);
   }
 
   /** Returns how many times as far off as the plain float loop an output may be. */

@@ -3,6 +3,7 @@ package ponder.cases;
 
 import static ponder.cases.Values.ANY;
 import static ponder.cases.Values.BENDS;
+import static ponder.cases.Values.CARRIED;
 import static ponder.cases.Values.CORNERS;
 import static ponder.cases.Values.EITHER;
 import static ponder.cases.Values.LOGITS;
@@ -536,7 +537,7 @@ public final class Cases {
         new Case("gru")
             .out("hidden batch steps width", "gates batch steps 4 width")
             .in("x batch steps 3 width", ANY)
-            .in("weight 3 width width", WEIGHTS)
+            .in("weight 3 width width", CARRIED)
             .in("bias 3 width", WEIGHTS)
             .in("initial batch width", WEIGHTS)
             .index("resets batch steps", 0, 2)
@@ -564,7 +565,7 @@ public final class Cases {
         new Case("lstm")
             .out("hidden batch steps width", "cells batch steps width", "gates batch steps 4 width")
             .in("x batch steps 4 width", ANY)
-            .in("weight 4 width width", WEIGHTS)
+            .in("weight 4 width width", CARRIED)
             .in("bias 4 width", WEIGHTS)
             .in("initial_hidden batch width", WEIGHTS)
             .in("initial_cell batch width", WEIGHTS)

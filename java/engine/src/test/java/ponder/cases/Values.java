@@ -188,6 +188,12 @@ public interface Values {
   /** Weights of a sum over a row of them. */
   Values WEIGHTS = p -> ANY.at(p) / (p.call().turn() == Turn.EXTREME ? 32 : 4);
 
+  /**
+   * Weights of a sum over a state that the next step sums again: at most about 1 / sqrt(width), or
+   * errors would grow with every step.
+   */
+  Values CARRIED = p -> WEIGHTS.at(p) * Math.min(1, 4 / Math.sqrt(p.cols()));
+
   /** Numbers in [0, 1). */
   Values UNIT = p -> p.random().nextDouble();
 }
