@@ -40,6 +40,22 @@ final class Gate {
     }
   }
 
+  /** Refuses values that are farther from the answer than that part of its norm. */
+  static void nearByNorm(String what, double part, double[] got, double[] answer) {
+    double off = 0;
+    double norm = 0;
+    for (int i = 0; i < answer.length; i++) {
+      off += (got[i] - answer[i]) * (got[i] - answer[i]);
+      norm += answer[i] * answer[i];
+    }
+    // Written so that NaN is refused.
+    if (got.length != answer.length || !(Math.sqrt(off) <= part * Math.sqrt(norm))) {
+      throw new RedGate(
+          "%s is off by %.3g of the answer's norm, the limit %.3g"
+              .formatted(what, Math.sqrt(off / norm), part));
+    }
+  }
+
   /** Refuses values that are not the same bits as before. */
   static void same(String what, double[][] got, double[][] before) {
     for (int i = 0; i < before.length; i++) {

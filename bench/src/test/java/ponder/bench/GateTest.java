@@ -81,6 +81,18 @@ class GateTest {
   }
 
   @Test
+  void scansAreJudgedByTheirNorm() {
+    for (String op : new String[] {"gru", "lstm"}) {
+      String sizes = "batch=7 steps=65 width=64 resets=given lengths=given";
+      Row row = Row.parse(" | a.b | op %s both | f32 | %s | | ".formatted(op, sizes));
+      assertDoesNotThrow(() -> check(row, right(row), "both"), op);
+      Case.Build wrong = (call, in) -> right(row).of(call, in).affine(1.0001, 0);
+      var red = assertThrows(RedGate.class, () -> check(row, wrong, "both"), op);
+      assertTrue(red.getMessage().contains("norm"), red.getMessage());
+    }
+  }
+
+  @Test
   void stopsAnswersThatChange() {
     var calls = new AtomicInteger();
     // As small as a change can be: another order of the same sum.
