@@ -178,20 +178,22 @@ struct Back {
       }
     }
     if (after == nullptr) return;
+    const Token<T> now = token;
+    const int64_t n = keys;
     each_block([&](int64_t c, auto vectors) {
       const auto v = load_pack<vectors()>(x + c), w = load_pack<vectors()>(u + c);
-      for (int64_t j = 0; j < keys; ++j) {
+      for (int64_t j = 0; j < n; ++j) {
         const auto s = load_pack<vectors()>(state + j * stride + c);
         store_pack(after + j * stride + c,
                    per_vector([&](Vec<T> a, Vec<T> b,
-                                  Vec<T> e) { return next(token, j, a, decay[j * step], b, e); },
+                                  Vec<T> e) { return next(now, j, a, decay[j * step], b, e); },
                               s, v, w));
       }
     });
   }
   // A vector of row j after the step.
-  PND_INLINE Vec<T> next(const Token<T> &token, int64_t j, Vec<T> s, T decay, Vec<T> x,
-                         [[maybe_unused]] Vec<T> u) const {
+  static PND_INLINE Vec<T> next(const Token<T> &token, int64_t j, Vec<T> s, T decay, Vec<T> x,
+                                [[maybe_unused]] Vec<T> u) {
     s *= splat(decay);
     if constexpr (kKind == Memory::kLowRank) s = fma(splat(token.write[j]), u, s);
     return fma(splat(token.k[j]), x, s);
@@ -231,12 +233,16 @@ struct Back {
   }
 
   // G += q dy^T; de = G^T k; du = G^T write.
-  void columns_back(const Token<T> &token, const T *dout) const {
+  void columns_back(Token<T> token, const T *dout) const {
+    // To the compiler, the stores to G might change any member.
+    const int64_t n = keys, next_row = stride;
+    T *const first = slope;
     each_block([&](int64_t c, auto vectors) {
       const auto d = load_pack<vectors()>(dout + c);
       Pack<Vec<T>, vectors()> e{}, w{};
-      for (int64_t j = 0; j < keys; ++j) {
-        auto g = load_pack<vectors()>(slope + j * stride + c);
+      T *at = first + c;
+      for (int64_t j = 0; j < n; ++j, at += next_row) {
+        auto g = load_pack<vectors()>(at);
         for (int i = 0; i < vectors(); ++i) {
           g.v[i] = fma(splat(token.q[j]), d.v[i], g.v[i]);
           e.v[i] = fma(g.v[i], splat(token.k[j]), e.v[i]);
@@ -244,7 +250,7 @@ struct Back {
             w.v[i] = fma(g.v[i], splat(token.write[j]), w.v[i]);
           }
         }
-        store_pack(slope + j * stride + c, g);
+        store_pack(at, g);
       }
       store_pack(de + c, e);
       if constexpr (kKind == Memory::kLowRank) store_pack(du + c, w);
@@ -252,18 +258,22 @@ struct Back {
   }
 
   // The sums over the columns, and G before the step.
-  void rows_back(int64_t at, const Token<T> &token, const T *state, const T *u, const T *x,
+  void rows_back(int64_t at, Token<T> token, const T *state, const T *u, const T *x,
                  const T *dout) const {
+    const int64_t n = keys, next_row = stride, width = columns;
+    const T *const back_row = du;
+    T *const dq_row = f.dq + at * keys, *const dk_row = f.dk + at * keys;
+    const bool decays = f.decay != nullptr;
+    T *slopes = slope;
     const T *decay = decay_of(token);
     const int64_t step = decay_step();
     T *ddecay =
         f.decay != nullptr && f.decay_size == keys && keys > 1 ? f.ddecay + at * keys : key_slopes;
-    for (int64_t j = 0; j < keys; ++j) {
+    const T *row = state;
+    for (int64_t j = 0; j < n; ++j, row += next_row, slopes += next_row) {
       Lanes<T> dq, dk, dd, da, dw;
-      const T *row = state + j * stride;
-      T *slopes = slope + j * stride;
       const T factor = decay[j * step];
-      over_columns<T>(columns, [&](int64_t c, int lane, auto kept) PND_INLINED {
+      over_columns<T>(width, [&](int64_t c, int lane, auto kept) PND_INLINED {
         const auto add = [&](Lanes<T> &to, Vec<T> a, Vec<T> b)
                              PND_INLINED { to.v[lane] = fma(kept(a), kept(b), to.v[lane]); };
         const Vec<T> s = load(row + c), made = load(x + c);
@@ -273,13 +283,13 @@ struct Back {
         add(dq, next(token, j, s, factor, made, read), load(dout + c));
         add(dk, g, made);
         if constexpr (kKind == Memory::kDelta) {
-          const Vec<T> back = load(du + c);
+          const Vec<T> back = load(back_row + c);
           add(dk, s * splat(factor), back);
           g = fma(splat(token.k[j]), back, g);
         }
-        add(dd, g, s);
+        if (decays) add(dd, g, s);
         if constexpr (kKind == Memory::kLowRank) {
-          const Vec<T> back = load(du + c);
+          const Vec<T> back = load(back_row + c);
           add(dw, g, read);
           add(da, s, back);
           g = fma(splat(token.erase[j]), back, g * splat(factor));
@@ -288,9 +298,9 @@ struct Back {
         }
         store(slopes + c, g);
       });
-      f.dq[at * keys + j] = dq.fold();
-      f.dk[at * keys + j] = dk.fold();
-      ddecay[j] = dd.fold();
+      dq_row[j] = dq.fold();
+      dk_row[j] = dk.fold();
+      if (decays) ddecay[j] = dd.fold();
       if constexpr (kKind == Memory::kLowRank) {
         f.derase[at * keys + j] = da.fold();
         f.dwrite[at * keys + j] = dw.fold();
