@@ -203,8 +203,77 @@ def top_k_read(torch, s, random):
     return run, [q, keys, values]
 
 
-OPS = [attention, matmul, cross_entropy, softmax, layer_norm, rms_norm, gelu, silu, rotary, gather]
-OPS = {op.__name__: op for op in OPS + [scatter_add, gru, lstm, top_k_read]}
+def fast_weights(torch, s, random):
+    """In chunks of 64: the writes of one from a triangular system (UT transform), if there is a
+    rate; decays of a head as ratios."""
+    batch, heads, steps = s("batch", 1), s("heads"), s("steps")
+    c = min(64, steps)
+    q, k = random(batch, heads, steps, s("keys")), random(batch, heads, steps, s("keys"))
+    k = k / s("keys") ** 0.5
+    v = random(batch, heads, steps, s("values"))
+    rate = torch.rand(batch, heads, steps, 1).to(q.dtype) if s.get("rate") == "given" else None
+    decay = (
+        0.9 + 0.1 * torch.rand(batch, heads, steps, 1).to(q.dtype)
+        if s.get("decay") == "given"
+        else None
+    )
+    learned = [x for x in (q, k, v, rate, decay) if x is not None]
+
+    def run():
+        def chunked(x):
+            return x.unflatten(2, (steps // c, c))
+
+        qs, ks, vs = chunked(q), chunked(k), chunked(v)
+        since, left, ratio, kept = qs, ks, 1, None
+        if decay is not None:
+            logs = chunked(decay).log().cumsum(3)
+            ratio = (logs - logs.mT).tril().exp()
+            since, left = qs * logs.exp(), ks * (logs[:, :, :, -1:] - logs).exp()
+            kept = logs[:, :, :, -1:].exp()
+        scores = (qs @ ks.mT).tril() * ratio
+        written, lacks = vs, None
+        if rate is not None:
+            kr = ks * chunked(rate)
+            system = (kr @ ks.mT).tril(-1) * ratio + torch.eye(c, dtype=q.dtype)
+            reads = kr if decay is None else kr * logs.exp()
+            both = torch.linalg.solve_triangular(
+                system,
+                torch.cat((vs * chunked(rate), reads), -1),
+                upper=False,
+                unitriangular=True,
+            )
+            written, lacks = both.split((s("values"), s("keys")), -1)
+        state = torch.zeros(batch, heads, s("keys"), s("values"), dtype=q.dtype)
+        out = []
+        for i in range(steps // c):
+            x = written[:, :, i] if lacks is None else written[:, :, i] - lacks[:, :, i] @ state
+            out.append(since[:, :, i] @ state + scores[:, :, i] @ x)
+            if kept is not None:
+                state = state * kept[:, :, i]
+            state = state + left[:, :, i].mT @ x
+        return torch.cat(out, 2)
+
+    return run, learned
+
+
+OPS = [
+    attention,
+    fast_weights,
+    matmul,
+    cross_entropy,
+    softmax,
+    layer_norm,
+    rms_norm,
+    gelu,
+    silu,
+    rotary,
+    gather,
+    scatter_add,
+    gru,
+    lstm,
+    top_k_read,
+]
+OPS = {op.__name__: op for op in OPS}
 
 
 def timed_op(torch, name, direction, s, dtype):

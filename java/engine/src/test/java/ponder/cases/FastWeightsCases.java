@@ -18,6 +18,13 @@ final class FastWeightsCases {
       "batch heads steps keys values decay_size chunk scale features normalised decay rate erase"
           + " write initial resets lengths ddecay drate derase dwrite dinitial dlast";
 
+  /** Keys of a length near 1, so that a corrected state stays small however many steps there are. */
+  private static final Values KEYS =
+      p ->
+          p.call().turn() == Turn.RANDOM
+              ? Math.clamp(p.normal(), -2, 2) / Math.sqrt(p.cols())
+              : WEIGHTS.at(p);
+
   private FastWeightsCases() {}
 
   static void add(List<Case> cases) {
@@ -52,7 +59,7 @@ final class FastWeightsCases {
         new Case("fast_weights")
             .out("out batch steps heads values", "last batch heads keys values+normalised")
             .in("q batch steps heads keys", ANY)
-            .in("k batch steps heads keys", WEIGHTS)
+            .in("k batch steps heads keys", KEYS)
             .in("v batch steps heads values", ANY)
             .in("rate batch steps heads", UNIT)
             .in("erase batch steps heads keys", WEIGHTS)
