@@ -3,8 +3,7 @@
 // s[i,m] = scale q[i,:] . keys[m,:];  index[i,:] = the slots of the `count` largest s[i,:]
 // p[i,j] = softmax over j of s[i,index[i,j]];  out[i,:] = sum over j of p[i,j] values[index[i,j],:]
 // Shapes   for each batch: q [queries, key_size]; keys [slots, key_size]; values [slots,
-// value_size];
-//          out [queries, value_size]; p, index [queries, count]
+//          value_size]; out [queries, value_size]; p, index [queries, count]
 // Method   a block of queries meets the slots in their order, 128 at a time; a tile of scores stays
 //          in registers, is compared with the least score that each query keeps, and only what lies
 //          above goes into the query's heap
