@@ -5,10 +5,12 @@ import java.util.List;
 import ponder.Grown;
 import ponder.Shape;
 import ponder.Tensor;
+import ponder.op.Attention;
 import ponder.op.Rotary;
 
 /**
- * x + attention(norm(x)): causal self-attention with rotary positions and a residual path. Source:
+ * x + attention(norm(x)): self-attention with rotary positions and a residual path, causal or in both
+ * directions. Source:
  * Vaswani et al., arXiv:1706.03762, with the norm first (Xiong et al., arXiv:2002.04745).
  *
  * @param norm normalises what is read
@@ -69,6 +71,25 @@ public record AttentionBlock(
     carried.add(keys);
     carried.add(values);
     Tensor out = heads.attention().apply(q, keys, values);
+    return x.add(mix.apply(out.reshape(s)));
+  }
+
+  /**
+   * Returns the result of attention in both directions.
+   *
+   * @param x [batch, steps, width]
+   * @param lengths [batch], I32: steps from there on are seen by none; null where all count
+   */
+  public Tensor both(Tensor x, Tensor lengths) {
+    Shape s = x.shape();
+    Shape split = Shape.of(s.dim(0), s.dim(1), heads.count(), s.dim(2) / heads.count());
+    Shape kvSplit = split.with(2, heads.kvHeads());
+    Tensor n = norm.apply(x);
+    Tensor q = turned(query.apply(n).reshape(split), 0);
+    Tensor k = turned(key.apply(n).reshape(kvSplit), 0);
+    Tensor v = value.product(n).reshape(kvSplit);
+    Attention full = Attention.full().window(heads.window());
+    Tensor out = lengths == null ? full.apply(q, k, v) : full.lengths(lengths).apply(q, k, v);
     return x.add(mix.apply(out.reshape(s)));
   }
 
