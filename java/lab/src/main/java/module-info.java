@@ -22,6 +22,8 @@ module ponder.lab {
       info.picocli;
   opens ponder.lab.frontier to
       com.fasterxml.jackson.databind;
+  opens ponder.lab.masks to
+      com.fasterxml.jackson.databind;
   opens ponder.lab.paths to
       com.fasterxml.jackson.databind;
   opens ponder.lab.statistics to

@@ -24,7 +24,7 @@ import picocli.CommandLine.Spec;
     description = "Measures what a model gains by thinking longer.",
     mixinStandardHelpOptions = true,
     versionProvider = Main.Version.class,
-    subcommands = {PathsCommand.class, DoctorCommand.class})
+    subcommands = {PathsCommand.class, MasksCommand.class, DoctorCommand.class})
 public final class Main implements Runnable {
   @Spec private CommandSpec spec;
 

@@ -106,8 +106,8 @@ final class PathsCommand implements Callable<Integer> {
       paramLabel = "NAME",
       split = ",",
       description =
-          "which models: gru, transformer-small, transformer, looped (default: these), lstm, linear,"
-              + " gated, delta, gated-delta, memory")
+          "which models: gru, transformer-small, transformer, looped (default: these), lstm,"
+              + " linear, gated, delta, gated-delta, memory")
   private List<String> models = PathsPage.USUAL_MODELS;
 
   @Option(

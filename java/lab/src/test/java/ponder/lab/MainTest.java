@@ -88,6 +88,25 @@ final class MainTest {
     refuses(2, "--device", "paths", "--device", "gpu");
     refuses(2, "--threads", "paths", "--threads", "-1");
     refuses(2, "--precision", "paths", "--precision", "f16");
+    refuses(2, "--budget", "masks", "--budget", "0");
+    refuses(2, "--sentences", "masks", "--sentences", "0");
+  }
+
+  @Test
+  void comparesMasksAndWritesWhatItMeasured() throws IOException {
+    Path out = folder.resolve("masks");
+    Run run = run("masks", "--quick", "--threads", "1", "--out", out.toString());
+    assertEquals(0, run.code, run.error);
+    assertTrue(run.out.contains("Weights of whole sets leave no bias: held"), run.out);
+    assertTrue(run.out.contains("Weights of words alone have a bias: held"), run.out);
+    JsonNode result = new ObjectMapper().readTree(out.resolve("results.json").toFile());
+    assertEquals(20, result.get("rows").size());
+    assertEquals(4, result.get("verdicts").size());
+  }
+
+  @Test
+  void masksOfATextThatIsNotThereAreRefused() {
+    refuses(1, "missing.txt", "masks", "--text", folder.resolve("missing.txt").toString());
   }
 
   /** No machine has ten thousand CUDA devices, and most that run this have none. */
