@@ -157,7 +157,7 @@ __device__ double candidates(const Mask<T> &mask, int64_t row, const Space<T, do
                    [&](int64_t i, bool is) { space.chosen[i] = is; });
   }
   __syncthreads();
-  const double q = space.share[taken];
+  const double q = candidate_chance(space.share[taken], mask);
   weight = static_cast<T>(1 / (static_cast<double>(mask.candidates) * q));
   return log_of(q);
 }

@@ -320,12 +320,14 @@ __device__ __forceinline__ void draw_candidate(const Mask<T> &mask, PhiloxStream
   const auto start = kDrawBlock + static_cast<uint32_t>(set * blocks);
   int64_t wanted = c, left = n;
   for (int64_t block = 0; block < blocks; ++block) {
-    const PhiloxBlock words = philox_block(start + static_cast<uint32_t>(block), stream);
-#pragma unroll
+    PhiloxBlock words = philox_block(start + static_cast<uint32_t>(block), stream);
+#pragma unroll 1
     for (int k = 0; k < 4; ++k) {
+      const uint32_t word = words.word[0];
+      words = {{words.word[1], words.word[2], words.word[3], 0}};
       const int64_t i = 4 * block + k;
       if (i >= mask.length || w[i] == 0) continue;
-      const bool is = is_drawn(words.word[k], wanted, left);
+      const bool is = is_drawn(word, wanted, left);
       choose(i, is);
       wanted -= is;
       --left;
@@ -333,7 +335,7 @@ __device__ __forceinline__ void draw_candidate(const Mask<T> &mask, PhiloxStream
   }
 }
 
-// share = q of each candidate set; returns which of them is taken.
+// share = the softmax over the candidate sets; returns which of them is taken.
 template <class T>
 __device__ int64_t take_candidate(const Mask<T> &mask, int64_t row, const Space<T, double> &space,
                                   int64_t n, int64_t c) {
@@ -345,9 +347,8 @@ __device__ int64_t take_candidate(const Mask<T> &mask, int64_t row, const Space<
     space.share[j] = sum;
   });
   return tell<int64_t>([&] {
-    candidate_shares(space.share, mask.candidates, mask.floor);
-    return taken_candidate(space.share, mask.candidates,
-                           middle_of(philox_block(0, stream).word[0]));
+    candidate_shares(space.share, mask.candidates);
+    return taken_candidate(space.share, mask, middle_of(philox_block(0, stream).word[0]));
   });
 }
 

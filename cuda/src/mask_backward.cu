@@ -5,7 +5,8 @@
 // Gumbel       [chosen i] - w_i sum over the places j not after i's of 1 / (what is left at j)
 // Systematic   of the length of the stretch of u: pi_i ([first <= i <= last] - share) / length
 // Conditional  [chosen] - pi
-// Candidates   (1 - floor) s / q ([chosen] - sum over sets of s [drawn]), s the softmax over sets
+// Candidates   (1 - floor) s / q times the sum over sets of their s ([chosen] - [drawn]), s being
+//              the softmax over sets
 // Shapes   dlogits, logits, inclusion, label [rows, length]; dlog_probability [rows]
 // Method   a block per row: the forward function's steps again, from the same words
 // Order    as the forward function's
@@ -88,24 +89,28 @@ template <class T>
 __device__ void candidates(const Mask<T> &mask, int64_t row, const Space<T, double> &space,
                            int64_t n, int64_t c, T *slope) {
   const int64_t taken = take_candidate(mask, row, space, n, c);
-  const double even = mask.floor / static_cast<double>(mask.candidates);
-  const double q = space.share[taken], own = (q - even) / q;
-  // Where floor is 1 the shares are even, and nothing follows from the logits.
-  const double scale = mask.floor < 1 ? own / (1 - mask.floor) : 0;
   __syncthreads();
-  over(mask.length, [&](int64_t i) { space.other[i] = 0; });
+  over(mask.length, [&](int64_t i) {
+    space.other[i] = 0;
+    space.chosen[i] = 0;
+  });
   __syncthreads();
   if (threadIdx.x == 0) {
     const PhiloxStream stream = mask.stream(row);
-    // share - even = (1 - floor) s
-    for (int64_t j = 0; j < mask.candidates; ++j) {
-      draw_candidate(mask, stream, j, space.weight, n, c,
-                     [&](int64_t i, bool is) { space.other[i] += is ? space.share[j] - even : 0; });
+    // The one that is taken first.
+#pragma unroll 1
+    for (int64_t j = -1; j < mask.candidates; ++j) {
+      const double share = j < 0 ? 0 : space.share[j];
+      draw_candidate(mask, stream, j < 0 ? taken : j, space.weight, n, c, [&](int64_t i, bool is) {
+        if (j < 0) space.chosen[i] = is;
+        space.other[i] += share * (space.chosen[i] - is);
+      });
     }
-    for (int64_t i = 0; i < mask.length; ++i) slope[i] = static_cast<T>(-scale * space.other[i]);
-    draw_candidate(mask, stream, taken, space.weight, n, c,
-                   [&](int64_t i, bool is) { slope[i] += static_cast<T>(is ? own : 0); });
   }
+  __syncthreads();
+  const double own = space.share[taken];
+  const double scale = (1 - mask.floor) * own / candidate_chance(own, mask);
+  over(mask.length, [&](int64_t i) { slope[i] = static_cast<T>(scale * space.other[i]); });
 }
 
 // What is bounded at -80, or not eligible, has no slope.

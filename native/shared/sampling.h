@@ -207,22 +207,25 @@ PND_LOOP double odds_scale(double scale, int64_t c, Sums &&sums_at) {
 
 // ---- candidate sets -----------------------------------------------------------------------------
 
-// share[j] = q of candidate set j, from the sums of logits in share: one chain.
-PND_LOOP void candidate_shares(double *share, int64_t candidates, double floor) {
+// From the sums of logits to their softmax, in place: one chain.
+PND_LOOP void candidate_shares(double *share, int64_t candidates) {
   double most = share[0], sum = 0;
   for (int64_t j = 1; j < candidates; ++j) most = share[j] > most ? share[j] : most;
   for (int64_t j = 0; j < candidates; ++j) sum += share[j] = exp_of_negative(share[j] - most);
-  for (int64_t j = 0; j < candidates; ++j) {
-    share[j] = fma((1 - floor) / sum, share[j], floor / static_cast<double>(candidates));
-  }
+  for (int64_t j = 0; j < candidates; ++j) share[j] /= sum;
+}
+
+// The probability q of a set with that share.
+PND_SHARED double candidate_chance(double share, const MaskRule &rule) {
+  return fma(1 - rule.floor, share, rule.floor / static_cast<double>(rule.candidates));
 }
 
 // Which of them is taken.
-PND_LOOP int64_t taken_candidate(const double *share, int64_t candidates, double u) {
+PND_LOOP int64_t taken_candidate(const double *share, const MaskRule &rule, double u) {
   double sum = 0;
-  for (int64_t j = 0; j + 1 < candidates; ++j) {
-    sum += share[j];
+  for (int64_t j = 0; j + 1 < rule.candidates; ++j) {
+    sum += candidate_chance(share[j], rule);
     if (u < sum) return j;
   }
-  return candidates - 1;
+  return rule.candidates - 1;
 }

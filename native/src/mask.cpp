@@ -93,7 +93,7 @@ void gumbel(const Mask<T> &mask, int64_t row, Room<T> &room, int64_t c) {
     store(room.row.chance + i, chance_of(load(room.weight + i) * end));
   }
   if (mask.log_probability == nullptr) return;
-  in_order(room.other, room.row.chosen, padded, room.order);
+  in_order(room.other, room.row.chosen, padded, times.last, room.order);
   remaining(room, padded, room.order, c, room.select);
   for (int64_t i = 0; i < padded; ++i) room.other[i] = 1;
   for (int64_t j = 0; j < c; ++j) {
@@ -205,7 +205,7 @@ void candidates(const Mask<T> &mask, int64_t row, Room<T> &room, const SetRoom &
     room.row.chosen[i] = is;
     room.row.chance[i] = chance;
   });
-  const double q = set.share[taken];
+  const double q = candidate_chance(set.share[taken], mask);
   room.row.weight = static_cast<T>(1 / (static_cast<double>(mask.candidates) * q));
   room.row.log_probability = log_of(q);
 }

@@ -5,7 +5,8 @@
 // Gumbel       [chosen i] - w_i sum over the places j not after i's of 1 / (what is left at j)
 // Systematic   of the length of the stretch of u: pi_i ([first <= i <= last] - share) / length
 // Conditional  [chosen] - pi
-// Candidates   (1 - floor) s / q ([chosen] - sum over sets of s [drawn]), s the softmax over sets
+// Candidates   (1 - floor) s / q times the sum over sets of their s ([chosen] - [drawn]), s being
+//              the softmax over sets
 // Shapes   dlogits, logits, inclusion, label [rows, length]; dlog_probability [rows]
 // Method   per row the forward function's steps again, from the same words
 // Order    as the forward function's
@@ -44,8 +45,8 @@ void poisson(const Mask<T> &mask, const int32_t *label, const T *chance, int64_t
 template <class T>
 void gumbel(const Mask<T> &mask, int64_t row, int64_t c, Room<T> &room, T *slope) {
   const int64_t padded = mask.padded();
-  race(mask, row, room, c);
-  in_order(room.other, room.row.chosen, padded, room.order);
+  const T last = race(mask, row, room, c).last;
+  in_order(room.other, room.row.chosen, padded, last, room.order);
   remaining(room, padded, room.order, c, room.select);
   T sum = 0;
   for (int64_t j = 0; j < c; ++j) {
@@ -77,21 +78,18 @@ void systematic(const Mask<T> &mask, int64_t row, const double *w, int64_t c, T 
 
 template <class T>
 void candidates(const Mask<T> &mask, int64_t row, const double *w, const double *shifted, int64_t n,
-                int64_t c, uint32_t *words, double *share, double *sum, T *slope) {
-  const int64_t taken = take_candidate(mask, row, w, shifted, n, c, words, share);
-  const double even = mask.floor / static_cast<double>(mask.candidates);
+                int64_t c, Room<T> &room, double *share, double *sum, T *slope) {
+  const int64_t taken = take_candidate(mask, row, w, shifted, n, c, room.words, share);
+  int32_t *own = room.row.chosen;
+  std::memset(own, 0, mask.padded() * sizeof(int32_t));
   std::memset(sum, 0, mask.padded() * sizeof(double));
-  // share - even = (1 - floor) s
+  draw_candidate(mask, row, taken, w, n, c, room.words, [&](int64_t i, bool is) { own[i] = is; });
   for (int64_t j = 0; j < mask.candidates; ++j) {
-    draw_candidate(mask, row, j, w, n, c, words,
-                   [&](int64_t i, bool is) { sum[i] += is ? share[j] - even : 0; });
+    draw_candidate(mask, row, j, w, n, c, room.words,
+                   [&](int64_t i, bool is) { sum[i] += share[j] * (own[i] - is); });
   }
-  const double q = share[taken], own = (q - even) / q;
-  // Where floor is 1 the shares are even, and nothing follows from the logits.
-  const double scale = mask.floor < 1 ? own / (1 - mask.floor) : 0;
-  for (int64_t i = 0; i < mask.length; ++i) slope[i] = static_cast<T>(-scale * sum[i]);
-  draw_candidate(mask, row, taken, w, n, c, words,
-                 [&](int64_t i, bool is) { slope[i] += static_cast<T>(is ? own : 0); });
+  const double scale = (1 - mask.floor) * share[taken] / candidate_chance(share[taken], mask);
+  for (int64_t i = 0; i < mask.length; ++i) slope[i] = static_cast<T>(scale * sum[i]);
 }
 
 // What is bounded at -80, or not eligible, has no slope.
@@ -148,7 +146,7 @@ void backward(pnd_context *context, const Mask<T> &mask) {
               slope[i] = static_cast<T>(label[i] >= 0 ? 1 : 0) - chance[i];
             }
           } else {
-            candidates(mask, row, weight, shifted, n, c, room.words, share, sum, slope);
+            candidates(mask, row, weight, shifted, n, c, room, share, sum, slope);
           }
           finish(mask, row, slope);
         }

@@ -5,16 +5,33 @@
 #include "mask.h"
 #include "select.h"
 
-// The chosen positions in the order of their times: order [c].
+// The chosen positions in the order of their times, of which the last is given: order [c]. They are
+// dealt to buckets by their share of the last time, and sorted there: few share a bucket, unless
+// the times span many magnitudes.
 template <class T>
-void in_order(const T *times, const int32_t *chosen, int64_t padded, int32_t *order) {
-  int64_t c = 0;
+void in_order(const T *times, const int32_t *chosen, int64_t padded, T last, int32_t *order) {
+  constexpr int kBuckets = 256;
+  int32_t start[kBuckets + 1] = {};
+  const T scale = kBuckets / last;
+  const auto bucket_of = [=](int64_t i) {
+    const T at = times[i] * scale;  // rises with the time
+    return at < kBuckets ? static_cast<int>(at) : kBuckets - 1;
+  };
   for (int64_t i = 0; i < padded; ++i) {
-    if (chosen[i]) order[c++] = static_cast<int32_t>(i);
+    if (chosen[i]) ++start[bucket_of(i) + 1];
   }
-  std::sort(order, order + c, [times](int32_t a, int32_t b) {
-    return times[a] < times[b] || (times[a] == times[b] && a < b);
-  });
+  for (int b = 0; b < kBuckets; ++b) start[b + 1] += start[b];
+  int32_t next[kBuckets];
+  std::copy_n(start, kBuckets, next);
+  for (int64_t i = 0; i < padded; ++i) {
+    if (chosen[i]) order[next[bucket_of(i)]++] = static_cast<int32_t>(i);
+  }
+  for (int b = 0; b < kBuckets; ++b) {
+    if (start[b + 1] - start[b] < 2) continue;
+    std::sort(order + start[b], order + start[b + 1], [times](int32_t i, int32_t k) {
+      return times[i] < times[k] || (times[i] == times[k] && i < k);
+    });
+  }
 }
 
 // Time c and time c + 1.

@@ -196,7 +196,7 @@ void draw_candidate(const Mask<T> &mask, int64_t row, int64_t set, const double 
   }
 }
 
-// share = q of each candidate set; returns which of them is taken.
+// share = the softmax over the candidate sets; returns which of them is taken.
 template <class T>
 int64_t take_candidate(const Mask<T> &mask, int64_t row, const double *w, const double *shifted,
                        int64_t n, int64_t c, uint32_t *words, double *share) {
@@ -206,7 +206,7 @@ int64_t take_candidate(const Mask<T> &mask, int64_t row, const double *w, const 
                    [&](int64_t i, bool is) { sum += is ? shifted[i] : 0; });
     share[j] = sum;
   }
-  candidate_shares(share, mask.candidates, mask.floor);
+  candidate_shares(share, mask.candidates);
   const double u = middle_of(philox_block(0, mask.stream(row)).word[0]);
-  return taken_candidate(share, mask.candidates, u);
+  return taken_candidate(share, mask, u);
 }

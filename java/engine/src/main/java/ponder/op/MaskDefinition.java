@@ -234,16 +234,18 @@ final class MaskDefinition {
         points[r]--;
       }
     }
+    int end = start;
+    for (int i = start; i < start + length; i++) if (may[i] && !certain[i]) end = i;
     double sum = 0;
     double low = 0;
     double high = 1;
     int point = 0;
     for (int i = start; i < start + length; i++) {
       if (!may[i] || certain[i]) continue;
-      double after = sum + scale * Math.exp(logs[i]);
+      double after = i == end ? points[r] : sum + scale * Math.exp(logs[i]);
       if (chosen[i]) {
         if (sum - point > low) low = sum - point;
-        if (after - point < high && point + 1 < points[r]) high = after - point;
+        if (after - point < high) high = after - point;
         point++;
       }
       sum = after;
@@ -255,7 +257,7 @@ final class MaskDefinition {
     point = 0;
     for (int i = start; i < start + length; i++) {
       if (!may[i] || certain[i]) continue;
-      double after = sum + scale * Math.exp(logs[i]);
+      double after = i == end ? points[r] : sum + scale * Math.exp(logs[i]);
       if (chosen[i]) {
         if (sum - point == low && low > 0) {
           lowest = point;

@@ -202,17 +202,19 @@ abstract class PlainMasks extends PlainFastWeights {
       int first = 0;
       int last = length;
       int point = 0;
+      int end = 0;
+      for (int i = 0; i < length; i++) if (may[i] && !certain[i]) end = i;
       for (int i = 0; i < length; i++) {
         double pi = certain[i] ? 0 : scale * w[i];
         chance[i] = certain[i] ? 1 : may[i] ? Math.max(pi, Float.MIN_NORMAL) : 0;
-        double after = sum + pi;
+        double after = i == end ? points : sum + pi;
         chosen[i] = certain[i] || (point < points && after > point + u && may[i]);
         if (chosen[i] && !certain[i]) {
           if (sum - point > low) {
             low = sum - point;
             first = i;
           }
-          if (after - point < high && point + 1 < points) {
+          if (after - point < high) {
             high = after - point;
             last = i;
           }
@@ -222,21 +224,17 @@ abstract class PlainMasks extends PlainFastWeights {
       }
       logProbability = Math.log(high - low);
       if (slope == null || points == 0) return;
+      // What lies behind the last point counts for nothing: up to 1 the stretch is open.
+      var is = new int[length];
+      for (int i = 0; i < length; i++) {
+        is[i] = (last < length && i <= last ? 1 : 0) - (i < first ? 1 : 0);
+      }
       double inside = 0;
-      for (int i = first; i <= last && i < length; i++) inside += certain[i] ? 0 : scale * w[i];
-      // Up to 1 the stretch is open: what lies behind the last point counts for nothing.
-      if (last == length) inside = -before(certain, scale, first);
+      for (int i = 0; i < length; i++) inside += certain[i] ? 0 : is[i] * scale * w[i];
       for (int i = 0; i < length; i++) {
         double pi = certain[i] ? 0 : scale * w[i];
-        double is = last == length ? (i < first ? -1 : 0) : i >= first && i <= last ? 1 : 0;
-        slope[i] = pi * (is - inside / points) / (high - low);
+        slope[i] = pi * (is[i] - inside / points) / (high - low);
       }
-    }
-
-    private double before(boolean[] certain, double scale, int end) {
-      double sum = 0;
-      for (int i = 0; i < end; i++) sum += certain[i] ? 0 : scale * w[i];
-      return sum;
     }
 
     void conditional() {
@@ -373,10 +371,12 @@ abstract class PlainMasks extends PlainFastWeights {
           double[] shares = shares();
           int taken = taken(shares);
           double factor = (1 - rule.floor) * shares[taken] / q(shares[taken]);
+          boolean[] own = candidate(taken);
           for (int j = 0; j < shares.length; j++) {
             boolean[] drawn = candidate(j);
+            // Not 1 - share, which cancels.
             for (int i = 0; i < length; i++) {
-              if (drawn[i]) slope[i] += factor * ((j == taken ? 1 : 0) - shares[j]);
+              slope[i] += factor * shares[j] * ((own[i] ? 1 : 0) - (drawn[i] ? 1 : 0));
             }
           }
         }

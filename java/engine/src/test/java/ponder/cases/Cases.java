@@ -52,10 +52,10 @@ public final class Cases {
     positions(cases);
     losses(cases);
     AttentionCases.add(cases);
-    MaskCases.add(cases);
     memories(cases);
     reads(cases);
     FastWeightsCases.add(cases);
+    MaskCases.add(cases);
     optimisers(cases);
     return List.copyOf(cases);
   }

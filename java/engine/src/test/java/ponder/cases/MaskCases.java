@@ -22,8 +22,8 @@ final class MaskCases {
       // scheme rows length k rate candidates floor, corruption, key, eligible
       String[] rows = {
         "1 1 0 0.5 1 0.5 10 0 0.8 0.1 1 given",
-        "2 7 3 0.25 2 0.5 50 49 0.8 0.1 77 null",
-        "3 17 0 0.3 3 0.25 1000 999 0.5 0.5 -5 given",
+        "2 7 3 0.25 2 0.5 50 49 0.8 0.1 78 null",
+        "3 17 0 0.3 3 0.25 1000 999 0.5 0.5 -7 given",
         "5 33 4 0.1 4 1 7 7 1 0 0x123456789abcdef null",
         "2 9 8 0.9 2 0.125 100 100 0 1 9 null",
         "3 5 5 0.5 1 0 30 30 0.8 0.1 11 given"

@@ -7,6 +7,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import ponder.DType;
 import ponder.Device;
+import ponder.Key;
 import ponder.Scope;
 import ponder.Shape;
 import ponder.Tensor;
@@ -293,6 +294,30 @@ class OpWorkTest {
               24 * 4 * 5 * 8,
               4 * (2 * 120 + 2 * 168 + 2 * 4 * 5 * 8)),
           means.work(keys, keys, values));
+    }
+  }
+
+  @Test
+  void masksCountPositionsAndWhatIsChosen() {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Scope scope = device.open()) {
+      Tensor logits = ones(scope, 3, 20);
+      Tensor tokens = scope.indices(Shape.of(3, 20), new int[60]);
+      Tensor step = scope.indices(Shape.of(2), 1, 0);
+      // 3 of 20 positions in each of 3 rows; two sets.
+      long[] forward = {
+        2 * 60, 11 * 60, 12 * 60 + 3 * 9, 11 * 60, 10 * 60 + 8 * 60 * 3, 6 * 60 + 2 * 120
+      };
+      long[] backward = {0, 11 * 60, 11 * 60 + 2 * 9, 12 * 60, 2 * 60, 8 * 60 + 3 * 120};
+      for (Masking.Scheme scheme : Masking.Scheme.values()) {
+        Masking op = Masking.of(scheme, Key.of(1), 10, 9).drawing(2, 0.5);
+        int i = scheme.ordinal();
+        // Read: logits, tokens, step; written: two floats and two ints a position, one a row.
+        assertEquals(
+            new Work(forward[i], 0, 4 * (2 * 60 + 2 + 4 * 60 + 3)), op.work(logits, tokens, step));
+        assertEquals(
+            new Work(backward[i], 0, 4 * (4 * 60 + 3 + 2)), op.backwardWork(logits, tokens, step));
+      }
     }
   }
 
