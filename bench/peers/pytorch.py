@@ -256,6 +256,42 @@ def fast_weights(torch, s, random):
     return run, learned
 
 
+def mask(torch, s, random):
+    """Masks 80/10/10 with labels and weights, the usual way; Gumbel top-k by random and top-k."""
+    shape = s("rows"), s("length")
+    logits = random(*shape)
+    tokens = torch.randint(0, s("vocabulary"), shape)
+    rate, count = s("rate"), s("k") or round(s("rate") * s("length"))
+
+    def chosen_and_inclusion():
+        if s("scheme") == 0:
+            return torch.rand(shape) < rate, torch.full(shape, rate)
+        if s("scheme") == 1:
+            inclusion = (count * torch.softmax(logits, -1)).clamp(max=1)
+            return torch.bernoulli(inclusion).bool(), inclusion
+        if s("scheme") != 2:
+            raise SystemExit("no rival samples this scheme")
+        keys = logits - torch.empty(shape).exponential_().log()
+        top = torch.topk(keys, count + 1, dim=-1, sorted=True).values
+        chosen = keys > top[:, -1:]
+        inclusion = -torch.expm1(-torch.exp(logits - top[:, -1:]))
+        return chosen, inclusion
+
+    def run():
+        chosen, inclusion = chosen_and_inclusion()
+        weight = torch.where(chosen, 1 / inclusion, 0)
+        label = torch.where(chosen, tokens, -1)
+        corrupted = tokens.clone()
+        masked = chosen & (torch.rand(shape) < s("mask_share"))
+        corrupted[masked] = s("mask_token")
+        share = s("random_share") / (1 - s("mask_share"))
+        other = chosen & ~masked & (torch.rand(shape) < share)
+        corrupted[other] = torch.randint(0, s("vocabulary"), shape)[other]
+        return weight, label, corrupted
+
+    return run, [logits]
+
+
 OPS = [
     attention,
     fast_weights,
@@ -272,6 +308,7 @@ OPS = [
     gru,
     lstm,
     top_k_read,
+    mask,
 ]
 OPS = {op.__name__: op for op in OPS}
 
