@@ -163,7 +163,7 @@ __device__ void read_slots(const Forward<T> &f, int64_t query, const Best<T> &be
 
 // Blocks of kQueries queries of one batch.
 template <class T>
-__global__ void __launch_bounds__(kReadThreads)
+__global__ void __launch_bounds__(kReadThreads, 2)
     read_kernel(int64_t first_block, Forward<T> f, int64_t blocks) {
   const int lane = lane_number(), warp = warp_number();
   const int64_t block = first_block + blockIdx.x, b = block / blocks;
@@ -186,6 +186,7 @@ __global__ void __launch_bounds__(kReadThreads)
     T sum[2] = {};
     for (int64_t k = 0; k < f.key_size; k += kTileDepth) {
       __syncthreads();
+#pragma unroll 4
       for (int i = threadIdx.x; i < kTileSlots * kTileDepth; i += kReadThreads) {
         const int64_t m = slot + i / kTileDepth, c = k + i % kTileDepth;
         const bool exists = m < filled && c < f.key_size;
@@ -204,10 +205,11 @@ __global__ void __launch_bounds__(kReadThreads)
         sum[1] = fma(x, row[kWarp + lane], sum[1]);
       }
     }
-#pragma unroll
+#pragma unroll 1  // once in the code: registers
     for (int half = 0; half < 2; ++half) {
       const int64_t m = slot + half * kWarp + lane;
-      best.offer({sum[half] * f.scale, static_cast<int32_t>(m)}, works && m < end);
+      const T score = (half == 0 ? sum[0] : sum[1]) * f.scale;
+      best.offer({score, static_cast<int32_t>(m)}, works && m < end);
     }
   }
   best.merge();
