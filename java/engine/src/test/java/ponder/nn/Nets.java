@@ -41,6 +41,13 @@ public enum Nets {
       return MemoryModel.create(parameters, vocabulary, 2, 12, Heads.of(3).withWindow(3), 4);
     }
   },
+  /** Two layers, width 12, three heads, one memory of all layers. */
+  FEEDBACK {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return FeedbackTransformer.create(parameters, vocabulary, 2, 12, Heads.of(3));
+    }
+  },
   /** Two layers, width 7. */
   GRU {
     @Override

@@ -25,6 +25,7 @@ import ponder.lab.paths.PathsUnit;
 import ponder.lab.paths.Recipe;
 import ponder.nn.FastWeightsBlock.Rule;
 import ponder.nn.FastWeightsModel;
+import ponder.nn.FeedbackTransformer;
 import ponder.nn.GruModel;
 import ponder.nn.Heads;
 import ponder.nn.LoopedTransformer;
@@ -175,6 +176,12 @@ public final class PathsPage {
       @Override
       public SequenceModel create(Parameters p, int vocabulary) {
         return FastWeightsModel.create(p, Rule.GATED_DELTA, vocabulary, 3, 128, 4);
+      }
+    },
+    FEEDBACK("feedback") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return FeedbackTransformer.create(p, vocabulary, 2, 64, Heads.of(2));
       }
     },
     MEMORY("memory") {
