@@ -75,16 +75,18 @@ public record FastWeightsBlock(
           "fast weights: width " + width + " must be a multiple of the heads, " + heads);
     }
     long size = width / heads;
+    // What decides where and how much is written stays in the state: it is not rounded first.
+    Parameters exact = p.withProducts(p.type());
     List<Linear> controls = new ArrayList<>();
-    if (rule.corrects) controls.add(Linear.create(p.in("rate"), width, heads, 1));
+    if (rule.corrects) controls.add(Linear.create(exact.in("rate"), width, heads, 1));
     if (rule.decays) {
-      controls.add(Linear.create(p.in("decay"), width, heads * rule.decaySize(size), 1));
+      controls.add(Linear.create(exact.in("decay"), width, heads * rule.decaySize(size), 1));
     }
     return new FastWeightsBlock(
         rule,
         Norm.create(p.in("norm"), width),
-        Linear.create(p.in("query"), width, width, 1),
-        Linear.create(p.in("key"), width, width, 1),
+        Linear.create(exact.in("query"), width, width, 1),
+        Linear.create(exact.in("key"), width, width, 1),
         Linear.create(p.in("value"), width, width, 1),
         List.copyOf(controls),
         Norm.create(p.in("each"), size),
