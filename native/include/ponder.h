@@ -522,11 +522,10 @@ PND_API int32_t pnd_top_k_read_backward(pnd_context *context, int32_t dtype, voi
 PND_API int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out, void *last,
                                  const void *q, const void *k, const void *v, const void *decay,
                                  const void *rate, const void *erase, const void *write,
-                                 const void *initial, const int32_t *resets,
-                                 const int32_t *lengths, int64_t batch, int64_t heads,
-                                 int64_t steps, int64_t keys, int64_t values, int64_t decay_size,
-                                 int64_t chunk, double scale, int32_t features,
-                                 int32_t normalised);
+                                 const void *initial, const int32_t *resets, const int32_t *lengths,
+                                 int64_t batch, int64_t heads, int64_t steps, int64_t keys,
+                                 int64_t values, int64_t decay_size, int64_t chunk, double scale,
+                                 int32_t features, int32_t normalised);
 /* The adjoints of the inputs; ddecay, drate, derase, dwrite and dinitial are null exactly where
  * these are. dlast (nullable: zeros) [batch, heads, keys, values + normalised] is that of the final
  * state. Step by step from the end, whatever the chunk was; states are computed anew from a few.
