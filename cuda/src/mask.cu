@@ -204,7 +204,7 @@ __device__ void put_out(const Mask<T> &mask, int64_t row, const Space<T, U> &spa
 }
 
 template <class T, int kScheme>
-__global__ void __launch_bounds__(kMaskThreads) mask_kernel(Mask<T> mask, int64_t most) {
+__global__ void __launch_bounds__(kMaskThreads, 1) mask_kernel(Mask<T> mask, int64_t most) {
   using U = Computes<T, kScheme>;
   const int64_t padded = mask.padded();
   const Space<T, U> space(Pieces{mask.scratch + blockIdx.x * mask.stride}, mask, padded, most);

@@ -130,7 +130,7 @@ __device__ void finish(const Mask<T> &mask, int64_t row, T *slope) {
 }
 
 template <class T, int kScheme>
-__global__ void __launch_bounds__(kMaskThreads) backward_kernel(Mask<T> mask, int64_t) {
+__global__ void __launch_bounds__(kMaskThreads, 1) backward_kernel(Mask<T> mask, int64_t) {
   using U = Computes<T, kScheme>;
   const int64_t padded = mask.padded();
   const Space<T, U> space(Pieces{mask.scratch + blockIdx.x * mask.stride}, mask, padded, 0);
