@@ -619,8 +619,8 @@ struct FastWeights {
   double scale;
   int32_t features, normalised;
 
-  // The columns of a state.
-  int64_t columns() const { return values + normalised; }
+  // The columns of a state, whatever of them was refused.
+  int64_t columns() const { return std::clamp<int64_t>(values, 0, kMostKeys) + (normalised == 1); }
 
   // The sizes, which stand before any array.
   void check_sizes(Call &call) const {

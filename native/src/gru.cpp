@@ -71,7 +71,7 @@ int32_t pnd_gru(pnd_context *context, int32_t dtype, void *hidden, void *gates, 
   Call call(context, "gru");
   guard::gru(call, dtype, hidden, gates, x, weight, bias, initial, resets, lengths, batch, steps,
              width);
-  if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
+  if (!call.refused() && lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -100,7 +100,7 @@ int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, void *dw
   Call call(context, "gru_backward");
   guard::gru_backward(call, dtype, dx, dweight, dbias, dinitial, dhidden, weight, initial, hidden,
                       gates, resets, lengths, batch, steps, width);
-  if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
+  if (!call.refused() && lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);

@@ -79,7 +79,7 @@ int32_t pnd_lstm(pnd_context *context, int32_t dtype, void *hidden, void *cells,
   Call call(context, "lstm");
   guard::lstm(call, dtype, hidden, cells, gates, x, weight, bias, initial_hidden, initial_cell,
               resets, lengths, batch, steps, width);
-  if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
+  if (!call.refused() && lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
@@ -112,7 +112,7 @@ int32_t pnd_lstm_backward(pnd_context *context, int32_t dtype, void *dx, void *d
   guard::lstm_backward(call, dtype, dx, dweight, dbias, dinitial_hidden, dinitial_cell, dhidden,
                        dlast_cell, weight, initial_hidden, initial_cell, hidden, cells, gates,
                        resets, lengths, batch, steps, width);
-  if (lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
+  if (!call.refused() && lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);

@@ -179,7 +179,9 @@ int32_t pnd_top_k_read(pnd_context *context, int32_t dtype, void *out, void *p, 
   const guard::TopKRead sizes{dtype, q,        keys,       values, batch, queries,
                               slots, key_size, value_size, count,  scale};
   guard::top_k_read(call, sizes, out, p, index, lengths, start);
-  if (lengths != nullptr) call.indices("lengths", lengths, batch * queries, 0, slots + 1);
+  if (!call.refused() && lengths != nullptr) {
+    call.indices("lengths", lengths, batch * queries, 0, slots + 1);
+  }
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) -> int32_t {
     using T = decltype(type);

@@ -47,7 +47,7 @@ int32_t pnd_top_k_read_backward(pnd_context *context, int32_t dtype, void *dq, v
   const guard::TopKRead sizes{dtype, q,        keys,       values, batch, queries,
                               slots, key_size, value_size, count,  scale};
   guard::top_k_read_backward(call, sizes, dq, dkeys, dvalues, dout, p, index);
-  call.indices("index", index, batch * queries * count, -1, slots);
+  if (!call.refused()) call.indices("index", index, batch * queries * count, -1, slots);
   if (call.refused()) return call.status();
   return by_type(dtype, [&](auto type) -> int32_t {
     using T = decltype(type);
