@@ -36,7 +36,7 @@ import ponder.nn.Parameters;
  * Reading.  "bias": distance from the mean gradient over uniform sets, as a share of its norm.
  *           "variance": of one estimate over that of uniform sets. "draws left": how many of the
  *           draws the weights leave. The control that must fail is weighing words alone.
- * Cost.     About 1e10 FLOPs, a minute on two cores; quick form 3 s.
+ * Cost.     2e10 FLOPs of training, half a minute in all on two cores; quick form 3 s.
  * Source.   Zhang, Zhang, arXiv:2008.05333 asks the question; candidate sets with a floor, and the
  *           figures of the toy (ten positions, three masked), are this project's own.
  * </pre>
