@@ -59,19 +59,12 @@ public record AttentionBlock(
    * @param carried where the keys and values of all steps are added
    */
   public Tensor apply(Tensor x, long start, List<Grown> past, List<Grown> carried) {
-    Shape s = x.shape();
-    Shape split = Shape.of(s.dim(0), s.dim(1), heads.count(), s.dim(2) / heads.count());
-    Shape kvSplit = split.with(2, heads.kvHeads());
-    Tensor n = norm.apply(x);
-    Tensor q = turned(query.apply(n).reshape(split), start);
-    Tensor k = turned(key.apply(n).reshape(kvSplit), start);
-    Tensor v = value.product(n).reshape(kvSplit);
-    Grown keys = start > 0 ? past.get(0).append(k) : Grown.of(k);
-    Grown values = start > 0 ? past.get(1).append(v) : Grown.of(v);
+    Projected of = projected(x, start);
+    Grown keys = start > 0 ? past.get(0).append(of.k) : Grown.of(of.k);
+    Grown values = start > 0 ? past.get(1).append(of.v) : Grown.of(of.v);
     carried.add(keys);
     carried.add(values);
-    Tensor out = heads.attention().apply(q, keys, values);
-    return x.add(mix.apply(out.reshape(s)));
+    return x.add(mixed(heads.attention().apply(of.q, keys, values)));
   }
 
   /**
@@ -81,16 +74,33 @@ public record AttentionBlock(
    * @param lengths [batch], I32: steps from there on are seen by none; null where all count
    */
   public Tensor both(Tensor x, Tensor lengths) {
+    Projected of = projected(x, 0);
+    Attention full = Attention.full().window(heads.window());
+    return x.add(
+        mixed(
+            lengths == null
+                ? full.apply(of.q, of.k, of.v)
+                : full.lengths(lengths).apply(of.q, of.k, of.v)));
+  }
+
+  private record Projected(Tensor q, Tensor k, Tensor v) {}
+
+  /** Returns the queries [batch, steps, heads, size], keys and values of x. */
+  private Projected projected(Tensor x, long start) {
     Shape s = x.shape();
     Shape split = Shape.of(s.dim(0), s.dim(1), heads.count(), s.dim(2) / heads.count());
     Shape kvSplit = split.with(2, heads.kvHeads());
     Tensor n = norm.apply(x);
-    Tensor q = turned(query.apply(n).reshape(split), 0);
-    Tensor k = turned(key.apply(n).reshape(kvSplit), 0);
-    Tensor v = value.product(n).reshape(kvSplit);
-    Attention full = Attention.full().window(heads.window());
-    Tensor out = lengths == null ? full.apply(q, k, v) : full.lengths(lengths).apply(q, k, v);
-    return x.add(mix.apply(out.reshape(s)));
+    return new Projected(
+        turned(query.apply(n).reshape(split), start),
+        turned(key.apply(n).reshape(kvSplit), start),
+        value.product(n).reshape(kvSplit));
+  }
+
+  /** Returns the heads' results brought together, [batch, steps, width]. */
+  private Tensor mixed(Tensor out) {
+    Shape s = out.shape();
+    return mix.apply(out.reshape(s.dim(0), s.dim(1), s.dim(2) * s.dim(3)));
   }
 
   /** Returns queries or keys at their positions, in the products' type. */
