@@ -64,14 +64,25 @@ public record Transformer(
   @Override
   public Reading read(Tensor tokens, Memory memory) {
     memory.require("transformer", 0, 2 * attention.size());
-    Tensor x = embedding.apply(tokens);
     List<Grown> carried = new ArrayList<>();
-    for (int i = 0; i < attention.size(); i++) {
-      List<Grown> past = memory.steps() == 0 ? List.of() : memory.grown().subList(2 * i, 2 * i + 2);
-      x = attention.get(i).apply(x, memory.steps(), past, carried);
-      x = mlp.get(i).apply(x);
-    }
+    Tensor x = through(embedding.apply(tokens), memory.steps(), memory.grown(), carried);
     long steps = memory.steps() + tokens.shape().dim(1);
     return new Reading(norm.apply(x), new Memory(steps, List.of(), carried));
+  }
+
+  /**
+   * Returns what the blocks make of x [batch, steps, width], before the last norm.
+   *
+   * @param start how many steps came before
+   * @param past their keys and values, two for each block; any if start is 0
+   * @param carried where the keys and values of all steps are added
+   */
+  Tensor through(Tensor x, long start, List<Grown> past, List<Grown> carried) {
+    for (int i = 0; i < attention.size(); i++) {
+      List<Grown> own = start == 0 ? List.of() : past.subList(2 * i, 2 * i + 2);
+      x = attention.get(i).apply(x, start, own, carried);
+      x = mlp.get(i).apply(x);
+    }
+    return x;
   }
 }

@@ -35,6 +35,7 @@ class ModelGradientTest {
       case LOOPED -> LoopedTransformer.create(parameters, VOCABULARY, 1, 4, 2, 3);
       case MEMORY -> MemoryModel.create(parameters, VOCABULARY, 1, 8, Heads.of(2).withWindow(2), 2);
       case FEEDBACK -> FeedbackTransformer.create(parameters, VOCABULARY, 1, 4, Heads.of(2));
+      case TOKENS -> MemoryTokens.create(parameters, VOCABULARY, 1, 4, Heads.of(2), 2, 2);
       case GRU -> GruModel.create(parameters, VOCABULARY, 2, 3);
       case LSTM -> LstmModel.create(parameters, VOCABULARY, 2, 3);
       case LINEAR, GATED, DELTA, GATED_DELTA ->

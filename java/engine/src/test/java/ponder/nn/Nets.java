@@ -48,6 +48,13 @@ public enum Nets {
       return FeedbackTransformer.create(parameters, vocabulary, 2, 12, Heads.of(3));
     }
   },
+  /** Two blocks, width 12, three heads, segments of five steps and three vectors between them. */
+  TOKENS {
+    @Override
+    public SequenceModel create(Parameters parameters, long vocabulary) {
+      return MemoryTokens.create(parameters, vocabulary, 2, 12, Heads.of(3), 3, 5);
+    }
+  },
   /** Two layers, width 7. */
   GRU {
     @Override

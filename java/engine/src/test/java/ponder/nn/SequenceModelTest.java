@@ -65,7 +65,13 @@ class SequenceModelTest {
       // The plain loops carry their state in double: only in F64 do they lose nothing between
       // reads.
       boolean recurrent =
-          !List.of(Nets.TRANSFORMER, Nets.SHARED, Nets.LOOPED, Nets.MEMORY, Nets.FEEDBACK)
+          !List.of(
+                  Nets.TRANSFORMER,
+                  Nets.SHARED,
+                  Nets.LOOPED,
+                  Nets.MEMORY,
+                  Nets.FEEDBACK,
+                  Nets.TOKENS)
               .contains(net);
       DType type = name.equals(TestDevices.PLAIN) && recurrent ? DType.F64 : DType.F32;
       SequenceModel model = net.create(Parameters.of(store, type, Key.of(1)), VOCABULARY);
@@ -77,7 +83,7 @@ class SequenceModelTest {
       switch (net) {
         case GRU, LSTM, LINEAR, GATED, DELTA, GATED_DELTA ->
             inPieces.forEach(hidden -> assertArrayEquals(whole, hidden));
-        case TRANSFORMER, SHARED, LOOPED, MEMORY, FEEDBACK -> {
+        case TRANSFORMER, SHARED, LOOPED, MEMORY, FEEDBACK, TOKENS -> {
           inPieces.add(whole);
           checkError(net, store, inPieces);
         }
