@@ -23,6 +23,8 @@ import ponder.op.RmsNorm;
  * @param each normalises what each head gives, [width / heads]
  * @param mix brings the heads' results together
  * @param heads number of heads
+ * @param mostRate what a rate stays below: 1, or 2 to let a step turn what is held at its key into
+ *     the opposite (Grazzi et al., arXiv:2411.12537)
  * @param chunk how many steps are taken at a time; 0 for one by one
  */
 public record FastWeightsBlock(
@@ -35,6 +37,7 @@ public record FastWeightsBlock(
     Norm each,
     Linear mix,
     long heads,
+    double mostRate,
     long chunk) {
   private static final double EPSILON = 1e-6;
   private static final double SLOW = 4; // sigmoid 4: decays begin at 0.98
@@ -92,12 +95,23 @@ public record FastWeightsBlock(
         Norm.create(p.in("each"), size),
         Linear.create(p.in("mix"), width, width, gain),
         heads,
+        1,
         0);
   }
 
   /** Returns the same block taking so many steps at a time. */
   public FastWeightsBlock chunk(long chunk) {
-    return new FastWeightsBlock(rule, norm, query, key, value, controls, each, mix, heads, chunk);
+    return with(mostRate, chunk);
+  }
+
+  /** Returns the same block with rates in (0, 2). */
+  public FastWeightsBlock reflecting() {
+    return with(2, chunk);
+  }
+
+  private FastWeightsBlock with(double mostRate, long chunk) {
+    return new FastWeightsBlock(
+        rule, norm, query, key, value, controls, each, mix, heads, mostRate, chunk);
   }
 
   /**
@@ -125,13 +139,16 @@ public record FastWeightsBlock(
   private FastWeightsInputs memory(Tensor n, Shape split) {
     Shape tokens = Shape.of(split.dim(0), split.dim(1), heads);
     FastWeightsInputs memory =
-        rule.corrects
-            ? FastWeights.delta(controls.getFirst().apply(n).sigmoid().reshape(tokens))
-            : FastWeights.plain();
+        rule.corrects ? FastWeights.delta(rate(n).reshape(tokens)) : FastWeights.plain();
     if (rule == Rule.LINEAR) memory = memory.features().normalised();
     if (!rule.decays) return memory;
     Tensor decay = controls.getLast().apply(n).affine(1, SLOW).sigmoid();
     return memory.decay(decay.reshape(split.with(3, rule.decaySize(split.dim(3)))));
+  }
+
+  private Tensor rate(Tensor n) {
+    Tensor rate = controls.getFirst().apply(n).sigmoid();
+    return mostRate == 1 ? rate : rate.scale(mostRate);
   }
 
   /** Returns each head's vector at length 1: what a rate of 1 writes over is then gone. */

@@ -3,6 +3,7 @@ package ponder.nn;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.UnaryOperator;
 import ponder.Tensor;
 
 /**
@@ -53,8 +54,17 @@ public record FastWeightsModel(
 
   /** Returns the same model taking so many steps at a time; 0 takes them one by one. */
   public FastWeightsModel chunk(long chunk) {
-    List<FastWeightsBlock> chunked = memories.stream().map(m -> m.chunk(chunk)).toList();
-    return new FastWeightsModel(embedding, chunked, mlp, norm, output);
+    return with(m -> m.chunk(chunk));
+  }
+
+  /** Returns the same model with rates in (0, 2): its states may turn around, and so count. */
+  public FastWeightsModel reflecting() {
+    return with(FastWeightsBlock::reflecting);
+  }
+
+  private FastWeightsModel with(UnaryOperator<FastWeightsBlock> change) {
+    List<FastWeightsBlock> changed = memories.stream().map(change).toList();
+    return new FastWeightsModel(embedding, changed, mlp, norm, output);
   }
 
   @Override
