@@ -93,14 +93,13 @@ void gumbel(const Mask<T> &mask, int64_t row, Room<T> &room, int64_t c) {
     store(room.row.chance + i, chance_of(load(room.weight + i) * end));
   }
   if (mask.log_probability == nullptr) return;
-  in_order(room.other, room.row.chosen, padded, times.last, room.order);
+  in_order(room.other, room.row.chosen, padded, times.last, room.order, room.words);
   remaining(room, padded, room.order, c, room.select);
-  for (int64_t i = 0; i < padded; ++i) room.other[i] = 1;
-  for (int64_t j = 0; j < c; ++j) {
-    room.other[j] = room.weight[room.order[j]] / room.select[j];
-  }
+  const int64_t filled = (c + kLanes - 1) / kLanes * kLanes;
+  for (int64_t j = 0; j < c; ++j) room.other[j] = room.weight[room.order[j]] / room.select[j];
+  for (int64_t j = c; j < filled; ++j) room.other[j] = 1;
   room.row.log_probability =
-      sum_in<T>(padded, [&](int64_t i) { return log_of(load(room.other + i)); });
+      sum_in<T>(filled, [&](int64_t i) { return log_of(load(room.other + i)); });
 }
 
 // What a scheme has left of a row, as the caller asked for it.

@@ -46,7 +46,7 @@ template <class T>
 void gumbel(const Mask<T> &mask, int64_t row, int64_t c, Room<T> &room, T *slope) {
   const int64_t padded = mask.padded();
   const T last = race(mask, row, room, c).last;
-  in_order(room.other, room.row.chosen, padded, last, room.order);
+  in_order(room.other, room.row.chosen, padded, last, room.order, room.words);
   remaining(room, padded, room.order, c, room.select);
   T sum = 0;
   for (int64_t j = 0; j < c; ++j) {

@@ -5,32 +5,44 @@
 #include "mask.h"
 #include "select.h"
 
-// The chosen positions in the order of their times, of which the last is given: order [c]. They are
-// dealt to buckets by their share of the last time, and sorted there: few share a bucket, unless
-// the times span many magnitudes.
+// The chosen positions in the order of their times, of which the last is given: order [c]; `room`
+// has space for c + 1. They are dealt to buckets by their share of the last time, after which few
+// stand in the wrong order, unless the times span many magnitudes.
 template <class T>
-void in_order(const T *times, const int32_t *chosen, int64_t padded, T last, int32_t *order) {
+void in_order(const T *times, const int32_t *chosen, int64_t padded, T last, int32_t *order,
+              uint32_t *room) {
   constexpr int kBuckets = 256;
+  constexpr int32_t kCrowd = 16;
   int32_t start[kBuckets + 1] = {};
   const T scale = kBuckets / last;
   const auto bucket_of = [=](int64_t i) {
     const T at = times[i] * scale;  // rises with the time
     return at < kBuckets ? static_cast<int>(at) : kBuckets - 1;
   };
+  const auto before = [times](int32_t i, int32_t k) {
+    return times[i] < times[k] || (times[i] == times[k] && i < k);
+  };
+  int64_t c = 0;
   for (int64_t i = 0; i < padded; ++i) {
-    if (chosen[i]) ++start[bucket_of(i) + 1];
+    room[c] = static_cast<uint32_t>(i);
+    c += chosen[i];
   }
-  for (int b = 0; b < kBuckets; ++b) start[b + 1] += start[b];
-  int32_t next[kBuckets];
-  std::copy_n(start, kBuckets, next);
-  for (int64_t i = 0; i < padded; ++i) {
-    if (chosen[i]) order[next[bucket_of(i)]++] = static_cast<int32_t>(i);
-  }
+  for (int64_t j = 0; j < c; ++j) ++start[bucket_of(room[j]) + 1];
+  int32_t most = 0;
   for (int b = 0; b < kBuckets; ++b) {
-    if (start[b + 1] - start[b] < 2) continue;
-    std::sort(order + start[b], order + start[b + 1], [times](int32_t i, int32_t k) {
-      return times[i] < times[k] || (times[i] == times[k] && i < k);
-    });
+    most = std::max(most, start[b + 1]);
+    start[b + 1] += start[b];
+  }
+  for (int64_t j = 0; j < c; ++j) order[start[bucket_of(room[j])]++] = static_cast<int32_t>(room[j]);
+  if (most > kCrowd) {
+    std::sort(order, order + c, before);
+    return;
+  }
+  for (int64_t j = 1; j < c; ++j) {
+    const int32_t one = order[j];
+    int64_t to = j;
+    for (; to > 0 && before(one, order[to - 1]); --to) order[to] = order[to - 1];
+    order[to] = one;
   }
 }
 
