@@ -96,6 +96,18 @@ inline const std::vector<Machine> &machines() {
   return machines.all;
 }
 
+// The cases that a test of each type takes: all of them, but on the simulated device, where they take
+// long, every second one in float and the others in double.
+template <class T, class Cases>
+auto shared_out(const Cases &cases) {
+  std::vector<std::decay_t<decltype(*std::begin(cases))>> taken;
+  size_t i = 0;
+  for (const auto &one : cases) {
+    if (!is_simulated() || i++ % 2 == (sizeof(T) == 8)) taken.push_back(one);
+  }
+  return taken;
+}
+
 inline std::string message_of(const Machine &machine) {
   char text[512];
   PND_ON(machine, pnd_message, text, sizeof text);
