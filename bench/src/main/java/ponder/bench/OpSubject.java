@@ -84,6 +84,11 @@ final class OpSubject implements Subject {
         .toArray(Tensor[]::new);
   }
 
+  /** Returns whether the result is one number a row, but what is made a choice at each position. */
+  private boolean choosesMasks() {
+    return call.owner().name().equals("mask");
+  }
+
   private boolean isLearned() {
     return row.sizes().containsKey("learned");
   }
@@ -98,7 +103,7 @@ final class OpSubject implements Subject {
   public Object run() {
     try (Scope own = derivative ? device.open() : device.openUnrecorded()) {
       Tensor result = value ? op.of(call, in) : y;
-      elements = result.size();
+      elements = choosesMasks() ? in[0].size() : result.size();
       if (derivative) Gradient.of(result, xs);
       device.synchronize();
       return own;
