@@ -21,7 +21,7 @@ import ponder.optim.AdamW;
 
 /**
  * The meter against counts by hand: of a network of two products, two transformers, looped
- * ones and two recurrent models, forward and with their gradient. By the rules of {@link Work} a product of [r,
+ * ones, two recurrent models and one of fast weights, forward and with their gradient. By the rules of {@link Work} a product of [r,
  * k] and [k, c] is 2 r k c, and its gradient twice that.
  */
 class ModelWorkTest {
@@ -263,6 +263,59 @@ class ModelWorkTest {
               .plus(Count.other(2 * (b - 1) * w)); // both learned initial states over the batch
       Count embeddingBack = Count.other(n * w);
       Count backward = lossBack(n, w, v).plus(layerBack.times(layers)).plus(embeddingBack);
+      check(device, store, scope, model, b, t, v, forward, backward);
+    }
+  }
+
+  /** A block of the delta rule: per head a state of size^2 cells, which every step writes and reads. */
+  @ParameterizedTest
+  @CsvSource({"1, 5, 1, 8, 2, 11", "3, 7, 2, 12, 3, 17"})
+  void aDeltaRule(long b, long t, int layers, long w, long heads, long v) {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model =
+          FastWeightsModel.create(
+              Parameters.of(store, Key.of(1)), FastWeightsBlock.Rule.DELTA, v, layers, w, heads);
+      final long n = b * t;
+      final long cells = n * w * (w / heads);
+      Count norm = Count.other(4 * n * w + 4 * n);
+      Count ofHeads = Count.other(4 * n * w + 4 * n * heads);
+      Count add = Count.other(n * w);
+      Count scan = new Count(6 * cells + 3 * n * w, 6 * cells);
+      Count block =
+          norm.plus(Count.product(n, w, w).times(4))
+              .plus(Count.product(n, w, heads))
+              .plus(Count.other(3 * n * heads)) // the rates: exp, sum, quotient
+              .plus(ofHeads.times(3)) // queries and keys of length 1, and what is read
+              .plus(scan)
+              .plus(add)
+              .plus(norm)
+              .plus(Count.product(n, w, 4 * w).times(2))
+              .plus(Count.other(8 * n * 4 * w))
+              .plus(add);
+      Count forward = block.times(layers).plus(norm).plus(loss(n, w, v));
+
+      Count backOfHeads = Count.other(12 * n * w + n * heads);
+      // The products' adjoints, and the writes of states computed anew twice.
+      Count scanBack = new Count(20 * cells + 9 * n * w, 20 * cells);
+      Count layerBack =
+          Count.product(n, w, 4 * w)
+              .times(4)
+              .plus(Count.other(16 * n * 4 * w))
+              .plus(normBack(n, w))
+              .plus(add)
+              .plus(Count.product(n, w, w).times(8))
+              .plus(backOfHeads.times(3))
+              .plus(scanBack)
+              .plus(Count.other(4 * n * heads)) // dy y (1 - y)
+              .plus(Count.product(n, w, heads).times(2))
+              .plus(add.times(3)) // query, key, value and rate meet
+              .plus(normBack(n, w))
+              .plus(add);
+      Count embeddingBack = Count.other(n * w);
+      Count backward =
+          lossBack(n, w, v).plus(normBack(n, w)).plus(layerBack.times(layers)).plus(embeddingBack);
       check(device, store, scope, model, b, t, v, forward, backward);
     }
   }
