@@ -107,7 +107,7 @@ final class PathsCommand implements Callable<Integer> {
       split = ",",
       description =
           "which models: gru, transformer-small, transformer, looped (default: these), lstm,"
-              + " linear, gated, delta, gated-delta, feedback, memory")
+              + " linear, gated, delta, gated-delta, feedback, memory, memory-tokens")
   private List<String> models = PathsPage.USUAL_MODELS;
 
   @Option(

@@ -31,6 +31,7 @@ import ponder.nn.Heads;
 import ponder.nn.LoopedTransformer;
 import ponder.nn.LstmModel;
 import ponder.nn.MemoryModel;
+import ponder.nn.MemoryTokens;
 import ponder.nn.Parameters;
 import ponder.nn.RandomRounds;
 import ponder.nn.SequenceModel;
@@ -188,6 +189,12 @@ public final class PathsPage {
       @Override
       public SequenceModel create(Parameters p, int vocabulary) {
         return MemoryModel.create(p, vocabulary, 2, 64, Heads.of(2).withWindow(4), 8);
+      }
+    },
+    MEMORY_TOKENS("memory-tokens") {
+      @Override
+      public SequenceModel create(Parameters p, int vocabulary) {
+        return MemoryTokens.create(p, vocabulary, 2, 64, Heads.of(2), 4, 8);
       }
     };
 
