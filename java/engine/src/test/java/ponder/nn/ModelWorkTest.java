@@ -20,9 +20,9 @@ import ponder.op.Gelu;
 import ponder.optim.AdamW;
 
 /**
- * The meter against counts by hand: of a network of two products, two transformers, looped
- * ones, two recurrent models and one of fast weights, forward and with their gradient. By the rules of {@link Work} a product of [r,
- * k] and [k, c] is 2 r k c, and its gradient twice that.
+ * The meter against counts by hand: of a network of two products, two transformers, looped ones, two
+ * recurrent models and one of fast weights, forward and with their gradient. By the rules of {@link
+ * Work} a product of [r, k] and [k, c] is 2 r k c, and its gradient twice that.
  */
 class ModelWorkTest {
   /** FLOPs, and the part of them in matrix products. */
