@@ -67,6 +67,7 @@ final class MasksCommand implements Callable<Integer> {
     double flops = budget != null ? budget : quick ? 1e9 : 2e10;
     require(flops >= 1e6 && flops < 1e18, "--budget", flops, "in [1e6, 1e18)");
     require(sentences == null || sentences >= 1, "--sentences", sentences, "at least 1");
+    require(text == null || !Files.isDirectory(text), "--text", text, "a file, not a folder");
     Corpus corpus = text == null ? Corpus.grammar() : Corpus.text(text);
     Files.createDirectories(folder);
     var options =

@@ -90,6 +90,7 @@ final class MainTest {
     refuses(2, "--precision", "paths", "--precision", "f16");
     refuses(2, "--budget", "masks", "--budget", "0");
     refuses(2, "--sentences", "masks", "--sentences", "0");
+    refuses(2, "not a folder", "masks", "--text", folder.toString());
   }
 
   @Test

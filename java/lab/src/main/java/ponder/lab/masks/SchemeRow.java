@@ -12,7 +12,7 @@ package ponder.lab.masks;
  *     outcomes were enumerated
  * @param variance of one estimate over that of uniform sets, at the same number of masked words
  * @param effective share of the draws that the weights leave
- * @param published the variance over that of uniform sets in a toy of ten positions, three masked;
+ * @param toy the variance over that of uniform sets in a toy of ten positions, three masked;
  *     NaN where there is none
  */
 public record SchemeRow(
@@ -22,4 +22,4 @@ public record SchemeRow(
     double biasLimit,
     double variance,
     double effective,
-    double published) {}
+    double toy) {}

@@ -15,7 +15,7 @@ import ponder.op.Masking;
 /** The outcomes of every scheme, added up over sentences. */
 public final class SchemeTable {
   /** Variances over that of uniform sets in an interacting toy of ten positions, three masked. */
-  private static final Map<String, Double> PUBLISHED =
+  private static final Map<String, Double> TOY =
       Map.of(
           "uniform", 1.0,
           "conditional Poisson, words", 138.0 / 518,
@@ -97,7 +97,7 @@ public final class SchemeTable {
                     4 * Math.sqrt(sum.error / size),
                     sum.variance / uniform,
                     sum.effective / sentences,
-                    PUBLISHED.getOrDefault(name, Double.NaN))));
+                    TOY.getOrDefault(name, Double.NaN))));
     return rows;
   }
 }

@@ -157,7 +157,7 @@ public final class MasksPage {
           row.biasLimit() == 0 ? "-" : text("%.2e", row.biasLimit()),
           text("%.3f", row.variance()),
           text("%.2f", row.effective()),
-          Double.isNaN(row.published()) ? "-" : text("%.3f", row.published()));
+          Double.isNaN(row.toy()) ? "-" : text("%.3f", row.toy()));
     }
     out.print(table);
     out.printf(Locale.ROOT, "%nAt most %.2f times can be won by any choice of sets.%n%n", ceiling);
