@@ -4,8 +4,8 @@
 // Shapes   logits, tokens, inclusion, weight, corrupted, label [rows, length];
 //          log_probability [rows]; step [1]; row-major, contiguous, no aliasing
 // Method   a block per row, its scratch memory in L2: eligible logits and weights, the scheme, then
-//          what comes out. Time c + 1 of the race by its digits; conditional Poisson's table row by
-//          row, a thread per number chosen
+//          what comes out. Time c + 1 of the race by its digits; conditional Poisson's table by
+//          groups of positions, a thread per number chosen
 // Order    sums that decide in 32 lanes by a warp, chains by a thread: the CPU's bits
 // Error    weights within 2 ULP of the plain loop's; masks bit for bit on every device
 // Work     Gumbel 60 flops and 24 bytes per position; Bernoulli 3 and 16
@@ -83,53 +83,77 @@ __device__ double systematic(const Mask<T> &mask, int64_t row, const Space<T, do
 template <class T>
 __device__ double conditional(const Mask<T> &mask, int64_t row, const Space<T, double> &space,
                               int64_t c) {
-  const int64_t n = mask.length, padded = mask.padded(), columns = c + 1;
+  const int64_t n = mask.length, padded = mask.padded(), columns = c + 1, groups = set_groups(n);
   const double scale = odds_scale(space.weight, padded, c);
   double *yes = space.other, *no = space.shifted;
   over(padded, [&](int64_t i) {
-    const double odds = scale * space.weight[i], rest = 1 / (1 + odds);
-    no[i] = i < n ? rest : 1;
-    yes[i] = i < n ? odds * rest : 0;
+    const double odds = scale * space.weight[i];
+    no[i] = 1 / (1 + odds);
+    yes[i] = odds * no[i];
   });
   over(columns, [&](int64_t j) { space.table[j] = j == 0 ? 1 : 0; });
-  for (int64_t i = 0; i < n; ++i) {
+  for (int64_t g = 0; g < groups; ++g) {
     __syncthreads();
-    const double *from = space.table + i * columns;
-    double *to = space.table + (i + 1) * columns;
-    const double p = yes[i], q = no[i];
-    over(columns, [&](int64_t j) { to[j] = fma(p, j > 0 ? from[j - 1] : 0.0, q * from[j]); });
+    const double *from = space.table + g * columns;
+    double *to = space.table + (g + 1) * columns, terms[kSetGroup + 1];
+    group_terms(yes + g * kSetGroup, no + g * kSetGroup, terms);
+    over(columns, [&](int64_t j) {
+      double sum = terms[0] * from[j];
+      PND_UNROLL
+      for (int m = 1; m <= kSetGroup; ++m) sum = fma(terms[m], j >= m ? from[j - m] : 0.0, sum);
+      to[j] = sum;
+    });
   }
   const double all = tell<double>([&] {
     const PhiloxStream stream = mask.stream(row);
-    PhiloxBlock words{};
     int64_t j = c;
-    for (int64_t i = n - 1; i >= 0; --i) {
-      if (i % 4 == 3 || i == n - 1) words = philox_block(static_cast<uint32_t>(i / 4), stream);
-      const double *before = space.table + i * columns, *after = before + columns;
-      const double part = yes[i] * before[j > 0 ? j - 1 : 0];
-      const uint32_t word = i % 4 < 2 ? (i % 4 == 0 ? words.word[0] : words.word[1])
-                                      : (i % 4 == 2 ? words.word[2] : words.word[3]);
-      const bool is = j > 0 && middle_of(word) * after[j] < part;
-      space.chosen[i] = is;
-      j -= is;
+    for (int64_t g = groups - 1; g >= 0; --g) {
+      const PhiloxBlock words = philox_block(static_cast<uint32_t>(g), stream);
+      const double *before = space.table + g * columns;
+      double terms[kSetGroup + 1], u[kSetGroup];
+      PND_UNROLL
+      for (int m = 0; m <= kSetGroup; ++m) terms[m] = j >= m ? before[j - m] : 0;
+      PND_UNROLL
+      for (int k = 0; k < kSetGroup; ++k) u[k] = middle_of(words.word[k]);
+      choose_group(terms, yes + g * kSetGroup, no + g * kSetGroup, u, [&](int k, bool is) {
+        space.chosen[g * kSetGroup + k] = is;
+        j -= is;
+      });
     }
-    return space.table[n * columns + c];
+    return space.table[groups * columns + c];
   });
   if (mask.inclusion != nullptr || mask.weight != nullptr) {
     const double inverse = 1 / all;
-    double *now = space.adjoint, *next = now + c + 2;
-    over(c + 2, [&](int64_t j) { now[j] = j == c ? 1 : 0; });
-    for (int64_t i = n - 1; i >= 0; --i) {
-      const double *before = space.table + i * columns;
-      const double p = yes[i], q = no[i];
-      double sum = fold_in(
-          c, 0.0, [&](int64_t j) { return now[j + 1] * before[j]; },
-          [](double a, double b) { return a + b; });
-      over(c + 2, [&](int64_t j) { next[j] = fma(p, j <= c ? now[j + 1] : 0.0, q * now[j]); });
+    double *now = space.adjoint, *next = now + columns + kSetGroup;
+    over(columns + kSetGroup, [&](int64_t j) {
+      now[j] = j == c ? 1 : 0;
+      next[j] = 0;
+    });
+    for (int64_t g = groups - 1; g >= 0; --g) {
+      __syncthreads();
+      const double *before = space.table + g * columns;
+      double sums[kSetGroup] = {}, terms[kSetGroup + 1];
+      group_terms(yes + g * kSetGroup, no + g * kSetGroup, terms);
+      over(columns, [&](int64_t j) {
+        double sum = terms[0] * now[j];
+        PND_UNROLL
+        for (int m = 1; m <= kSetGroup; ++m) {
+          sum = fma(terms[m], now[j + m], sum);
+          sums[m - 1] = fma(now[j + m], before[j], sums[m - 1]);
+        }
+        next[j] = sum;
+      });
+      sum_team<kMaskThreads>(sums);
       if (threadIdx.x == 0) {
         constexpr double least = Format<float>::kLeastNormal;
-        const double chance = smaller(larger(p * sum * inverse, least), 1.0);
-        space.chance[i] = static_cast<T>(p > 0 ? chance : 0.0);
+        double chance[kSetGroup];
+        group_chances(yes + g * kSetGroup, no + g * kSetGroup, sums, chance);
+        PND_UNROLL
+        for (int k = 0; k < kSetGroup; ++k) {
+          const int64_t i = g * kSetGroup + k;
+          const double x = smaller(larger(chance[k] * inverse, least), 1.0);
+          space.chance[i] = static_cast<T>(yes[i] > 0 ? x : 0.0);
+        }
       }
       double *other = now;
       now = next;

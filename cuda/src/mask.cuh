@@ -45,6 +45,8 @@ struct Pieces {
   }
 };
 
+PND_SHARED int64_t set_groups(int64_t length) { return (length + kSetGroup - 1) / kSetGroup; }
+
 // A row's scratch memory: U is what its scheme computes in.
 template <class T, class U>
 struct Space {
@@ -61,8 +63,8 @@ struct Space {
         chance(p.take<T>(padded)),
         chosen(p.take<int32_t>(padded)),
         order(p.take<int32_t>(padded)),
-        table(p.take<double>(most > 0 ? (rule.length + 1) * (most + 1) : 0)),
-        adjoint(p.take<double>(most > 0 ? 2 * (most + 2) : 0)),
+        table(p.take<double>(most > 0 ? set_groups(rule.length + kSetGroup) * (most + 1) : 0)),
+        adjoint(p.take<double>(most > 0 ? 2 * (most + 1 + kSetGroup) : 0)),
         end(p.next) {}
   char *end;
 };

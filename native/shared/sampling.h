@@ -205,6 +205,83 @@ PND_LOOP double odds_scale(double scale, int64_t c, Sums &&sums_at) {
   return scale;
 }
 
+// Positions are taken in groups. Of a group, yes[i] is the probability that position i succeeds,
+// no[i] that it does not.
+constexpr int kSetGroup = 4;
+
+// e[m] = the probability that m of a group's positions succeed.
+template <class V>
+PND_SHARED void group_terms(const V *yes, const V *no, V *e) {
+  e[0] = no[0];
+  e[1] = yes[0];
+  PND_UNROLL
+  for (int i = 1; i < kSetGroup; ++i) {
+    V left = constant<V>(0);
+    PND_UNROLL
+    for (int m = 0; m <= kSetGroup; ++m) {
+      if (m > i + 1) continue;
+      const V own = m > i ? constant<V>(0) : e[m];
+      e[m] = fma(yes[i], left, no[i] * own);
+      left = own;
+    }
+  }
+}
+
+// to[m] = what follows of from[m] and from[m + 1] by a position.
+template <int kCount, class V>
+PND_SHARED void next_terms(const V *from, V *to, V yes, V no) {
+  PND_UNROLL
+  for (int m = 0; m < kCount; ++m) to[m] = fma(yes, from[m + 1], no * from[m]);
+}
+template <int kCount, class Test, class V>
+PND_SHARED void shift_terms(V *x, Test test) {
+  PND_UNROLL
+  for (int m = 0; m < kCount; ++m) x[m] = choose(test, x[m + 1], x[m]);
+}
+
+// Chooses from the last position of a group to its first, by the uniform numbers u: put(i, whether
+// i is chosen). before[m] is the probability that all but m of those that are left to choose
+// succeed before the group; it is overwritten.
+template <class V, class Put>
+PND_LOOP void choose_group(V *before, const V *yes, const V *no, const V *u, Put &&put) {
+  V one[4], two[3], three[2], all[1];
+  next_terms<4>(before, one, yes[0], no[0]);
+  next_terms<3>(one, two, yes[1], no[1]);
+  next_terms<2>(two, three, yes[2], no[2]);
+  next_terms<1>(three, all, yes[3], no[3]);
+  const auto last = u[3] * all[0] < yes[3] * three[1];
+  put(3, last);
+  shift_terms<1>(three, last);
+  shift_terms<2>(two, last);
+  shift_terms<3>(one, last);
+  shift_terms<4>(before, last);
+  const auto third = u[2] * three[0] < yes[2] * two[1];
+  put(2, third);
+  shift_terms<1>(two, third);
+  shift_terms<2>(one, third);
+  shift_terms<3>(before, third);
+  const auto second = u[1] * two[0] < yes[1] * one[1];
+  put(1, second);
+  shift_terms<1>(one, second);
+  shift_terms<2>(before, second);
+  put(0, u[0] * one[0] < yes[0] * before[1]);
+}
+
+// chance[i] = yes[i] times the sum over m of s[m] and the probability that m of the group's other
+// positions succeed: those of the other pair first.
+template <class V>
+PND_SHARED void group_chances(const V *yes, const V *no, const V *s, V *chance) {
+  PND_UNROLL
+  for (int i = 0; i < kSetGroup; i += 2) {
+    const int a = (i + 2) % kSetGroup, b = a + 1;
+    const V none = no[a] * no[b], both = yes[a] * yes[b], one = fma(yes[a], no[b], no[a] * yes[b]);
+    const V low = fma(both, s[2], fma(one, s[1], none * s[0]));
+    const V high = fma(both, s[3], fma(one, s[2], none * s[1]));
+    chance[i] = yes[i] * fma(yes[i + 1], high, no[i + 1] * low);
+    chance[i + 1] = yes[i + 1] * fma(yes[i], high, no[i] * low);
+  }
+}
+
 // ---- candidate sets -----------------------------------------------------------------------------
 
 // From the sums of logits to their softmax, in place: one chain.

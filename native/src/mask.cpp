@@ -244,65 +244,59 @@ struct ConditionalRoom {
 
   ConditionalRoom(Scratch &scratch, int64_t padded, int64_t length, int64_t most)
       : weight(scratch.take<double>(padded)), set{} {
-    const int64_t row = (most + 2) * kSetRows;
+    const int64_t row = SetRows::row(most);
     set.length = length;
-    set.odds = scratch.take<double>(padded * kSetRows);
-    set.factor = scratch.take<double>(padded * kSetRows);
-    set.yes = scratch.take<double>(padded * kSetRows);
-    set.no = scratch.take<double>(padded * kSetRows);
-    set.chance = scratch.take<double>(padded * kSetRows);
-    set.starts = scratch.take<double>(SetRows::blocks(length) * row);
-    set.table = scratch.take<double>((std::min(length, kSetBlock) + 1) * row);
-    set.adjoint = scratch.take<double>(row);
-    for (int r = 0; r < kSetRows; ++r) {
-      set.words[r] = scratch.take<uint32_t>(padded);
-      set.chosen[r] = scratch.take<int32_t>(padded);
+    set.padded = padded;
+    for (double **array : {&set.weights, &set.yes, &set.no, &set.chance, &set.uniform}) {
+      *array = scratch.take<double>(padded * kSetRows);
     }
+    set.chosen = scratch.take<uint8_t>(padded);
+    set.starts = scratch.take<double>(SetRows::blocks(length) * row);
+    set.table = scratch.take<double>(SetRows::table_size(length, most));
+    set.adjoint = scratch.take<double>(row);
   }
   static int64_t bytes(int64_t padded, int64_t length, int64_t most) {
-    const int64_t row = (most + 2) * kSetRows;
+    const int64_t row = SetRows::row(most);
     return Scratch::bytes<double>(padded) + 5 * Scratch::bytes<double>(padded * kSetRows) +
-           Scratch::bytes<double>(SetRows::blocks(length) * row) +
-           Scratch::bytes<double>((std::min(length, kSetBlock) + 1) * row) +
-           Scratch::bytes<double>(row) + 2 * kSetRows * Scratch::bytes<int32_t>(padded);
+           Scratch::bytes<uint8_t>(padded) + Scratch::bytes<double>(SetRows::blocks(length) * row) +
+           Scratch::bytes<double>(SetRows::table_size(length, most)) + Scratch::bytes<double>(row);
   }
 };
 
 // Of one row among those of a vector: its weights, and the scale that makes odds of them; returns
-// how many it draws.
+// whether it draws.
 template <class T>
-int64_t begin_conditional(const Mask<T> &mask, int64_t row, int r, ConditionalRoom<T> &room) {
-  const int64_t padded = mask.padded(), n = eligible_logits(mask, row, room.weight);
-  const int64_t c = mask.chosen_of(n);
-  weights_of<double>(room.weight, padded, nullptr);
+bool begin_conditional(const Mask<T> &mask, int64_t row, int r, SetRows &set) {
+  double *weight = set.weights + r * set.padded;
+  const int64_t n = eligible_logits(mask, row, weight), c = mask.chosen_of(n);
+  weights_of<double>(weight, set.padded, nullptr);
   const bool draws = c > 0 && c < n;
-  room.set.scale[r] = draws ? odds_scale(room.weight, padded, c) : 0;
-  for (int64_t i = 0; i < mask.length; ++i) room.set.odds[i * kSetRows + r] = room.weight[i];
-  philox_words(room.set.words[r], 0, mask.stream(row), 0, padded);
-  room.set.wanted[r] = draws ? c : 0;
-  return draws ? c : 0;
+  set.scale[r] = draws ? odds_scale(weight, set.padded, c) : 0;
+  set.wanted[r] = draws ? c : 0;
+  return draws;
 }
 
+// Where a row draws, its chances stand in weights.
 template <class T>
-void end_conditional(const Mask<T> &mask, int64_t row, int r, bool draws, ConditionalRoom<T> &set,
-                     Room<T> &room) {
+void end_conditional(const Mask<T> &mask, int64_t row, int r, bool draws, ConditionalRoom<T> &room,
+                     Row<T> &out) {
   const int64_t padded = mask.padded();
-  Row<T> &out = room.row;
   if (!draws) {
-    const int64_t n = eligible_logits(mask, row, set.weight);
-    weights_of<double>(set.weight, padded, nullptr);
+    const int64_t n = eligible_logits(mask, row, room.weight);
+    weights_of<double>(room.weight, padded, nullptr);
     if (mask.chosen_of(n) > 0) {
-      choose_all(set.weight, out, padded);
+      choose_all(room.weight, out, padded);
     } else {
       choose_none(out, padded);
     }
     return;
   }
+  const double *chance = room.set.weights + r * padded;
   for (int64_t i = 0; i < mask.length; ++i) {
-    out.chosen[i] = set.set.chosen[r][i];
-    out.chance[i] = static_cast<T>(set.set.chance[i * kSetRows + r]);
+    out.chosen[i] = room.set.chosen[i] >> r & 1;
+    out.chance[i] = static_cast<T>(chance[i]);
   }
-  out.log_probability = set.set.log_probability[r];
+  out.log_probability = room.set.log_probability[r];
 }
 
 template <class T>
@@ -314,25 +308,29 @@ void conditional_rows(pnd_context *context, const Mask<T> &mask, int64_t most) {
                 [&](int64_t first, int64_t last, int worker) {
                   Scratch scratch(context, worker);
                   Room<T> room(scratch, padded);
-                  ConditionalRoom<T> set(scratch, padded, mask.length, most);
+                  ConditionalRoom<T> of(scratch, padded, mask.length, most);
+                  SetRows &set = of.set;
                   for (int64_t group = first; group < last; ++group) {
                     bool draws[kSetRows];
-                    set.set.most = 0;
+                    Wide numbers{};
+                    set.most = 0;
                     for (int r = 0; r < kSetRows; ++r) {
                       // The last rows stand in for those that are not there.
                       const int64_t row = std::min(group * kSetRows + r, mask.rows - 1);
-                      const int64_t c = begin_conditional(mask, row, r, set);
-                      draws[r] = c > 0;
-                      set.set.most = std::max(set.set.most, c);
+                      draws[r] = begin_conditional(mask, row, r, set);
+                      numbers[r] = mask.stream(row).row;
+                      set.most = std::max(set.most, set.wanted[r]);
                     }
-                    if (set.set.most > 0) {
-                      success(set.set);
-                      conditional_sets(set.set, wants_chance, mask.log_probability != nullptr);
+                    if (set.most > 0) {
+                      success(set);
+                      uniform_lanes(set, numbers, mask.stream(0));
+                      conditional_sets(set, wants_chance, mask.log_probability != nullptr);
+                      if (wants_chance) turn_lanes(set.chance, padded, kSetRows, set.weights);
                     }
                     for (int r = 0; r < kSetRows; ++r) {
                       const int64_t row = group * kSetRows + r;
                       if (row >= mask.rows) break;
-                      end_conditional(mask, row, r, draws[r], set, room);
+                      end_conditional(mask, row, r, draws[r], of, room.row);
                       put_out(mask, row, room);
                     }
                   }

@@ -47,38 +47,51 @@ PND_INLINE void store_pairs(uint32_t *y, W first, W second) {
 constexpr int kPhiloxVectors = kVectorBytes == 64 ? 4 : 2;
 constexpr int64_t kPhiloxGroup = kPhiloxVectors * kWidth<uint64_t>;
 
+// The counters of as many blocks, one per lane.
+struct PhiloxCounters {
+  Wide c0[kPhiloxVectors], c1[kPhiloxVectors], c2[kPhiloxVectors], c3[kPhiloxVectors];
+
+  // From c0 and c1 to the blocks' words in the lower halves.
+  PND_INLINE void encrypt(PhiloxStream s) {
+    PND_UNROLL
+    for (int i = 0; i < kPhiloxVectors; ++i) {
+      c2[i] = splat<uint64_t>(s.step_low);
+      c3[i] = splat<uint64_t>(s.step_high);
+    }
+    const Wide m0 = splat<uint64_t>(kPhiloxM0), m1 = splat<uint64_t>(kPhiloxM1);
+    PND_UNROLL
+    for (int round = 0; round < kPhiloxRounds; ++round) {
+      const Wide k0 = splat<uint64_t>(s.key_low), k1 = splat<uint64_t>(s.key_high);
+      PND_UNROLL
+      for (int i = 0; i < kPhiloxVectors; ++i) {
+        const Wide p0 = product_low(c0[i], m0), p1 = product_low(c2[i], m1);
+        c0[i] = (p1 >> 32) ^ c1[i] ^ k0;
+        c1[i] = p1;
+        c2[i] = (p0 >> 32) ^ c3[i] ^ k1;
+        c3[i] = p0;
+      }
+      s.key_low += kPhiloxW0;
+      s.key_high += kPhiloxW1;
+    }
+  }
+};
+
 // y[0, 4 kPhiloxGroup) = the words of the blocks from `block` on.
 PND_INLINE void philox_group(uint32_t *y, uint32_t block, PhiloxStream s) {
-  Wide c0[kPhiloxVectors], c1[kPhiloxVectors], c2[kPhiloxVectors], c3[kPhiloxVectors];
+  PhiloxCounters x;
   Wide place{};
   for (int j = 0; j < kWidth<uint64_t>; ++j) place[j] = static_cast<uint64_t>(j);
   PND_UNROLL
   for (int i = 0; i < kPhiloxVectors; ++i) {
-    c0[i] = place + splat<uint64_t>(block + static_cast<uint32_t>(i * kWidth<uint64_t>));
-    c1[i] = splat<uint64_t>(s.row);
-    c2[i] = splat<uint64_t>(s.step_low);
-    c3[i] = splat<uint64_t>(s.step_high);
+    x.c0[i] = place + splat<uint64_t>(block + static_cast<uint32_t>(i * kWidth<uint64_t>));
+    x.c1[i] = splat<uint64_t>(s.row);
   }
-  const Wide m0 = splat<uint64_t>(kPhiloxM0), m1 = splat<uint64_t>(kPhiloxM1);
-  PND_UNROLL
-  for (int round = 0; round < kPhiloxRounds; ++round) {
-    const Wide k0 = splat<uint64_t>(s.key_low), k1 = splat<uint64_t>(s.key_high);
-    PND_UNROLL
-    for (int i = 0; i < kPhiloxVectors; ++i) {
-      const Wide p0 = product_low(c0[i], m0), p1 = product_low(c2[i], m1);
-      c0[i] = (p1 >> 32) ^ c1[i] ^ k0;
-      c1[i] = p1;
-      c2[i] = (p0 >> 32) ^ c3[i] ^ k1;
-      c3[i] = p0;
-    }
-    s.key_low += kPhiloxW0;
-    s.key_high += kPhiloxW1;
-  }
+  x.encrypt(s);
   const Wide low = splat<uint64_t>(0xffffffffu);
   PND_UNROLL
   for (int i = 0; i < kPhiloxVectors; ++i) {
-    store_pairs(y + i * kVectorBytes / 2, (c0[i] & low) | (c1[i] << 32),
-                (c2[i] & low) | (c3[i] << 32));
+    store_pairs(y + i * kVectorBytes / 2, (x.c0[i] & low) | (x.c1[i] << 32),
+                (x.c2[i] & low) | (x.c3[i] << 32));
   }
 }
 
