@@ -111,7 +111,7 @@ inline void load_state(T *state, int64_t stride, const T *from, int64_t keys, in
   if (from == nullptr) return static_cast<void>(std::memset(state, 0, keys * stride * sizeof(T)));
   for (int64_t j = 0; j < keys; ++j) {
     const T *row = from + j * columns;
-    for (int64_t c = 0; c < stride; c += kWidth<T>) {
+    for (int64_t c = 0; c < columns; c += kWidth<T>) {
       store(state + j * stride + c, load_some(row + c, columns - c));
     }
   }

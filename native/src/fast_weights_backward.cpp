@@ -8,8 +8,8 @@
 // and then ddecay = sum over columns of G S_before, G = D G (low rank: + erase du^T)
 // Shapes   as in fast_weights.cpp; G has the state's
 // Method   a pass from the start keeps a state every so many steps; from the end, the states
-// between
-//          two of these are computed again, in the order of the forward function. Then each step
+//          between two of these are computed again, in the order of the forward function: a block
+//          of columns takes all those steps before the next block, and stays in L1. Then each step
 //          takes two passes over G: down the columns for e and du, along the rows for the rest
 // Order    sums over the keys are chains, those over the columns in 32 lanes
 // Parallel over heads
@@ -50,7 +50,7 @@ PND_INLINE void over_columns(int64_t columns, Body &&body) {
 template <class T, Memory kKind>
 struct Back {
   const FastWeights<T> &f;
-  int64_t bh, keys, stride, columns, segment;
+  int64_t bh, keys, columns, stride, segment;
   Token<T> *tokens;         // [segment]
   T *kept, *before;         // [segments and segment, keys, stride]: the states before those steps
   T *slope;                 // [keys, stride]: G
@@ -64,8 +64,8 @@ struct Back {
       : f(call),
         bh(head),
         keys(f.keys),
-        stride(f.stride()),
         columns(f.columns()),
+        stride(stride_of(f)),
         segment(segment_of(f.steps)) {
     tokens = scratch.take<Token<T>>(segment);
     kept = scratch.take<T>((f.steps + segment - 1) / segment * keys * stride);
@@ -79,10 +79,15 @@ struct Back {
   }
   static int64_t bytes(const FastWeights<T> &f) {
     const auto of = [](int64_t count) { return Scratch::bytes<T>(count); };
-    const int64_t n = segment_of(f.steps), state = f.keys * f.stride();
+    const int64_t n = segment_of(f.steps), stride = stride_of(f), state = f.keys * stride;
     return Scratch::bytes<Token<T>>(n) + of((f.steps + n - 1) / n * state) + of(n * state) +
-           of(state) + 3 * of(n * f.stride()) + of(f.normalised ? f.steps * f.stride() : 0) +
-           2 * of(f.stride()) + of(f.keys) + of(f.features ? 2 * n * f.keys : 0);
+           of(state) + 3 * of(n * stride) + of(f.normalised ? f.steps * stride : 0) +
+           2 * of(stride) + of(f.keys) + of(f.features ? 2 * n * f.keys : 0);
+  }
+  // Whole vectors, and an odd number of lines: the rows of a block of columns fall into all sets.
+  static int64_t stride_of(const FastWeights<T> &f) {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+    return ((f.stride() + kLine - 1) / kLine | 1) * kLine;
   }
 
   void run() {
@@ -92,11 +97,7 @@ struct Back {
       const int64_t n = std::min(segment, length - t);
       std::memcpy(kept + t / segment * state, before, state * sizeof(T));
       take_tokens(t, n);
-      for (int64_t i = 0; i < n; ++i) {
-        if (tokens[i].reset) std::memset(before, 0, state * sizeof(T));
-        advance(tokens[i], before, before, held, written);
-        if (f.normalised) read(normed + (t + i) * stride, before, tokens[i].q, one, 0);
-      }
+      advance(n, 0, t);
     }
     load_state(slope, stride, FastWeights<T>::row(f.dlast, bh, keys * columns), keys, columns);
     clear_after(length);
@@ -104,14 +105,8 @@ struct Back {
       const int64_t n = std::min(segment, length - t);
       take_tokens(t, n);
       std::memcpy(before, kept + t / segment * state, state * sizeof(T));
-      for (int64_t i = 0; i < n; ++i) {
-        T *now = before + i * state;
-        if (tokens[i].reset) std::memset(now, 0, state * sizeof(T));
-        // The state after the last step is nobody's.
-        T *next = i + 1 < n ? now + state : nullptr;
-        advance(tokens[i], now, next, held + i * stride, written + i * stride);
-        output_slopes(t + i, dy + i * stride);
-      }
+      advance(n, state, t);
+      for (int64_t i = 0; i < n; ++i) output_slopes(t + i, dy + i * stride);
       for (int64_t i = n - 1; i >= 0; --i) {
         step_back(t + i, tokens[i], before + i * state, held + i * stride, written + i * stride,
                   dy + i * stride);
@@ -142,59 +137,119 @@ struct Back {
   template <class Body>
   PND_INLINE void each_block(Body &&body) const {
     int64_t c = 0;
-    for (; c + kBlock * kWidth<T> <= stride; c += kBlock * kWidth<T>) {
+    for (; c + kBlock * kWidth<T> <= columns; c += kBlock * kWidth<T>) {
       body(c, std::integral_constant<int, kBlock>{});
     }
-    for (; c < stride; c += kWidth<T>) body(c, std::integral_constant<int, 1>{});
+    for (; c < columns; c += kWidth<T>) body(c, std::integral_constant<int, 1>{});
   }
 
-  // y = (decay S)^T r
-  void read(T *y, const T *state, const T *r, const T *decay, int64_t step) const {
-    each_block([&](int64_t c, auto vectors) {
-      Pack<Vec<T>, vectors()> sum{};
-      for (int64_t j = 0; j < keys; ++j) {
-        const auto s = load_pack<vectors()>(state + j * stride + c);
-        sum = per_vector(
-            [&](Vec<T> a, Vec<T> b) { return fma(a * splat(decay[j * step]), splat(r[j]), b); }, s,
-            sum);
+  // What is read of a state before a step, by which row, from what decay leaves of it.
+  struct Reader {
+    const T *row, *decay;
+  };
+  Reader reader_of(const Token<T> &token) const {
+    if (kKind == Memory::kDelta) return {token.k, decay_of(token)};
+    return {token.erase, one};
+  }
+
+  // (decay S)^T row, of columns of S.
+  template <int kVectors>
+  PND_INLINE Pack<Vec<T>, kVectors> read(const T *state, Reader by) const {
+    Pack<Vec<T>, kVectors> sum{};
+    const int64_t n = keys, next_row = stride, step = by.decay == one ? 0 : decay_step();
+    for (int64_t j = 0; j < n; ++j, state += next_row) {
+      sum = per_vector(
+          [&](Vec<T> a, Vec<T> b) {
+            return fma(a * splat(by.decay[j * step]), splat(by.row[j]), b);
+          },
+          load_pack<kVectors>(state), sum);
+    }
+    return sum;
+  }
+
+  // The state after a token that writes x, and what the next one reads of it (nullable).
+  template <bool kReads, bool kDecay, int kVectors>
+  PND_INLINE Pack<Vec<T>, kVectors> take_step(const Token<T> &token, const T *state, T *after,
+                                              const Pack<Vec<T>, kVectors> &u,
+                                              const Pack<Vec<T>, kVectors> &x, Reader by) const {
+    Pack<Vec<T>, kVectors> sum{};
+    const Token<T> now = token;
+    const T *decay = decay_of(now);
+    const int64_t n = keys, next_row = stride, step = kDecay ? decay_step() : 0;
+    for (int64_t j = 0; j < n; ++j, state += next_row, after += next_row) {
+      auto s = load_pack<kVectors>(state);
+      PND_UNROLL
+      for (int i = 0; i < kVectors; ++i) {
+        s.v[i] = next<kDecay>(now, j, s.v[i], decay[j * step], x.v[i], u.v[i]);
+        if constexpr (kReads) {
+          Vec<T> left = s.v[i];
+          if constexpr (kDecay && kKind == Memory::kDelta) left *= splat(by.decay[j * step]);
+          sum.v[i] = fma(left, splat(by.row[j]), sum.v[i]);
+        }
       }
-      store_pack(y + c, sum);
+      store_pack(after, s);
+    }
+    return sum;
+  }
+
+  // The states of the n tokens, each `apart` elements behind the one before, from `before` on;
+  // where they lie in one place, also the state after them, and what normalises their outputs. What
+  // they write and what they read: written, held.
+  void advance(int64_t n, int64_t apart, int64_t t) {
+    for (int64_t i = 0; i < n; ++i) {
+      T *x = written + i * stride;
+      std::memset(x, 0, stride * sizeof(T));
+      std::memcpy(x, tokens[i].v, f.values * sizeof(T));
+      if (f.normalised) x[f.values] = 1;
+    }
+    each_block([&](int64_t c, auto vectors) {
+      f.decay == nullptr ? advance_block<false, vectors()>(n, apart, t, c)
+                         : advance_block<true, vectors()>(n, apart, t, c);
     });
   }
-
-  // What the token writes, and the state after it (nullable), which may replace the one before.
-  void advance(const Token<T> &token, const T *state, T *after, T *u, T *x) const {
-    const T *decay = decay_of(token);
-    const int64_t step = decay_step();
-    std::memset(x, 0, stride * sizeof(T));
-    std::memcpy(x, token.v, f.values * sizeof(T));
-    if (f.normalised) x[f.values] = 1;
-    if constexpr (kKind == Memory::kLowRank) read(u, state, token.erase, one, 0);
-    if constexpr (kKind == Memory::kDelta) {
-      read(u, state, token.k, decay, step);
-      for (int64_t c = 0; c < stride; ++c) {
-        u[c] = x[c] - u[c];
-        x[c] = token.rate * u[c];
+  template <bool kDecay, int kVectors>
+  __attribute__((noinline)) void advance_block(int64_t n, int64_t apart, int64_t t,
+                                               int64_t c) const {
+    Pack<Vec<T>, kVectors> u{};
+    bool known = kKind == Memory::kPlain;
+    for (int64_t i = 0; i < n; ++i) {
+      const Token<T> &token = tokens[i];
+      T *state = before + i * apart + c, *after = state + apart;
+      if (token.reset) {
+        for (int64_t j = 0; j < keys; ++j) store_pack(state + j * stride, Pack<Vec<T>, kVectors>{});
+        known = kKind == Memory::kPlain;
+      }
+      if (!known) u = read<kVectors>(state, reader_of(token));
+      auto x = load_pack<kVectors>(written + i * stride + c);
+      if constexpr (kKind == Memory::kDelta) {
+        PND_UNROLL
+        for (int v = 0; v < kVectors; ++v) {
+          u.v[v] = x.v[v] - u.v[v];
+          x.v[v] = splat(token.rate) * u.v[v];
+        }
+        store_pack(written + i * stride + c, x);
+      }
+      if constexpr (kKind != Memory::kPlain) store_pack(held + i * stride + c, u);
+      if (apart != 0 && i + 1 == n) return;  // the state after the last step is nobody's
+      const bool reads = kKind != Memory::kPlain && i + 1 < n && !tokens[i + 1].reset;
+      if (reads) {
+        const Reader by = reader_of(tokens[i + 1]);
+        u = take_step<kKind != Memory::kPlain, kDecay>(token, state, after, u, x, by);
+        known = true;
+      } else {
+        take_step<false, kDecay>(token, state, after, u, x, {});
+        known = kKind == Memory::kPlain;
+      }
+      if (f.normalised && apart == 0) {
+        store_pack(normed + (t + i) * stride + c, read<kVectors>(after, {token.q, one}));
       }
     }
-    if (after == nullptr) return;
-    const Token<T> now = token;
-    const int64_t n = keys;
-    each_block([&](int64_t c, auto vectors) {
-      const auto v = load_pack<vectors()>(x + c), w = load_pack<vectors()>(u + c);
-      for (int64_t j = 0; j < n; ++j) {
-        const auto s = load_pack<vectors()>(state + j * stride + c);
-        store_pack(after + j * stride + c,
-                   per_vector([&](Vec<T> a, Vec<T> b,
-                                  Vec<T> e) { return next(now, j, a, decay[j * step], b, e); },
-                              s, v, w));
-      }
-    });
   }
   // A vector of row j after the step.
+  template <bool kDecay = true>
   static PND_INLINE Vec<T> next(const Token<T> &token, int64_t j, Vec<T> s, T decay, Vec<T> x,
                                 [[maybe_unused]] Vec<T> u) {
-    s *= splat(decay);
+    if constexpr (kDecay) s *= splat(decay);
     if constexpr (kKind == Memory::kLowRank) s = fma(splat(token.write[j]), u, s);
     return fma(splat(token.k[j]), x, s);
   }
