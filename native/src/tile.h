@@ -232,10 +232,10 @@ PND_INLINE void each_tile(int64_t cols, F &&f) {
 // Loads a tile of C (zeros where it does not accumulate), lets f change it and stores `cols`
 // columns of it. Fewer than a whole tile go through a copy.
 template <class T, int kRows, int kVectors, class F>
-PND_INLINE void change_tile(T *c, int64_t stride, bool accumulate, int64_t cols, F &&f) {
+PND_INLINE void change_tile(SumOf<T> *c, int64_t stride, bool accumulate, int64_t cols, F &&f) {
   constexpr int64_t kCols = kVectors * kWidth<T>;
   const bool whole = cols >= kCols;
-  T copy[kRows * kCols];
+  SumOf<T> copy[kRows * kCols];
   Tile<T, kRows, kVectors> tile;
   if (!accumulate) {
     tile.clear();
@@ -244,7 +244,7 @@ PND_INLINE void change_tile(T *c, int64_t stride, bool accumulate, int64_t cols,
   } else {
     std::memset(copy, 0, sizeof copy);
     for (int r = 0; r < kRows; ++r) {
-      std::memcpy(copy + r * kCols, c + r * stride, cols * sizeof(T));
+      std::memcpy(copy + r * kCols, c + r * stride, cols * sizeof(SumOf<T>));
     }
     tile.load_from(copy, kCols);
   }
@@ -255,14 +255,15 @@ PND_INLINE void change_tile(T *c, int64_t stride, bool accumulate, int64_t cols,
   }
   tile.store_to(copy, kCols);
   for (int r = 0; r < kRows; ++r) {
-    std::memcpy(c + r * stride, copy + r * kCols, cols * sizeof(T));
+    std::memcpy(c + r * stride, copy + r * kCols, cols * sizeof(SumOf<T>));
   }
 }
 
 // One tile of C = (accumulate ? C : 0) + A B, `cols` columns of it.
 template <class T, int kRows, int kVectors, int64_t kRowStep, int64_t kStep>
 __attribute__((noinline)) void tile_product(const T *a, const T *b, int64_t b_stride, int64_t depth,
-                                            T *c, int64_t c_stride, bool accumulate, int64_t cols) {
+                                            SumOf<T> *c, int64_t c_stride, bool accumulate,
+                                            int64_t cols) {
   change_tile<T, kRows, kVectors>(c, c_stride, accumulate, cols, [&](auto &tile) {
     tile.template add_product<kRowStep, kStep>(a, b, b_stride, depth);
   });
@@ -472,9 +473,10 @@ inline void each_piece(Matrix<S> a, Matrix<S> b, int64_t rows, int64_t cols, int
 }
 
 // C = (accumulate ? C : 0) + op(A) op(B), on the calling thread; scratch: kProductScratch elements.
-template <class T>
-inline void product(T *c, int64_t c_stride, Matrix<T> a, Matrix<T> b, int64_t rows, int64_t cols,
-                    int64_t inner, bool accumulate, T *scratch) {
+template <class S>
+inline void product(SumOf<UnitOf<S>> *c, int64_t c_stride, Matrix<S> a, Matrix<S> b, int64_t rows,
+                    int64_t cols, int64_t inner, bool accumulate, UnitOf<S> *scratch) {
+  using T = UnitOf<S>;
   const auto run =
       [&]<int kRows, int kVectors, int64_t kRowStep, int64_t kStep>(const Piece<T> &p) {
         tile_product<T, kRows, kVectors, kRowStep, kStep>(p.a, p.b, p.b_stride, p.depth,

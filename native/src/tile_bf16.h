@@ -5,13 +5,8 @@
 //          fused multiply-adds over k
 #pragma once
 
+#include "stored.h"
 #include "tile.h"
-
-PND_INLINE Vec<float> load_widened(const Bf16 *p) {
-  typedef uint16_t Half __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
-  const Half bits = *reinterpret_cast<const Half *>(p);
-  return (Vec<float>)(__builtin_convertvector(bits, Vec<uint32_t>) << 16);
-}
 
 // n neighbours along the sum as units. What a last pair lacks is zero.
 PND_INLINE void pack_run(float *to, const Bf16 *from, int64_t n) {
@@ -161,28 +156,14 @@ inline void pack_rows(T *to, Matrix<Bf16> a, int64_t rows, int64_t panels, int64
 template <class T, int kRows, int kVectors>
 PND_INLINE void store_narrowed(const Tile<T, kRows, kVectors> &tile, Bf16 *y, int64_t stride,
                                int64_t cols) {
-#if defined(__AVX512BF16__)
   PND_UNROLL
   for (int r = 0; r < kRows; ++r) {
     PND_UNROLL
     for (int v = 0; v < kVectors; ++v) {
-      const __m512 x = tile.sum[r][v];
-      const __m256i near = (__m256i)_mm512_cvtneps_pbh(x);  // which keeps a NaN's bits
-      const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-      const int64_t left = std::clamp<int64_t>(cols - v * 16, 0, 16);
-      _mm256_mask_storeu_epi16(y + r * stride + v * 16, static_cast<__mmask16>((1u << left) - 1),
-                               _mm256_mask_set1_epi16(near, nan, 0x7fff));
+      const int64_t left = cols - v * kWidth<T>;
+      if (left > 0) write_some(y + r * stride + v * kWidth<T>, tile.sum[r][v], left);
     }
   }
-#else
-  float sums[kRows * kVectors * kWidth<T>];
-  tile.store_to(sums, kVectors * kWidth<T>);
-  for (int r = 0; r < kRows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) {
-      y[r * stride + c] = narrowed(sums[r * kVectors * kWidth<T> + c]);
-    }
-  }
-#endif
 }
 
 // Floats of scratch that the product below needs beside kProductScratch: sums wait there from one
