@@ -41,8 +41,12 @@ __device__ __forceinline__ void copy_runs(T *tile, int tile_stride, int64_t cols
     const int r = i / kPerRow, c = i % kPerRow * kWidth;
     const T *from = at(r);
     const bool inside = from != nullptr && c < cols;
-    copy_async<kWidth *static_cast<int>(sizeof(T))>(tile + r * tile_stride + c,
-                                                    inside ? from + c : nullptr, inside);
+    T *to = tile + r * tile_stride + c;
+    if constexpr (kWidth * sizeof(T) < 4) {
+      *to = inside ? from[c] : T{};  // too small for copy_async
+    } else {
+      copy_async<kWidth *static_cast<int>(sizeof(T))>(to, inside ? from + c : nullptr, inside);
+    }
   }
 }
 
@@ -70,21 +74,22 @@ __device__ __forceinline__ void copy_tile(T *tile, int tile_stride, const T *fro
 
 // sum[i][j] += a[i,:] . b[16 j,:] over kDepth columns. a points at the thread's first row, b at row
 // tile_x().
-template <int kDepth, class T, int kRows, int kCols>
-__device__ __forceinline__ void add_dots(T (&sum)[kRows][kCols], const T *a, int a_stride,
-                                         const T *b, int b_stride) {
+template <int kDepth, class T, class S, int kRows, int kCols>
+__device__ __forceinline__ void add_dots(T (&sum)[kRows][kCols], const S *a, int a_stride,
+                                         const S *b, int b_stride) {
 #pragma unroll 1
-  for (int k = 0; k < kDepth; k += kWide<T>) {
-    Pack<T> left[kRows];
+  for (int k = 0; k < kDepth; k += kWide<S>) {
+    Pack<S> left[kRows];
     PND_UNROLL
     for (int i = 0; i < kRows; ++i) left[i] = load_pack(a + i * a_stride + k);
     PND_UNROLL
     for (int j = 0; j < kCols; ++j) {
-      const Pack<T> right = load_pack(b + j * kTileSide * b_stride + k);
+      const Pack<S> right = load_pack(b + j * kTileSide * b_stride + k);
       PND_UNROLL
-      for (int e = 0; e < kWide<T>; ++e) {
+      for (int e = 0; e < kWide<S>; ++e) {
+        const T factor = widened(right.at[e]);
         PND_UNROLL
-        for (int i = 0; i < kRows; ++i) sum[i][j] = fma(left[i].at[e], right.at[e], sum[i][j]);
+        for (int i = 0; i < kRows; ++i) sum[i][j] = fma(widened(left[i].at[e]), factor, sum[i][j]);
       }
     }
   }
@@ -99,16 +104,16 @@ struct Columns {
     return j / kRun * (kTileSide * kRun) + tile_x() * kRun + j % kRun;
   }
   // One row's values.
-  __device__ __forceinline__ static void load(T (&to)[kCols], const T *row) {
+  __device__ __forceinline__ static void load(Computed<T> (&to)[kCols], const T *row) {
     PND_UNROLL
     for (int j = 0; j < kCols; j += kRun) {
       if constexpr (kRun == kWide<T>) {
         const Pack<T> x = load_pack(row + at(j));
         PND_UNROLL
-        for (int e = 0; e < kRun; ++e) to[j + e] = x.at[e];
+        for (int e = 0; e < kRun; ++e) to[j + e] = widened(x.at[e]);
       } else {
         PND_UNROLL
-        for (int e = 0; e < kRun; ++e) to[j + e] = row[at(j) + e];
+        for (int e = 0; e < kRun; ++e) to[j + e] = widened(row[at(j) + e]);
       }
     }
   }
@@ -116,22 +121,23 @@ struct Columns {
 
 // sum[i][j] += sum over k of a[i][k] b[k][column j] over kDepth rows of b. a points at the thread's
 // first row.
-template <int kDepth, class T, int kRows, int kCols>
-__device__ __forceinline__ void add_products(T (&sum)[kRows][kCols], const T *a, int a_stride,
-                                             const T *b, int b_stride) {
+template <int kDepth, class T, class S, int kRows, int kCols>
+__device__ __forceinline__ void add_products(T (&sum)[kRows][kCols], const S *a, int a_stride,
+                                             const S *b, int b_stride) {
 #pragma unroll 1
-  for (int k = 0; k < kDepth; k += kWide<T>) {
-    Pack<T> left[kRows];
+  for (int k = 0; k < kDepth; k += kWide<S>) {
+    Pack<S> left[kRows];
     PND_UNROLL
     for (int i = 0; i < kRows; ++i) left[i] = load_pack(a + i * a_stride + k);
     PND_UNROLL
-    for (int e = 0; e < kWide<T>; ++e) {
+    for (int e = 0; e < kWide<S>; ++e) {
       T right[kCols];
-      Columns<T, kCols>::load(right, b + (k + e) * b_stride);
+      Columns<S, kCols>::load(right, b + (k + e) * b_stride);
       PND_UNROLL
       for (int i = 0; i < kRows; ++i) {
+        const T factor = widened(left[i].at[e]);
         PND_UNROLL
-        for (int j = 0; j < kCols; ++j) sum[i][j] = fma(left[i].at[e], right[j], sum[i][j]);
+        for (int j = 0; j < kCols; ++j) sum[i][j] = fma(factor, right[j], sum[i][j]);
       }
     }
   }

@@ -415,13 +415,17 @@ PND_API int32_t pnd_attention_backward(
  * lengths (nullable) [batch] in [0, steps]: from step lengths[b] on, the state of sequence b
  * stands still, whatever x and resets hold there, and gates are 0; so hidden[b,steps-1,:] is always
  * the last state. It costs next to nothing.
- * T steps equal T1 steps and T - T1 more from the carried state, bit for bit. */
+ * T steps equal T1 steps and T - T1 more from the carried state, bit for bit.
+ * PND_BF16 too: bias is then f32, and a state is rounded once, as it is stored and as the next step
+ * finds it; sums are of f32, in an order that each build has for itself. */
 PND_API int32_t pnd_gru(pnd_context *context, int32_t dtype, void *hidden, void *gates,
                         const void *x, const void *weight, const void *bias, const void *initial,
                         const int32_t *resets, const int32_t *lengths, int64_t batch, int64_t steps,
                         int64_t width);
 /* dhidden [batch, steps, width] is the adjoint of every state, the last one included. Where a state
- * stands still, its adjoint passes on, dx is 0, and the step has no part in dweight and dbias. */
+ * stands still, its adjoint passes on, dx is 0, and the step has no part in dweight and dbias.
+ * PND_BF16 too: dbias is then f32, and so is the adjoint that passes from step to step; those of
+ * the gates are rounded before their products. */
 PND_API int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, void *dweight,
                                  void *dbias, void *dinitial, const void *dhidden,
                                  const void *weight, const void *initial, const void *hidden,
@@ -438,6 +442,7 @@ PND_API int32_t pnd_gru_backward(pnd_context *context, int32_t dtype, void *dx, 
  * for the backward function.
  * resets, lengths (nullable) as pnd_gru's: a reset clears h and c, both stand still from step
  * lengths[b] on. T steps equal T1 steps and T - T1 more from the carried states, bit for bit.
+ * PND_BF16 too, as pnd_gru's: bias, initial_cell and cells, which add up, are then f32.
  * Source: Hochreiter, Schmidhuber, Neural Computation 9(8), 1997; the forget gate: Gers,
  * Schmidhuber, Cummins, Neural Computation 12(10), 2000. */
 PND_API int32_t pnd_lstm(pnd_context *context, int32_t dtype, void *hidden, void *cells,
@@ -446,7 +451,8 @@ PND_API int32_t pnd_lstm(pnd_context *context, int32_t dtype, void *hidden, void
                          const int32_t *resets, const int32_t *lengths, int64_t batch,
                          int64_t steps, int64_t width);
 /* dhidden [batch, steps, width] is the adjoint of every state, dlast_cell (nullable: zeros)
- * [batch, width] that of the cell after the last step; the other cells have none of their own. */
+ * [batch, width] that of the cell after the last step; the other cells have none of their own.
+ * PND_BF16 too, as pnd_gru_backward's: dbias, dlast_cell, dinitial_cell and the cells are f32. */
 PND_API int32_t pnd_lstm_backward(pnd_context *context, int32_t dtype, void *dx, void *dweight,
                                   void *dbias, void *dinitial_hidden, void *dinitial_cell,
                                   const void *dhidden, const void *dlast_cell, const void *weight,

@@ -468,7 +468,7 @@ inline void attention_backward(Call &call, const Attention &a, void *dq, void *d
 inline void gru(Call &call, int32_t dtype, void *hidden, void *gates, const void *x,
                 const void *weight, const void *bias, const void *initial, const int32_t *resets,
                 const int32_t *lengths, int64_t batch, int64_t steps, int64_t width) {
-  call.dtype(dtype)
+  call.float_dtype("dtype", dtype)
       .size("batch", batch)
       .size("steps", steps)
       .size("width", width)
@@ -476,7 +476,7 @@ inline void gru(Call &call, int32_t dtype, void *hidden, void *gates, const void
       .output("gates", gates, {batch, steps, 4, width})
       .input("x", x, {batch, steps, 3, width})
       .input("weight", weight, {3, width, width})
-      .input("bias", bias, {3, width})
+      .input("bias", bias, {3, width}, bytes_of_sum(dtype))
       .input("initial", initial, {batch, width})
       .nullable_input("resets", resets, {batch, steps}, sizeof *resets)
       .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
@@ -487,13 +487,13 @@ inline void gru_backward(Call &call, int32_t dtype, void *dx, void *dweight, voi
                          const void *initial, const void *hidden, const void *gates,
                          const int32_t *resets, const int32_t *lengths, int64_t batch,
                          int64_t steps, int64_t width) {
-  call.dtype(dtype)
+  call.float_dtype("dtype", dtype)
       .size("batch", batch)
       .size("steps", steps)
       .size("width", width)
       .output("dx", dx, {batch, steps, 3, width})
       .output("dweight", dweight, {3, width, width})
-      .output("dbias", dbias, {3, width})
+      .output("dbias", dbias, {3, width}, bytes_of_sum(dtype))
       .output("dinitial", dinitial, {batch, width})
       .input("dhidden", dhidden, {batch, steps, width})
       .input("weight", weight, {3, width, width})
@@ -508,18 +508,18 @@ inline void lstm(Call &call, int32_t dtype, void *hidden, void *cells, void *gat
                  const void *weight, const void *bias, const void *initial_hidden,
                  const void *initial_cell, const int32_t *resets, const int32_t *lengths,
                  int64_t batch, int64_t steps, int64_t width) {
-  call.dtype(dtype)
+  call.float_dtype("dtype", dtype)
       .size("batch", batch)
       .size("steps", steps)
       .size("width", width)
       .output("hidden", hidden, {batch, steps, width})
-      .output("cells", cells, {batch, steps, width})
+      .output("cells", cells, {batch, steps, width}, bytes_of_sum(dtype))
       .output("gates", gates, {batch, steps, 4, width})
       .input("x", x, {batch, steps, 4, width})
       .input("weight", weight, {4, width, width})
-      .input("bias", bias, {4, width})
+      .input("bias", bias, {4, width}, bytes_of_sum(dtype))
       .input("initial_hidden", initial_hidden, {batch, width})
-      .input("initial_cell", initial_cell, {batch, width})
+      .input("initial_cell", initial_cell, {batch, width}, bytes_of_sum(dtype))
       .nullable_input("resets", resets, {batch, steps}, sizeof *resets)
       .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
 }
@@ -530,22 +530,22 @@ inline void lstm_backward(Call &call, int32_t dtype, void *dx, void *dweight, vo
                           const void *initial_cell, const void *hidden, const void *cells,
                           const void *gates, const int32_t *resets, const int32_t *lengths,
                           int64_t batch, int64_t steps, int64_t width) {
-  call.dtype(dtype)
+  call.float_dtype("dtype", dtype)
       .size("batch", batch)
       .size("steps", steps)
       .size("width", width)
       .output("dx", dx, {batch, steps, 4, width})
       .output("dweight", dweight, {4, width, width})
-      .output("dbias", dbias, {4, width})
+      .output("dbias", dbias, {4, width}, bytes_of_sum(dtype))
       .output("dinitial_hidden", dinitial_hidden, {batch, width})
-      .output("dinitial_cell", dinitial_cell, {batch, width})
+      .output("dinitial_cell", dinitial_cell, {batch, width}, bytes_of_sum(dtype))
       .input("dhidden", dhidden, {batch, steps, width})
-      .nullable_input("dlast_cell", dlast_cell, {batch, width})
+      .nullable_input("dlast_cell", dlast_cell, {batch, width}, bytes_of_sum(dtype))
       .input("weight", weight, {4, width, width})
       .input("initial_hidden", initial_hidden, {batch, width})
-      .input("initial_cell", initial_cell, {batch, width})
+      .input("initial_cell", initial_cell, {batch, width}, bytes_of_sum(dtype))
       .input("hidden", hidden, {batch, steps, width})
-      .input("cells", cells, {batch, steps, width})
+      .input("cells", cells, {batch, steps, width}, bytes_of_sum(dtype))
       .input("gates", gates, {batch, steps, 4, width})
       .nullable_input("resets", resets, {batch, steps}, sizeof *resets)
       .nullable_input("lengths", lengths, {batch}, sizeof *lengths);

@@ -7,37 +7,58 @@ constexpr int64_t kGates = 3;
 
 template <class T>
 class Gru : public testing::Test {};
-TYPED_TEST_SUITE(Gru, FloatTypes);
+TYPED_TEST_SUITE(Gru, StoredTypes);
 
-// hidden and gates.
-template <class T>
-std::vector<std::vector<T>> forward(const Shape &s, const Inputs<T> &in) {
+template <class S>
+struct States {
+  std::vector<S> hidden, gates;
+};
+
+template <class S>
+States<S> forward(const Shape &s, const Inputs<S> &in) {
   const int64_t n = s.batch * s.steps * s.width;
-  return outputs_of<T>({n, 4 * n}, [&](const Machine &m, std::vector<T *> to) {
-    return PND_ON(m, pnd_gru, type_of<T>(), to[0], to[1], in.x.data(), in.weight.data(),
-                  in.bias.data(), in.initial.data(), or_null(in.resets), or_null(in.lengths),
-                  s.batch, s.steps, s.width);
-  });
+  States<S> kept;
+  for (const Machine &m : machines_of<S>()) {
+    Placed<S> hidden(n, s.shift()), gates(4 * n, s.shift());
+    expect_done(PND_ON(m, pnd_gru, stored_type<S>(), hidden.data(), gates.data(), in.x.data(),
+                       in.weight.data(), in.bias.data(), in.initial.data(), or_null(in.resets),
+                       or_null(in.lengths), s.batch, s.steps, s.width),
+                m);
+    keep_or_compare(kept.hidden, hidden, m);
+    keep_or_compare(kept.gates, gates, m);
+  }
+  return kept;
 }
 
-// dx, dweight, dbias, dinitial.
-template <class T>
-std::vector<std::vector<T>> backward(const Shape &s, const Inputs<T> &in,
-                                     const std::vector<std::vector<T>> &states) {
-  const int64_t n = s.batch * s.steps * s.width;
-  return outputs_of<T>({3 * n, 3 * s.width * s.width, 3 * s.width, s.batch * s.width},
-                       [&](const Machine &m, std::vector<T *> to) {
-                         return PND_ON(m, pnd_gru_backward, type_of<T>(), to[0], to[1], to[2],
-                                       to[3], in.dhidden.data(), in.weight.data(),
-                                       in.initial.data(), states[0].data(), states[1].data(),
-                                       or_null(in.resets), or_null(in.lengths), s.batch, s.steps,
-                                       s.width);
-                       });
+template <class S>
+struct Slopes {
+  std::vector<S> dx, dweight, dinitial;
+  std::vector<SumOf<S>> dbias;
+};
+
+template <class S>
+Slopes<S> backward(const Shape &s, const Inputs<S> &in, const States<S> &states) {
+  const int64_t w = s.width, n = s.batch * s.steps * w;
+  Slopes<S> kept;
+  for (const Machine &m : machines_of<S>()) {
+    Placed<S> dx(3 * n, s.shift()), dweight(3 * w * w, s.shift()), dinitial(s.batch * w, s.shift());
+    Placed<SumOf<S>> dbias(3 * w, s.shift());
+    expect_done(PND_ON(m, pnd_gru_backward, stored_type<S>(), dx.data(), dweight.data(),
+                       dbias.data(), dinitial.data(), in.dhidden.data(), in.weight.data(),
+                       in.initial.data(), states.hidden.data(), states.gates.data(),
+                       or_null(in.resets), or_null(in.lengths), s.batch, s.steps, w),
+                m);
+    keep_or_compare(kept.dx, dx, m);
+    keep_or_compare(kept.dweight, dweight, m);
+    keep_or_compare(kept.dbias, dbias, m);
+    keep_or_compare(kept.dinitial, dinitial, m);
+  }
+  return kept;
 }
 
 // hidden, gates, dx, dweight, dbias, dinitial by the header's formula in long double.
-template <class T>
-std::vector<std::vector<long double>> plain(const Shape &s, const Inputs<T> &in) {
+template <class S>
+std::vector<std::vector<long double>> plain(const Shape &s, const Inputs<S> &in) {
   using R = long double;
   const int64_t w = s.width, n = s.batch * s.steps * w;
   std::vector<R> hidden(n), gates(4 * n), dx(3 * n), dweight(3 * w * w), dbias(3 * w);
@@ -100,44 +121,48 @@ std::vector<std::vector<long double>> plain(const Shape &s, const Inputs<T> &in)
 }
 
 TYPED_TEST(Gru, matchesItsFormula) {
-  using T = TypeParam;
-  for (const Shape &s : kShapes) {
+  using S = TypeParam;
+  for (const Shape &s : shapes<S>()) {
     SCOPED_TRACE(testing::Message()
                  << "batch " << s.batch << " steps " << s.steps << " width " << s.width);
-    Inputs<T> in(s, kGates);
+    Inputs<S> in(s, kGates);
     for (const bool bounded : {false, true}) {
       SCOPED_TRACE(bounded ? "with resets and lengths" : "plain");
       if (bounded) in.bound(s);
       const auto exact = plain(s, in);
       const auto states = forward(s, in);
-      expect_near(states[0], exact[0]);
-      expect_near(states[1], exact[1]);
+      expect_near<S>(states.hidden, exact[0], Kind::State);
+      expect_near<S>(states.gates, exact[1], Kind::State);
       const auto slopes = backward(s, in, states);
-      for (int i = 0; i < 4; ++i) {
-        SCOPED_TRACE(i);
-        expect_near(slopes[i], exact[2 + i]);
-      }
+      expect_near<S>(slopes.dx, exact[2], Kind::Gradient);
+      expect_near<S>(slopes.dweight, exact[3], Kind::Gradient);
+      expect_near<S>(slopes.dbias, exact[4], Kind::Gradient);
+      expect_near<S>(slopes.dinitial, exact[5], Kind::Gradient);
     }
   }
 }
 
 // x is never looked at where a state stands still, and nothing of a state survives a reset.
 TYPED_TEST(Gru, nothingPassesABoundary) {
-  using T = TypeParam;
+  using S = TypeParam;
   for (const Shape &s : {Shape{3, 5, 33}, Shape{70, 7, 20}}) {
-    Inputs<T> in(s, kGates);
+    Inputs<S> in(s, kGates);
     in.bound(s);
     for (int64_t b = 0; b < s.batch; ++b) {
       if (in.lengths[b] > 0) in.resets[b * s.steps] = 1;
     }
-    const Inputs<T> spoilt = in.spoilt(s, kGates);
+    const Inputs<S> spoilt = in.spoilt(s, kGates);
     const auto states = forward(s, in), also = forward(s, spoilt);
-    for (int i = 0; i < 2; ++i) expect_equal(also[i], states[i]);
+    expect_equal(also.hidden, states.hidden);
+    expect_equal(also.gates, states.gates);
     const auto slopes = backward(s, in, states), too = backward(s, spoilt, also);
-    for (int i = 0; i < 4; ++i) expect_equal(too[i], slopes[i]);
+    expect_equal(too.dx, slopes.dx);
+    expect_equal(too.dweight, slopes.dweight);
+    expect_equal(too.dbias, slopes.dbias);
+    expect_equal(too.dinitial, slopes.dinitial);
     for (int64_t b = 0; b < s.batch; ++b) {
       for (int64_t i = 0; i < s.width && in.lengths[b] > 0; ++i) {
-        EXPECT_EQ(0, slopes[3][b * s.width + i]);
+        EXPECT_EQ(0, slopes.dinitial[b * s.width + i]);
       }
     }
   }
@@ -145,50 +170,53 @@ TYPED_TEST(Gru, nothingPassesABoundary) {
 
 // A state that stands still may be infinite: it is no part of dweight.
 TYPED_TEST(Gru, aSequenceOfNoStepsHandsItsStateOn) {
-  using T = TypeParam;
+  using S = TypeParam;
   const Shape s{2, 3, 5};
-  Inputs<T> in(s, kGates);
+  Inputs<S> in(s, kGates);
   in.lengths = {0, 0};
-  in.initial[7] = std::numeric_limits<T>::infinity();
+  in.initial[7] = S(INFINITY);
   const auto states = forward(s, in);
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t t = 0; t < 3; ++t) {
       for (int64_t i = 0; i < 5; ++i) {
-        EXPECT_EQ(in.initial[b * 5 + i], states[0][(b * 3 + t) * 5 + i]);
+        EXPECT_EQ(in.initial[b * 5 + i], states.hidden[(b * 3 + t) * 5 + i]);
       }
     }
   }
-  expect_equal(states[1], std::vector<T>(states[1].size(), 0));
+  const auto zeros = [](const auto &like) { return std::decay_t<decltype(like)>(like.size()); };
+  expect_equal(states.gates, zeros(states.gates));
   const auto slopes = backward(s, in, states);
-  for (int i = 0; i < 3; ++i) expect_equal(slopes[i], std::vector<T>(slopes[i].size(), 0));
+  expect_equal(slopes.dx, zeros(slopes.dx));
+  expect_equal(slopes.dweight, zeros(slopes.dweight));
+  expect_equal(slopes.dbias, zeros(slopes.dbias));
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t i = 0; i < 5; ++i) {
-      T sum = 0;
+      SumOf<S> sum = 0;
       for (int64_t t = 2; t >= 0; --t) sum += in.dhidden[(b * 3 + t) * 5 + i];
-      EXPECT_EQ(sum, slopes[3][b * 5 + i]);
+      EXPECT_EQ(S(sum), slopes.dinitial[b * 5 + i]);
     }
   }
 }
 
 TYPED_TEST(Gru, goesOnFromACarriedState) {
-  using T = TypeParam;
+  using S = TypeParam;
   for (const Shape &s : {Shape{1, 17, 33}, Shape{3, 7, 301}, Shape{33, 7, 16}}) {
-    Inputs<T> in(s, kGates);
+    Inputs<S> in(s, kGates);
     in.bound(s);
     const auto whole = forward(s, in);
     for (int64_t first : {int64_t{1}, s.steps / 2, s.steps - 1}) {
-      std::vector<T> state = in.initial;
+      std::vector<S> state = in.initial;
       for (int part = 0; part < 2; ++part) {
         const int64_t t0 = part == 0 ? 0 : first, t1 = part == 0 ? first : s.steps;
         const Shape cut{s.batch, t1 - t0, s.width};
-        Inputs<T> piece = in.part(s, kGates, t0, t1);
+        Inputs<S> piece = in.part(s, kGates, t0, t1);
         piece.initial = state;
         const auto states = forward(cut, piece);
         for (int64_t b = 0; b < s.batch; ++b) {
-          const auto got = states[0].begin() + b * cut.steps * s.width;
-          const auto want = whole[0].begin() + (b * s.steps + t0) * s.width;
-          expect_equal(std::vector<T>(got, got + cut.steps * s.width),
-                       std::vector<T>(want, want + cut.steps * s.width));
+          const auto got = states.hidden.begin() + b * cut.steps * s.width;
+          const auto want = whole.hidden.begin() + (b * s.steps + t0) * s.width;
+          expect_equal(std::vector<S>(got, got + cut.steps * s.width),
+                       std::vector<S>(want, want + cut.steps * s.width));
           std::copy_n(got + (cut.steps - 1) * s.width, s.width, state.begin() + b * s.width);
         }
       }
@@ -197,13 +225,13 @@ TYPED_TEST(Gru, goesOnFromACarriedState) {
 }
 
 TYPED_TEST(Gru, aSequenceDoesNotKnowItsNeighbours) {
-  using T = TypeParam;
+  using S = TypeParam;
   const Shape s{70, 3, 20}, alone{1, 3, 20};
-  Inputs<T> in(s, kGates);
+  Inputs<S> in(s, kGates);
   in.bound(s);
   const auto whole = forward(s, in);
   for (int64_t b : {0, 5, 63, 64, 69}) {
-    Inputs<T> one(alone, kGates);
+    Inputs<S> one(alone, kGates);
     one.weight = in.weight;
     one.bias = in.bias;
     std::copy_n(in.x.begin() + b * one.x.size(), one.x.size(), one.x.begin());
@@ -212,21 +240,23 @@ TYPED_TEST(Gru, aSequenceDoesNotKnowItsNeighbours) {
     std::copy_n(in.resets.begin() + b * s.steps, s.steps, one.resets.begin());
     one.lengths = {in.lengths[b]};
     const auto states = forward(alone, one);
-    const auto want = whole[0].begin() + b * states[0].size();
-    expect_equal(states[0], std::vector<T>(want, want + states[0].size()));
+    const auto want = whole.hidden.begin() + b * states.hidden.size();
+    expect_equal(states.hidden, std::vector<S>(want, want + states.hidden.size()));
   }
 }
 
 TYPED_TEST(Gru, staysFiniteWhenGatesSaturate) {
-  using T = TypeParam;
+  using S = TypeParam;
   const Shape s{3, 17, 33};
-  Inputs<T> in(s, kGates);
-  for (T &x : in.x) x *= 1000;
+  Inputs<S> in(s, kGates);
+  for (S &x : in.x) x = S(x * 1000);
   const auto states = forward(s, in);
-  for (T x : states[0]) EXPECT_LE(std::abs(x), 5);
-  for (const auto &slopes : backward(s, in, states)) {
-    for (T x : slopes) EXPECT_TRUE(std::isfinite(x));
+  for (S x : states.hidden) EXPECT_LE(std::abs(x), 5);
+  const auto slopes = backward(s, in, states);
+  for (const auto *some : {&slopes.dx, &slopes.dweight, &slopes.dinitial}) {
+    for (S x : *some) EXPECT_TRUE(std::isfinite(x));
   }
+  for (SumOf<S> x : slopes.dbias) EXPECT_TRUE(std::isfinite(x));
 }
 
 TEST(Gru, refusesBadArguments) {

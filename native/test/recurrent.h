@@ -1,34 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 // recurrent: what the tests of recurrent cells share: shapes, inputs with and without boundaries,
-// the measure of an error.
+// the measure of an error. S is a type of storage.
 #pragma once
 
-#include "machines.h"
+#include "bf16.h"
+
+using StoredTypes = testing::Types<float, double, Bf16>;
+
+// What sums of a stored type, and what is added to them, are stored as.
+template <class S>
+using SumOf = std::conditional_t<std::is_same_v<S, Bf16>, float, S>;
+
+template <class S>
+constexpr int32_t stored_type() {
+  return std::is_same_v<S, Bf16> ? PND_BF16 : type_of<S>();
+}
+template <class S>
+const std::vector<Machine> &machines_of() {
+  static const std::vector<Machine> all = std::is_same_v<S, Bf16> ? own_machines() : machines();
+  return all;
+}
 
 struct Shape {
   int64_t batch, steps, width;
+
+  // Where outputs begin: some rows can be moved 16 bytes at a time, others cannot.
+  int64_t shift() const { return width % 8 == 0 ? 0 : 1; }
 };
 
 // Around the tiles, the panels of units and the depth (256).
 constexpr Shape kShapes[] = {{1, 1, 1},   {1, 7, 33},  {3, 3, 7},    {2, 17, 17},
                              {7, 3, 64},  {17, 2, 33}, {5, 3, 300},  {1, 2, 301},
                              {33, 3, 16}, {70, 2, 8},  {4, 100, 12}, {13, 33, 20}};
+// Of pairs, around twice the depth, where a processor has them.
+constexpr Shape kPairShapes[] = {{1, 2, 517}, {6, 100, 5}};
 
-template <class T>
+template <class S>
+std::vector<Shape> shapes() {
+  std::vector<Shape> all(std::begin(kShapes), std::end(kShapes));
+  if (std::is_same_v<S, Bf16> && has_header_order()) {
+    all.insert(all.end(), std::begin(kPairShapes), std::end(kPairShapes));
+  }
+  return all;
+}
+
+template <class S>
+std::vector<S> random_stored(int64_t n, uint32_t seed, double scale = 1) {
+  std::vector<S> x;
+  for (double v : random_data<double>(n, seed)) x.push_back(S(v * scale));
+  return x;
+}
+
+template <class S>
 struct Inputs {
-  std::vector<T> x, weight, bias, initial, initial_cell, dhidden, dlast_cell;
+  using T = SumOf<S>;
+  std::vector<S> x, weight, initial, dhidden;
+  std::vector<T> bias, initial_cell, dlast_cell;
   std::vector<int32_t> resets, lengths;  // empty: null
 
   Inputs(const Shape &s, int64_t gates)
-      : x(random_data<T>(s.batch * s.steps * gates * s.width, 1)),
-        weight(random_data<T>(gates * s.width * s.width, 2)),
+      : x(random_stored<S>(s.batch * s.steps * gates * s.width, 1)),
+        weight(random_stored<S>(gates * s.width * s.width, 2, 1 / std::sqrt(s.width))),
+        initial(random_stored<S>(s.batch * s.width, 4)),
+        dhidden(random_stored<S>(s.batch * s.steps * s.width, 5)),
         bias(random_data<T>(gates * s.width, 3)),
-        initial(random_data<T>(s.batch * s.width, 4)),
         initial_cell(random_data<T>(s.batch * s.width, 8)),
-        dhidden(random_data<T>(s.batch * s.steps * s.width, 5)),
-        dlast_cell(random_data<T>(s.batch * s.width, 9)) {
-    for (T &w : weight) w /= std::sqrt(static_cast<T>(s.width));
-  }
+        dlast_cell(random_data<T>(s.batch * s.width, 9)) {}
 
   // A third of the steps cleared; lengths from 0 to all steps.
   void bound(const Shape &s) {
@@ -62,14 +99,12 @@ struct Inputs {
     const int64_t row = gates * s.width;
     for (int64_t b = 0; b < s.batch; ++b) {
       for (int64_t t = lengths[b]; t < s.steps; ++t) {
-        std::fill_n(other.x.begin() + (b * s.steps + t) * row, row,
-                    std::numeric_limits<T>::quiet_NaN());
+        std::fill_n(other.x.begin() + (b * s.steps + t) * row, row, S(NAN));
         other.resets[b * s.steps + t] = 1;
       }
       if (lengths[b] == 0) continue;
-      for (auto *state : {&other.initial, &other.initial_cell}) {
-        std::fill_n(state->begin() + b * s.width, s.width, std::numeric_limits<T>::infinity());
-      }
+      std::fill_n(other.initial.begin() + b * s.width, s.width, S(INFINITY));
+      std::fill_n(other.initial_cell.begin() + b * s.width, s.width, T(INFINITY));
     }
     return other;
   }
@@ -83,14 +118,21 @@ inline const int32_t *or_null(const std::vector<int32_t> &x) {
   return x.empty() ? nullptr : x.data();
 }
 
-// norm(got - exact) <= 1e-5 (double: 1e-12) norm(exact).
-template <class T>
-void expect_near(const std::vector<T> &got, const std::vector<long double> &exact) {
+// norm(got - exact) <= limit norm(exact): 1e-5 in float, 1e-12 in double, of bf16 1e-2 and for
+// gradients 2e-2, the sums stored as floats too.
+enum class Kind { State, Gradient };
+template <class S, class T>
+void expect_near(const std::vector<T> &got, const std::vector<long double> &exact, Kind kind) {
   ASSERT_EQ(got.size(), exact.size());
   long double error = 0, size = 0;
   for (size_t i = 0; i < got.size(); ++i) {
-    error += (got[i] - exact[i]) * (got[i] - exact[i]);
+    const long double off = static_cast<T>(got[i]) - exact[i];
+    error += off * off;
     size += exact[i] * exact[i];
   }
-  EXPECT_LE(std::sqrt(error), (std::is_same_v<T, float> ? 1e-5L : 1e-12L) * std::sqrt(size));
+  const long double limit = std::is_same_v<S, float>    ? 1e-5L
+                            : std::is_same_v<S, double> ? 1e-12L
+                            : kind == Kind::State       ? 1e-2L
+                                                        : 2e-2L;
+  EXPECT_LE(std::sqrt(error), limit * std::sqrt(size));
 }

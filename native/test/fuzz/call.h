@@ -11,6 +11,8 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <set>
+#include <string>
 
 #include "header.h"
 #include "say.h"
@@ -275,8 +277,10 @@ struct Call {
       if (function.widths[i] == 0 && dtype >= 0) {
         const bool other = from >= 0 && name == "x";
         a.dtype = static_cast<int32_t>(arguments[other ? from : dtype].integer);
-        // A statistic of bf16 is f32.
-        if (name == "lse" && a.dtype == PND_BF16) a.dtype = PND_F32;
+        // Beside bf16, what adds up is f32.
+        static const std::set<std::string> kSums = {
+            "lse", "bias", "dbias", "cells", "initial_cell", "dlast_cell", "dinitial_cell"};
+        if (a.dtype == PND_BF16 && kSums.count(name) > 0) a.dtype = PND_F32;
         a.width = a.dtype == PND_F64 ? 8 : a.dtype == PND_BF16 ? 2 : 4;
       }
       a.count = 1;
