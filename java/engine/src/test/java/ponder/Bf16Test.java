@@ -11,6 +11,9 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import ponder.op.Attention;
+import ponder.op.Boundaries;
+import ponder.op.Gru;
+import ponder.op.Lstm;
 
 /** Tensors of bf16 between casts: values, derivatives, and what they refuse. */
 class Bf16Test {
@@ -107,6 +110,48 @@ class Bf16Test {
       double[] gotAgain = second.apply(half);
       assertTrue(distance(again, gotAgain) < 0x1p-5, () -> "off by " + distance(again, gotAgain));
     }
+  }
+
+  @ParameterizedTest
+  @MethodSource(DEVICES)
+  void recurrentCellsHaveFirstAndSecondDerivatives(String name) {
+    try (Device device = TestDevices.open(name);
+        Scope scope = device.open()) {
+      Tensor wide = random(scope, 5, 2, 5, 4, 8).cast(DType.BF16).cast(DType.F64);
+      Function<Tensor, Tensor> f =
+          x -> {
+            DType type = x.dtype();
+            Tensor weight = random(scope, 6, 4, 8, 8).cast(type);
+            Tensor bias = random(scope, 7, 4, 8).cast(type.sums());
+            Tensor cell = random(scope, 8, 2, 8).cast(type.sums());
+            Tensor hidden = cell.cast(type);
+            Lstm.States states = Lstm.states(x, weight, bias, hidden, cell, Boundaries.none());
+            Tensor reset =
+                Gru.gru(x.slice(2, 0, 3), weight.slice(0, 1, 3), bias.slice(0, 1, 3), hidden);
+            return squares(states.hidden()).add(squares(states.lastCell())).add(squares(reset));
+          };
+      Tensor half = wide.cast(DType.BF16);
+      double[] first = Gradient.of(f.apply(wide), wide)[0].toDoubles();
+      double[] got = Gradient.of(f.apply(half), half)[0].toDoubles();
+      assertTrue(distance(first, got) < 0x1p-6, () -> "off by " + distance(first, got));
+      Function<Tensor, double[]> second =
+          x -> Gradient.of(squares(Gradient.ofAgain(f.apply(x), x)[0]), x)[0].toDoubles();
+      double[] again = second.apply(wide);
+      double[] gotAgain = second.apply(half);
+      assertTrue(distance(again, gotAgain) < 0x1p-5, () -> "off by " + distance(again, gotAgain));
+    }
+  }
+
+  private static Tensor random(Scope scope, long seed, long... dims) {
+    Shape shape = Shape.of(dims);
+    float[] values = Key.of(seed).normalFloats((int) shape.size());
+    for (int i = 0; i < values.length; i++) values[i] *= 0.5f;
+    return scope.tensor(shape, values);
+  }
+
+  private static Tensor squares(Tensor x) {
+    Tensor wide = x.cast(DType.F64);
+    return wide.mul(wide).sum();
   }
 
   @ParameterizedTest

@@ -1780,7 +1780,7 @@ final class Linked implements Kernels {
     reach(times(times(times(times(bytes(dtype), batch), steps), 4), width), gates);
     reach(times(times(times(times(bytes(dtype), batch), steps), 3), width), x);
     reach(times(times(times(bytes(dtype), 3), width), width), weight);
-    reach(times(times(bytes(dtype), 3), width), bias);
+    reach(times(times(sumBytes(dtype), 3), width), bias);
     reach(times(times(bytes(dtype), batch), width), initial);
     reach(times(times(4, batch), steps), resets);
     reach(times(4, batch), lengths);
@@ -1808,7 +1808,7 @@ final class Linked implements Kernels {
     reach(times(times(times(times(bytes(dtype), batch), steps), 4), width), gates);
     reach(times(times(times(times(bytes(dtype), batch), steps), 3), width), dx);
     reach(times(times(times(bytes(dtype), 3), width), width), dweight, weight);
-    reach(times(times(bytes(dtype), 3), width), dbias);
+    reach(times(times(sumBytes(dtype), 3), width), dbias);
     reach(times(times(bytes(dtype), batch), width), dinitial, initial);
     reach(times(times(4, batch), steps), resets);
     reach(times(4, batch), lengths);
@@ -1847,11 +1847,13 @@ final class Linked implements Kernels {
       long batch,
       long steps,
       long width) {
-    reach(times(times(times(bytes(dtype), batch), steps), width), hidden, cells);
+    reach(times(times(times(bytes(dtype), batch), steps), width), hidden);
+    reach(times(times(times(sumBytes(dtype), batch), steps), width), cells);
     reach(times(times(times(times(bytes(dtype), batch), steps), 4), width), gates, x);
     reach(times(times(times(bytes(dtype), 4), width), width), weight);
-    reach(times(times(bytes(dtype), 4), width), bias);
-    reach(times(times(bytes(dtype), batch), width), initialHidden, initialCell);
+    reach(times(times(sumBytes(dtype), 4), width), bias);
+    reach(times(times(bytes(dtype), batch), width), initialHidden);
+    reach(times(times(sumBytes(dtype), batch), width), initialCell);
     reach(times(times(4, batch), steps), resets);
     reach(times(4, batch), lengths);
     call(
@@ -1893,12 +1895,13 @@ final class Linked implements Kernels {
       long batch,
       long steps,
       long width) {
-    reach(times(times(times(bytes(dtype), batch), steps), width), dhidden, hidden, cells);
+    reach(times(times(times(bytes(dtype), batch), steps), width), dhidden, hidden);
+    reach(times(times(times(sumBytes(dtype), batch), steps), width), cells);
     reach(times(times(times(times(bytes(dtype), batch), steps), 4), width), dx, gates);
     reach(times(times(times(bytes(dtype), 4), width), width), dweight, weight);
-    reach(times(times(bytes(dtype), 4), width), dbias);
-    reach(times(times(bytes(dtype), batch), width), dinitialHidden, dinitialCell, dlastCell);
-    reach(times(times(bytes(dtype), batch), width), initialHidden, initialCell);
+    reach(times(times(sumBytes(dtype), 4), width), dbias);
+    reach(times(times(bytes(dtype), batch), width), dinitialHidden, initialHidden);
+    reach(times(times(sumBytes(dtype), batch), width), dinitialCell, dlastCell, initialCell);
     reach(times(times(4, batch), steps), resets);
     reach(times(4, batch), lengths);
     call(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.op;
 
-import ponder.DType;
+import java.util.List;
 import ponder.Launch;
 import ponder.Op;
 import ponder.Result;
@@ -26,15 +26,16 @@ import ponder.abi.Kernels;
  * @param lengths whether lengths tell where sequences end
  */
 public record Gru(boolean resets, boolean lengths) implements Op.Fused {
-  private static final int INPUTS = 4;
+  private static final Scan SCAN = new Scan("gru", 3, List.of("initial"));
 
   /**
    * Returns the state after every step. The last one, {@code slice(1, steps - 1, 1)}, continues the
    * sequence: T steps equal T1 steps and the rest from the carried state, bit for bit.
    *
-   * @param x [batch, steps, 3, width], the products of the inputs for r, z and n; F32 or F64
+   * @param x [batch, steps, 3, width], the products of the inputs for r, z and n; F32, F64 or
+   *     BF16, of which a state is rounded once, as it is returned
    * @param weight [3, width, width], output before input
-   * @param bias [3, width], added to the products of the state
+   * @param bias [3, width], added to the products of the state; F32 beside BF16
    * @param initial [batch, width], the state before the first step
    * @return [batch, steps, width]
    * @throws IllegalArgumentException if shapes or types do not fit
@@ -60,8 +61,9 @@ public record Gru(boolean resets, boolean lengths) implements Op.Fused {
 
   @Override
   public Tensor definition(Tensor... in) {
-    Tensor weight = in[1];
-    Tensor bias = in[2];
+    Tensor[] wide = SCAN.widened(in);
+    Tensor weight = wide[1];
+    Tensor bias = wide[2];
     Unrolled.Cell cell =
         (x, states) -> {
           Tensor h = states[0];
@@ -71,14 +73,15 @@ public record Gru(boolean resets, boolean lengths) implements Op.Fused {
           Tensor n = Unrolled.input(x, 2).add(r.mul(u)).tanh();
           return new Tensor[] {n.add(z.mul(h.sub(n)))};
         };
-    return new Unrolled(in[0], boundaries(in)).states(cell, in[3])[0];
+    Tensor states = new Unrolled(wide[0], boundaries(in)).states(cell, wide[3])[0];
+    return states.cast(in[0].dtype());
   }
 
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Tensor x = in[0];
-    Shape s = check(in);
     Boundaries boundaries = boundaries(in);
+    Shape s = SCAN.check(boundaries, in);
     Tensor hidden = launch.output(x.dtype(), Shape.of(s.dim(0), s.dim(1), s.dim(3)));
     Tensor gates = launch.output(x.dtype(), Shape.of(s.dim(0), s.dim(1), 4, s.dim(3)));
     Kernels.of(launch)
@@ -98,34 +101,11 @@ public record Gru(boolean resets, boolean lengths) implements Op.Fused {
     return new Result(hidden, gates);
   }
 
-  private Shape check(Tensor... in) {
-    Shape s = in[0].shape();
-    Boundaries boundaries = boundaries(in);
-    if (in.length != INPUTS + boundaries.count()) {
-      throw new IllegalArgumentException(
-          "gru: " + in.length + " inputs, not " + (INPUTS + boundaries.count()));
-    }
-    DType.requireArithmetic("gru: x", in[0].dtype());
-    if (s.rank() != 4 || s.dim(2) != 3) {
-      throw new IllegalArgumentException(
-          "gru: x has shape " + s + ", must be [batch, steps, 3, width]");
-    }
-    long width = s.dim(3);
-    String[] names = {"weight", "bias", "initial"};
-    Shape[] shapes = {Shape.of(3, width, width), Shape.of(3, width), Shape.of(s.dim(0), width)};
-    for (int i = 0; i < names.length; i++) {
-      DType.require("gru: " + names[i], in[i + 1].dtype(), in[0].dtype());
-      Shape.require("gru: " + names[i], in[i + 1].shape(), shapes[i], "x", s);
-    }
-    boundaries.check("gru", s);
-    return s;
-  }
-
   @Override
   public Tensor[] backward(Launch launch, Tensor dy, Result y, Tensor... in) {
     Tensor[] derivatives = new Tensor[in.length];
-    for (int i = 0; i < INPUTS; i++) {
-      derivatives[i] = launch.output(dy.dtype(), in[i].shape());
+    for (int i = 0; i < SCAN.inputs(); i++) {
+      derivatives[i] = launch.output(in[i].dtype(), in[i].shape());
     }
     Boundaries boundaries = boundaries(in);
     Shape s = in[0].shape();
@@ -157,7 +137,7 @@ public record Gru(boolean resets, boolean lengths) implements Op.Fused {
     long products = 6 * running * s.dim(3);
     // Read: the steps that run and the other inputs; written: the state and four gates.
     long units = s.dim(0) * s.dim(1) * s.dim(3);
-    long bytes = (3 * running + 5 * units) * in[0].dtype().bytes() + others(in);
+    long bytes = (3 * running + 5 * units) * in[0].dtype().bytes() + Scan.bytesAfterX(in);
     return new Work(products + 17 * running, products, bytes);
   }
 
@@ -172,15 +152,9 @@ public record Gru(boolean resets, boolean lengths) implements Op.Fused {
     long units = s.dim(0) * s.dim(1) * s.dim(3);
     long products = 12 * running * s.dim(3);
     // Read: dy, the state, four gates, weight, initial, boundaries; written: four derivatives.
-    long read = (units + 5 * running) * in[0].dtype().bytes() + others(in) - in[2].bytes();
+    long read =
+        (units + 5 * running) * in[0].dtype().bytes() + Scan.bytesAfterX(in) - in[2].bytes();
     long written = in[0].bytes() + in[1].bytes() + in[2].bytes() + in[3].bytes();
     return new Work(products + 20 * running + units, products, read + written);
-  }
-
-  /** Returns the bytes of the inputs after x. */
-  private static long others(Tensor... in) {
-    long bytes = 0;
-    for (int i = 1; i < in.length; i++) bytes += in[i].bytes();
-    return bytes;
   }
 }

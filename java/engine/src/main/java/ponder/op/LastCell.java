@@ -28,7 +28,7 @@ record LastCell(Lstm op, Result scan) implements Op.Fused {
   @Override
   public Result forward(Launch launch, Tensor... in) {
     Shape s = in[0].shape();
-    Tensor cell = launch.output(in[0].dtype(), Shape.of(s.dim(0), s.dim(3)));
+    Tensor cell = launch.output(in[0].dtype().sums(), Shape.of(s.dim(0), s.dim(3)));
     MemorySegment cells = launch.memory(scan.saved()[0]);
     Kernels.of(launch)
         .slice(
@@ -45,7 +45,7 @@ record LastCell(Lstm op, Result scan) implements Op.Fused {
 
   @Override
   public Tensor[] backward(Launch launch, Tensor dy, Result y, Tensor... in) {
-    Tensor none = launch.output(dy.dtype(), scan.value().shape());
+    Tensor none = launch.output(scan.value().dtype(), scan.value().shape());
     Kernels.of(launch).fill(none.dtype().code(), launch.memory(none), none.size(), 0);
     return op.backward(launch, launch.memory(none), launch.memory(dy), scan, in);
   }
@@ -54,7 +54,7 @@ record LastCell(Lstm op, Result scan) implements Op.Fused {
   @Override
   public Work work(Tensor... in) {
     Shape s = in[0].shape();
-    return new Work(0, 0, 2 * s.dim(0) * s.dim(3) * in[0].dtype().bytes());
+    return new Work(0, 0, 2 * s.dim(0) * s.dim(3) * in[0].dtype().sums().bytes());
   }
 
   @Override

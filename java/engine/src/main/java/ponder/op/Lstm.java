@@ -2,6 +2,7 @@
 package ponder.op;
 
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import ponder.DType;
 import ponder.Launch;
 import ponder.Op;
@@ -30,7 +31,7 @@ import ponder.abi.Kernels;
  * @param lengths whether lengths tell where sequences end
  */
 public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
-  static final int INPUTS = 5;
+  private static final Scan SCAN = new Scan("lstm", 4, List.of("initialHidden", "initialCell"));
 
   /**
    * What a scan computed.
@@ -43,9 +44,10 @@ public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
   /**
    * Returns the hidden state after every step.
    *
-   * @param x [batch, steps, 4, width], the products of the inputs for i, f, g and o; F32 or F64
+   * @param x [batch, steps, 4, width], the products of the inputs for i, f, g and o; F32, F64 or
+   *     BF16, of which a hidden state is rounded once, as it is returned
    * @param weight [4, width, width], output before input
-   * @param bias [4, width]
+   * @param bias [4, width]; F32 beside BF16, as cells are
    * @param initialHidden [batch, width], the hidden state before the first step
    * @param initialCell [batch, width], the cell before the first step
    * @param boundaries where sequences begin anew and where they end
@@ -89,8 +91,9 @@ public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
 
   /** Returns the hidden states and the cells, computed by primitives. */
   Tensor[] unrolled(Tensor... in) {
-    Tensor weight = in[1];
-    Tensor bias = in[2];
+    Tensor[] wide = SCAN.widened(in);
+    Tensor weight = wide[1];
+    Tensor bias = wide[2];
     Unrolled.Cell cell =
         (x, states) -> {
           Tensor[] sum = new Tensor[4];
@@ -101,7 +104,8 @@ public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
           Tensor c = kept.add(sum[0].sigmoid().mul(sum[2].tanh()));
           return new Tensor[] {sum[3].sigmoid().mul(c.tanh()), c};
         };
-    return new Unrolled(in[0], boundaries(in)).states(cell, in[3], in[4]);
+    Tensor[] states = new Unrolled(wide[0], boundaries(in)).states(cell, wide[3], wide[4]);
+    return new Tensor[] {states[0].cast(in[0].dtype()), states[1]};
   }
 
   private Boundaries boundaries(Tensor... in) {
@@ -110,11 +114,11 @@ public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
 
   @Override
   public Result forward(Launch launch, Tensor... in) {
-    Shape s = check(in);
     Boundaries boundaries = boundaries(in);
+    Shape s = SCAN.check(boundaries, in);
     DType type = in[0].dtype();
     Tensor hidden = launch.output(type, Shape.of(s.dim(0), s.dim(1), s.dim(3)));
-    Tensor cells = launch.output(type, hidden.shape());
+    Tensor cells = launch.output(type.sums(), hidden.shape());
     Tensor gates = launch.output(type, s);
     Kernels.of(launch)
         .lstm(
@@ -135,30 +139,6 @@ public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
     return new Result(hidden, cells, gates);
   }
 
-  private Shape check(Tensor... in) {
-    Shape s = in[0].shape();
-    Boundaries boundaries = boundaries(in);
-    if (in.length != INPUTS + boundaries.count()) {
-      throw new IllegalArgumentException(
-          "lstm: " + in.length + " inputs, not " + (INPUTS + boundaries.count()));
-    }
-    DType.requireArithmetic("lstm: x", in[0].dtype());
-    if (s.rank() != 4 || s.dim(2) != 4) {
-      throw new IllegalArgumentException(
-          "lstm: x has shape " + s + ", must be [batch, steps, 4, width]");
-    }
-    long width = s.dim(3);
-    Shape state = Shape.of(s.dim(0), width);
-    String[] names = {"weight", "bias", "initialHidden", "initialCell"};
-    Shape[] shapes = {Shape.of(4, width, width), Shape.of(4, width), state, state};
-    for (int i = 0; i < names.length; i++) {
-      DType.require("lstm: " + names[i], in[i + 1].dtype(), in[0].dtype());
-      Shape.require("lstm: " + names[i], in[i + 1].shape(), shapes[i], "x", s);
-    }
-    boundaries.check("lstm", s);
-    return s;
-  }
-
   @Override
   public Tensor[] backward(Launch launch, Tensor dy, Result y, Tensor... in) {
     return backward(launch, launch.memory(dy), MemorySegment.NULL, y, in);
@@ -168,7 +148,7 @@ public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
   Tensor[] backward(
       Launch launch, MemorySegment dhidden, MemorySegment dlastCell, Result y, Tensor... in) {
     Tensor[] derivatives = new Tensor[in.length];
-    for (int i = 0; i < INPUTS; i++) {
+    for (int i = 0; i < SCAN.inputs(); i++) {
       derivatives[i] = launch.output(in[i].dtype(), in[i].shape());
     }
     Boundaries boundaries = boundaries(in);
@@ -205,8 +185,9 @@ public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
     long products = 8 * running * s.dim(3);
     // Read: the steps that run and the other inputs; written: both states and four gates.
     long units = s.dim(0) * s.dim(1) * s.dim(3);
-    long bytes = (4 * running + 6 * units) * in[0].dtype().bytes() + others(in);
-    return new Work(products + 23 * running, products, bytes);
+    DType type = in[0].dtype();
+    long bytes = (4 * running + 5 * units) * type.bytes() + units * type.sums().bytes();
+    return new Work(products + 23 * running, products, bytes + Scan.bytesAfterX(in));
   }
 
   /**
@@ -220,16 +201,11 @@ public record Lstm(boolean resets, boolean lengths) implements Op.Fused {
     long units = s.dim(0) * s.dim(1) * s.dim(3);
     long products = 16 * running * s.dim(3);
     // Read: dy, both states, four gates, weight, initial states, boundaries; written: derivatives.
-    long read = (units + 6 * running) * in[0].dtype().bytes() + others(in) - in[2].bytes();
+    DType type = in[0].dtype();
+    long read = (units + 5 * running) * type.bytes() + running * type.sums().bytes();
+    read += Scan.bytesAfterX(in) - in[2].bytes();
     long written = 0;
-    for (int i = 0; i < INPUTS; i++) written += in[i].bytes();
+    for (int i = 0; i < SCAN.inputs(); i++) written += in[i].bytes();
     return new Work(products + 27 * running + units, products, read + written);
-  }
-
-  /** Returns the bytes of the inputs after x. */
-  private static long others(Tensor... in) {
-    long bytes = 0;
-    for (int i = 1; i < in.length; i++) bytes += in[i].bytes();
-    return bytes;
   }
 }

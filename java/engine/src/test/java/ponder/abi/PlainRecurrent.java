@@ -54,10 +54,10 @@ abstract class PlainRecurrent extends PlainReads {
       long batch,
       long steps,
       long width) {
-    floats(dtype);
+    storedFloats(dtype);
     double[] xs = read(dtype, x, batch, steps, 3, width);
     double[] weights = read(dtype, weight, 3, width, width);
-    double[] biases = read(dtype, bias, 3, width);
+    double[] biases = read(sumType(dtype), bias, 3, width);
     double[] initials = read(dtype, initial, batch, width);
     var bounds = new Bounds(resets, lengths, batch, steps);
     int w = (int) width;
@@ -115,7 +115,7 @@ abstract class PlainRecurrent extends PlainReads {
       long batch,
       long steps,
       long width) {
-    floats(dtype);
+    storedFloats(dtype);
     double[] dhiddens = read(dtype, dhidden, batch, steps, width);
     double[] weights = read(dtype, weight, 3, width, width);
     double[] initials = read(dtype, initial, batch, width);
@@ -170,7 +170,7 @@ abstract class PlainRecurrent extends PlainReads {
     }
     write(dtype, dx, toX);
     write(dtype, dweight, values(toWeight, 1));
-    write(dtype, dbias, values(toBias, 1));
+    write(sumType(dtype), dbias, values(toBias, 1));
     write(dtype, dinitial, toInitial);
   }
 
@@ -190,12 +190,12 @@ abstract class PlainRecurrent extends PlainReads {
       long batch,
       long steps,
       long width) {
-    floats(dtype);
+    storedFloats(dtype);
     double[] xs = read(dtype, x, batch, steps, 4, width);
     double[] weights = read(dtype, weight, 4, width, width);
-    double[] biases = read(dtype, bias, 4, width);
+    double[] biases = read(sumType(dtype), bias, 4, width);
     double[] firstHidden = read(dtype, initialHidden, batch, width);
-    double[] firstCell = read(dtype, initialCell, batch, width);
+    double[] firstCell = read(sumType(dtype), initialCell, batch, width);
     var bounds = new Bounds(resets, lengths, batch, steps);
     int w = (int) width;
     var states = new double[(int) (batch * steps) * w];
@@ -227,7 +227,7 @@ abstract class PlainRecurrent extends PlainReads {
       }
     }
     write(dtype, hidden, states);
-    write(dtype, cells, stored);
+    write(sumType(dtype), cells, stored);
     write(dtype, gates, kept);
   }
 
@@ -252,13 +252,13 @@ abstract class PlainRecurrent extends PlainReads {
       long batch,
       long steps,
       long width) {
-    floats(dtype);
+    storedFloats(dtype);
     double[] dhiddens = read(dtype, dhidden, batch, steps, width);
     double[] weights = read(dtype, weight, 4, width, width);
     double[] firstHidden = read(dtype, initialHidden, batch, width);
-    double[] firstCell = read(dtype, initialCell, batch, width);
+    double[] firstCell = read(sumType(dtype), initialCell, batch, width);
     double[] states = read(dtype, hidden, batch, steps, width);
-    double[] stored = read(dtype, cells, batch, steps, width);
+    double[] stored = read(sumType(dtype), cells, batch, steps, width);
     double[] kept = read(dtype, gates, batch, steps, 4, width);
     var bounds = new Bounds(resets, lengths, batch, steps);
     int w = (int) width;
@@ -267,7 +267,9 @@ abstract class PlainRecurrent extends PlainReads {
     var toBias = sums(4 * w);
     var toHidden = new double[firstHidden.length];
     double[] toCell =
-        missing(dlastCell) ? new double[firstCell.length] : read(dtype, dlastCell, batch, width);
+        missing(dlastCell)
+            ? new double[firstCell.length]
+            : read(sumType(dtype), dlastCell, batch, width);
     for (int b = 0; b < batch; b++) {
       var carried = new double[w];
       for (int t = (int) steps - 1; t >= 0; t--) {
@@ -308,8 +310,8 @@ abstract class PlainRecurrent extends PlainReads {
     }
     write(dtype, dx, toX);
     write(dtype, dweight, values(toWeight, 1));
-    write(dtype, dbias, values(toBias, 1));
+    write(sumType(dtype), dbias, values(toBias, 1));
     write(dtype, dinitialHidden, toHidden);
-    write(dtype, dinitialCell, toCell);
+    write(sumType(dtype), dinitialCell, toCell);
   }
 }

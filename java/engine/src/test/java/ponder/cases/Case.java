@@ -84,6 +84,11 @@ public final class Case {
     return put(array, Array.Use.READ, Call::type, values, null, null);
   }
 
+  /** An array that it reads of the type that the function sums in. */
+  Case inSums(String array, Values values) {
+    return put(array, Array.Use.READ, call -> call.type().sums(), values, null, null);
+  }
+
   /** An array that it reads, of the type whose number the row's column {@code from} gives. */
   Case from(String array, Values values) {
     Function<Call, Type> type = call -> Type.values()[(int) call.number("from")];

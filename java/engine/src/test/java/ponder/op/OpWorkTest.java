@@ -204,6 +204,13 @@ class OpWorkTest {
       assertEquals(
           backward.minus(less).minus(new Work(0, 0, saved)),
           new Gru(true, true).backwardWork(bounded));
+
+      // Of BF16, the bias is F32.
+      for (int i : new int[] {0, 1, 3}) in[i] = in[i].cast(DType.BF16);
+      long stated = 2 * (3 * units + 75 + 10 + 5 * units) + 4 * 15;
+      assertEquals(stated, new Gru(false, false).work(in).bytes());
+      stated = 2 * (9 * units + 2 * 75 + 2 * 10) + 4 * 15;
+      assertEquals(stated, new Gru(false, false).backwardWork(in).bytes());
     }
   }
 
@@ -230,6 +237,14 @@ class OpWorkTest {
       bytes = 4 * (units + 6 * running + 100 + 10 + 10 + 2) + 4 * (4 * units + 100 + 20 + 20);
       assertEquals(
           new Work(2 * products + 27 * running + units, 2 * products, bytes), op.backwardWork(in));
+
+      // Of BF16, the bias and the cells are F32.
+      for (int i : new int[] {0, 1, 3}) in[i] = in[i].cast(DType.BF16);
+      bytes = 2 * (4 * running + 100 + 10 + 5 * units) + 4 * (20 + 10 + 2 + units);
+      assertEquals(bytes, op.work(in).bytes());
+      bytes = 2 * (units + 5 * running + 100 + 10) + 4 * (running + 10 + 2);
+      bytes += 2 * (4 * units + 100 + 10) + 4 * (20 + 10);
+      assertEquals(bytes, op.backwardWork(in).bytes());
     }
   }
 
