@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.nn;
 
+import ponder.DType;
 import ponder.Tensor;
 import ponder.op.Gru;
 
@@ -34,8 +35,11 @@ public record GruLayer(Linear input, Tensor inputBias, Tensor weight, Tensor bia
   public Tensor apply(Tensor x, Tensor state) {
     long batch = x.shape().dim(0);
     long steps = x.shape().dim(1);
+    DType type = input.products();
     Tensor products = input.apply(x).add(inputBias).reshape(batch, steps, 3, width());
-    return Gru.gru(products, weight, bias.reshape(3, width()), state);
+    Tensor gates = bias.reshape(3, width());
+    Tensor states = Gru.gru(products.cast(type), weight.cast(type), gates, state.cast(type));
+    return states.cast(weight.dtype());
   }
 
   /** Returns the width of the state. */

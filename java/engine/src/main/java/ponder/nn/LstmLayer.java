@@ -2,6 +2,7 @@
 package ponder.nn;
 
 import java.util.Arrays;
+import ponder.DType;
 import ponder.Shape;
 import ponder.Tensor;
 import ponder.op.Boundaries;
@@ -41,9 +42,12 @@ public record LstmLayer(Linear input, Tensor weight, Tensor bias, Tensor hidden,
   public Lstm.States apply(Tensor x, Tensor hidden, Tensor cell) {
     long batch = x.shape().dim(0);
     long steps = x.shape().dim(1);
-    Tensor products = input.apply(x).reshape(batch, steps, 4, width());
+    DType type = input.products();
+    Tensor products = input.product(x).reshape(batch, steps, 4, width());
     Tensor gates = bias.reshape(4, width());
-    return Lstm.states(products, weight, gates, hidden, cell, Boundaries.none());
+    Lstm.States states =
+        Lstm.states(products, weight.cast(type), gates, hidden.cast(type), cell, Boundaries.none());
+    return new Lstm.States(states.hidden().cast(weight.dtype()), states.lastCell());
   }
 
   /** Returns the width of the states. */

@@ -40,8 +40,8 @@ public record Parameters(Store store, DType type, DType products, String prefix,
   }
 
   /**
-   * Returns a maker of the same parameters for layers that compute their products and attention in
-   * a type. With BF16 they round what is multiplied, sum in F32 and round each result; parameters,
+   * Returns a maker of the same parameters for layers that compute their products, attention and
+   * recurrent scans in a type. With BF16 they round what is multiplied, sum in F32 and round each result; parameters,
    * their derivatives, norms and everything else stay F32. Source: Kalamkar et al.,
    * arXiv:1905.12322.
    *
