@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
+import ponder.DType;
 import ponder.cases.Case;
 import ponder.cases.Cases;
 import ponder.cases.Type;
@@ -82,11 +83,14 @@ class GateTest {
 
   @Test
   void scansAreJudgedByTheirNorm() {
-    for (String op : new String[] {"gru", "lstm"}) {
+    for (String op : new String[] {"gru f32", "lstm f32", "gru bf16", "lstm bf16"}) {
       String sizes = "batch=7 steps=65 width=64 resets=given lengths=given";
-      Row row = Row.parse(" | a.b | op %s both | f32 | %s | | ".formatted(op, sizes));
+      String subject = op.replace(" ", " both | ");
+      Row row = Row.parse(" | a.b | op %s | %s | | ".formatted(subject, sizes));
       assertDoesNotThrow(() -> check(row, right(row), "both"), op);
-      Case.Build wrong = (call, in) -> right(row).of(call, in).affine(1.0001, 0);
+      double factor = op.endsWith(" f32") ? 1.0001 : 1.03;
+      Case.Build wrong =
+          (call, in) -> right(row).of(call, in).cast(DType.F32).affine(factor, 0);
       var red = assertThrows(RedGate.class, () -> check(row, wrong, "both"), op);
       assertTrue(red.getMessage().contains("norm"), red.getMessage());
     }
