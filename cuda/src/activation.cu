@@ -10,57 +10,20 @@
 // Error    <= 2 x the plain loop; -infinity gives -0 and slope 0, +infinity itself and slope 1
 // Work     gelu 8 flops and 2 moves per element, backward 16 and 3; silu 4, backward 10
 // Source   Hendrycks, Gimpel, arXiv:1606.08415; Elfwing, Uchibe, Doya, arXiv:1702.03118
-#include <limits>
-
+#include "activation.cuh"
 #include "packs.cuh"
-#include "scalar.cuh"
 
 namespace {
 
-struct Gelu {
-  // From here on the gate is 0 or 1; the slope is computed within, where no product overflows.
-  static constexpr double kBound = 32;
-  static constexpr double kLinear = 0x1.9884533d43651p+0;  // 2 sqrt(2/pi)
-  static constexpr double kCubic = 0.044715 * kLinear;
-  template <class T>
-  static __device__ __forceinline__ T argument(T x) {
-    return x * fma(x * x, static_cast<T>(kCubic), static_cast<T>(kLinear));
-  }
-  template <class T>
-  static __device__ __forceinline__ T slope(T x) {
-    return fma(x * x, static_cast<T>(3 * kCubic), static_cast<T>(kLinear));
-  }
-};
-
-struct Silu {
-  static constexpr double kBound = 1000;
-  template <class T>
-  static __device__ __forceinline__ T argument(T x) {
-    return x;
-  }
-  template <class T>
-  static __device__ __forceinline__ T slope(T) {
-    return 1;
-  }
-};
-
 template <class T, class Gate>
 struct Forward {
-  static constexpr T kLowest = std::numeric_limits<T>::lowest();
   T *y;
   const T *x;
 
-  static __device__ __forceinline__ T gated(T x) {
-    const T t = Gate::argument(x);
-    const T e = exp_of_negative(t < 0 ? t : -t);
-    // -infinity times the gate 0 would be NaN.
-    const T finite = kLowest > x ? kLowest : x;
-    return finite * (t < 0 ? e : T(1)) / (1 + e);
-  }
   __device__ void operator()(Stretch<T> at) const {
     Pack<T> v = at.load(x);
 #pragma unroll
-    for (T &element : v.at) element = gated(element);
+    for (T &element : v.at) element = gated<Gate>(element);
     at.store(y, v);
   }
 };
@@ -70,18 +33,11 @@ struct Backward {
   T *dx;
   const T *dy, *x;
 
-  static __device__ __forceinline__ T slope(T x) {
-    constexpr T kBound = static_cast<T>(Gate::kBound);
-    x = x < -kBound ? -kBound : x > kBound ? kBound : x;
-    const T t = Gate::argument(x);
-    const T e = exp_of_negative(t < 0 ? t : -t), r = 1 / (1 + e);
-    return fma(x * Gate::slope(x), e * r * r, (t < 0 ? e : T(1)) * r);
-  }
   __device__ void operator()(Stretch<T> at) const {
     Pack<T> d = at.load(dy);
     const Pack<T> v = at.load(x);
 #pragma unroll
-    for (int j = 0; j < kWide<T>; ++j) d.at[j] *= slope(v.at[j]);
+    for (int j = 0; j < kWide<T>; ++j) d.at[j] *= gate_slope<Gate>(v.at[j]);
     at.store(dx, d);
   }
 };

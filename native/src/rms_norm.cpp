@@ -10,17 +10,9 @@
 // Error    <= 2 x the plain loop
 // Work     4 flops and 2 moves per element, backward 12 and 3, plus gain
 // Source   Zhang, Sennrich, arXiv:1910.07467, eq. 4
-#include "rows.h"
+#include "rms_norm.h"
 
 namespace {
-
-template <class T>
-PND_INLINE T scale_of_row(const T *x, int64_t cols, T eps) {
-  Lanes<T> squares;
-  over_lanes<T>(
-      cols, 0, [&](int j, Vec<T> v) { squares.v[j] = fma(v, v, squares.v[j]); }, x);
-  return 1 / root(squares.fold() / static_cast<T>(cols) + eps);
-}
 
 template <class T>
 void forward_rows(T *y, T *scale, const T *x, const T *gain, int64_t rows, int64_t cols, T eps) {
@@ -33,20 +25,6 @@ void forward_rows(T *y, T *scale, const T *x, const T *gain, int64_t rows, int64
       put(to + i, get(from + i) * s * get(gain + i));
     });
   }
-}
-
-// The mean of g u over a row.
-template <class T>
-PND_INLINE T mean_of_row(const T *dy, const T *x, const T *gain, T scale, int64_t cols) {
-  const Vec<T> s = splat<T>(scale);
-  Lanes<T> dots;
-  over_kept_lanes<T>(
-      cols, 0,
-      [&](int j, auto kept, Vec<T> d, Vec<T> v, Vec<T> k) {
-        dots.v[j] = fma(d * k, kept(v * s), dots.v[j]);
-      },
-      dy, x, gain);
-  return dots.fold() / static_cast<T>(cols);
 }
 
 // dgain is the chunk's so far.

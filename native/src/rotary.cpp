@@ -9,51 +9,22 @@
 // Error    <= 2 x the plain loop; the angle within 2^-51 of itself. |start| + steps <= 2^40
 // Work     6 flops per pair, about 60 per angle; one read and one write per element
 // Source   Su, Lu, Pan, Murtadha, Wen, Liu, arXiv:2104.09864, eq. 34
-#include "map.h"
-
-#include "angle.h"
+#include "rotary.h"
 
 namespace {
-
-// Turns the rows of all heads, h pairs each.
-template <class T>
-void turn_heads(T *y, const T *x, const T *cosine, const T *sine, int64_t heads, int64_t h) {
-  each_vector<T>(h, [=](int64_t i, auto get, auto put) {
-    const Vec<T> c = get(cosine + i), s = get(sine + i);
-    for (int64_t at = i; at < heads * 2 * h; at += 2 * h) {
-      const Vec<T> a = get(x + at), b = get(x + at + h);
-      put(y + at, fma(a, c, -(b * s)));
-      put(y + at + h, fma(a, s, b * c));
-    }
-  });
-}
 
 template <class T>
 void turn(pnd_context *context, T *y, const T *x, int64_t batch, int64_t steps, int64_t heads,
           int64_t h, int64_t start, double base, double sign) {
-  constexpr int64_t kV = kWidth<double>;
-  const int64_t padded = (h + kV - 1) / kV * kV;
+  const int64_t padded = padded_pairs(h);
   double *rates = Scratch(context, kShared).take<double>(padded);
-  const Vec<double> log_base = log_of(splat(base));
-  for (int64_t i = 0; i < padded; i += kV) {
-    double share[kV];
-    for (int64_t j = 0; j < kV; ++j) share[j] = -static_cast<double>(i + j) / h;
-    store(rates + i, exp_of(load(share) * log_base));
-  }
+  rotary_rates(rates, h, base);
   const int64_t run = heads * 2 * h;
   parallel_rows(context, steps, batch * run, kSerialMove, [&](int64_t first, int64_t last, int w) {
     Scratch scratch(context, w);
     T *cosine = scratch.take<T>(padded), *sine = scratch.take<T>(padded);
     for (int64_t t = first; t < last; ++t) {
-      const Vec<double> position = splat(static_cast<double>(start + t));
-      for (int64_t i = 0; i < padded; i += kV) {
-        Vec<double> c, s;
-        cosine_and_sine(position * load(rates + i), c, s);
-        for (int64_t j = 0; j < kV; ++j) {
-          cosine[i + j] = static_cast<T>(c[j]);
-          sine[i + j] = static_cast<T>(s[j] * sign);
-        }
-      }
+      rotary_angles(cosine, sine, rates, h, start + t, sign);
       for (int64_t b = 0; b < batch; ++b) {
         const int64_t at = (b * steps + t) * run;
         turn_heads(y + at, x + at, cosine, sine, heads, h);
