@@ -93,7 +93,7 @@ class Call {
   int64_t element_bytes_ = 0;
   bool holds_ = false;
   int ranges_ = 0;
-  Range range_[20];
+  Range range_[32];
 };
 
 // Runs f(float{}) or f(double{}), whichever the type is computed in, and returns its status; one

@@ -36,6 +36,8 @@ const std::set<std::string> kNullableMemory = {"decay",  "rate",    "erase",   "
                                                "ddecay", "drate",   "derase",  "dwrite",
                                                "dlast",  "initial", "dinitial"};
 
+// Of feedback memory alone; its past is there or not as a whole.
+const std::set<std::string> kNullableFeedback = {"dkeys", "dvalues"};
 // Of pnd_mask alone.
 const std::set<std::string> kNullableOfMask = {
     "log_probability", "inclusion", "weight", "corrupted", "label", "logits", "eligible"};
@@ -46,6 +48,7 @@ bool is_fast_weights(const Function &f) {
 bool is_nullable(const Function &f, size_t i) {
   const std::string name = f.parameters[i];
   if (std::strcmp(f.name, "pnd_mask") == 0) return kNullableOfMask.count(name) > 0;
+  if (std::strcmp(f.name, "pnd_feedback_backward") == 0) return kNullableFeedback.count(name) > 0;
   return kNullable.count(name) > 0 || (is_fast_weights(f) && kNullableMemory.count(name) > 0);
 }
 
@@ -55,8 +58,8 @@ bool is_size(const Function &f, size_t i) {
   const std::string name = f.parameters[i];
   const bool random = std::strcmp(f.name, "pnd_philox") == 0;
   return f.kinds[i] == Kind::Int64 && name != "start" && name != "row" && name != "key" &&
-         name != "window" && name != "chunk" && name != "k" && name != "mask_token" &&
-         !(random && name == "first");
+         name != "window" && name != "past" && name != "chunk" && name != "k" &&
+         name != "mask_token" && !(random && name == "first");
 }
 
 // Whether a function may take packed sequences, which exclude lengths.
@@ -451,6 +454,29 @@ TEST_F(WrongCalls, OtherRulesAreKept) {
   for (const char *name : {"pnd_rotary", "pnd_rotary_backward"}) {
     refuses(Valid(find(name)).set("head_size", 1), "head_size", "an odd head size");
     refuses(Valid(find(name)).set("head_size", 3), "head_size", "an odd head size");
+  }
+  for (const char *name : {"pnd_feedback", "pnd_feedback_backward"}) {
+    const Function &f = find(name);
+    for (int64_t size : {1, 3, 258}) {
+      refuses(Valid(f).set("head_size", size), "head_size", "an odd head size, or beyond 256");
+    }
+    refuses(Valid(f).set("kv_heads", 2), "heads = 1", "heads that are no multiple of kv_heads");
+    for (int64_t past : {int64_t{-1}, int64_t{2}, kMost, kLeast}) {
+      refuses(Valid(f).set("past", past), "past", "a past beyond its room");
+    }
+    for (int64_t window : {int64_t{-1}, kMost}) {
+      refuses(Valid(f).set("window", window), "window", "no such window");
+    }
+    Valid none(f);
+    none.at("past_keys").pointer = none.at("past_values").pointer = nullptr;
+    const bool back = std::string(name) == "pnd_feedback_backward";
+    if (back) {
+      refuses(none, "dpast_keys", "the adjoint of no past");
+      none.at("dpast_keys").pointer = none.at("dpast_values").pointer = nullptr;
+    }
+    EXPECT_EQ(call(none, context_), PND_OK) << name << ": " << message(context_);
+    refuses(none.set("past", 1), "past = 1", "a past that is not there");
+    EXPECT_EQ(call(Valid(f).set("past", 1), context_), PND_OK) << message(context_);
   }
 }
 

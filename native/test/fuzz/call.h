@@ -193,6 +193,17 @@ struct Call {
     }
     if (find("kv_heads") >= 0) {
       group_ = 1 + bytes.below(4);
+      integer("window") = std::clamp<int64_t>(integer("window"), -1, int64_t{1} << 40);
+    }
+    if (find("past") >= 0) {
+      // What is remembered is there as a whole, and so are its adjoints.
+      const bool remembers = arrays[find("past_keys")].given;
+      for (const char *name : {"past_values", "dpast_keys", "dpast_values"}) {
+        if (find(name) >= 0) arrays[find(name)].given = remembers;
+      }
+      share_of_room_ = remembers ? bytes.below(5) : 0;
+    }
+    if (find("causal") >= 0) {
       for (const char *name : {"mask_batch", "mask_heads", "mask_steps"}) {
         integer(name) = bytes.below(2);  // whether it is broadcast
       }
@@ -203,7 +214,6 @@ struct Call {
       arrays[find("k_starts")].given = packed;
       lengths.given = lengths.given && !packed;
       if (integer("causal") == 2 && !lengths.given) integer("causal") = 1;
-      integer("window") = std::clamp<int64_t>(integer("window"), -1, int64_t{1} << 40);
     }
     if (find("decay_size") >= 0) {
       // One kind of memory, by what is there; an adjoint for each input.
@@ -241,19 +251,21 @@ struct Call {
     if (find("count") >= 0 && find("size") >= 0)
       size("count") = std::min(size("count"), size("size"));
     if (find("slots") >= 0) size("count") = std::min<int64_t>(size("count"), 256);
-    if (std::strncmp(function.name, "pnd_rotary", 10) == 0)
-      size("head_size") += size("head_size") & 1;
+    if (find("base") >= 0) size("head_size") += size("head_size") & 1;
     if (find("decay_size") >= 0) {
       for (const char *name : {"keys", "values"}) size(name) = std::min<int64_t>(size(name), 256);
       size("decay_size") = scalar_decay_ ? 1 : size("keys");
     }
     if (find("kv_heads") >= 0) {
-      const bool packed = arrays[find("q_starts")].given;
-      if (packed) size("batch") = 1;
-      size("segments") = packed ? std::max<int64_t>(1, size("segments")) : 0;
       size("head_size") = std::min<int64_t>(size("head_size"), 256);
       size("heads") = std::max<int64_t>(1, size("heads") / group_) * group_;
       size("kv_heads") = size("heads") / group_;
+    }
+    if (find("past") >= 0) size("past") = size("room") * share_of_room_ / 4;
+    if (find("causal") >= 0) {
+      const bool packed = arrays[find("q_starts")].given;
+      if (packed) size("batch") = 1;
+      size("segments") = packed ? std::max<int64_t>(1, size("segments")) : 0;
       size("mask_batch") = broadcast_[0] ? 1 : size("batch");
       size("mask_heads") = broadcast_[1] ? 1 : size("heads");
       size("mask_steps") = broadcast_[2] ? 1 : size("q_steps");
@@ -496,7 +508,7 @@ struct Call {
     return false;
   }
 
-  int64_t group_ = 1;
+  int64_t group_ = 1, share_of_room_ = 0;
   std::array<bool, 3> broadcast_{};
   bool scalar_decay_ = false;
 };

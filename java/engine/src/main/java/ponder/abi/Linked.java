@@ -50,6 +50,9 @@ final class Linked implements Kernels {
   private static final MethodHandle IP7L3 = handle("IPPPPPPPLLL");
   private static final MethodHandle IP9L11DI2 = handle("IPPPPPPPPPLLLLLLLLLLLDII");
   private static final MethodHandle IP14L11DI2 = handle("IPPPPPPPPPPPPPPLLLLLLLLLLLDII");
+  private static final MethodHandle IP16L11D2 = handle("IPPPPPPPPPPPPPPPPLLLLLLLLLLLDD");
+  private static final MethodHandle IP31L11D2 =
+      handle("IPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPLLLLLLLLLLLDD");
   private static final MethodHandle IP8L3 = handle("IPPPPPPPPLLL");
   private static final MethodHandle IP10L3 = handle("IPPPPPPPPPPLLL");
   private static final MethodHandle IP11L3 = handle("IPPPPPPPPPPPLLL");
@@ -127,6 +130,8 @@ final class Linked implements Kernels {
   private final MemorySegment gruBackward;
   private final MemorySegment lstm;
   private final MemorySegment lstmBackward;
+  private final MemorySegment feedback;
+  private final MemorySegment feedbackBackward;
   private final MemorySegment topKRead;
   private final MemorySegment topKReadBackward;
   private final MemorySegment fastWeights;
@@ -206,6 +211,8 @@ final class Linked implements Kernels {
     gruBackward = library.function("gruBackward");
     lstm = library.function("lstm");
     lstmBackward = library.function("lstmBackward");
+    feedback = library.function("feedback");
+    feedbackBackward = library.function("feedbackBackward");
     topKRead = library.function("topKRead");
     topKReadBackward = library.function("topKReadBackward");
     fastWeights = library.function("fastWeights");
@@ -781,6 +788,108 @@ final class Linked implements Kernels {
               IP14L11DI2.invokeExact(
                   function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
                   p14, n15, n16, n17, n18, n19, n20, n21, n22, n23, n24, n25, d26, i27, i28));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      MemorySegment p10,
+      MemorySegment p11,
+      MemorySegment p12,
+      MemorySegment p13,
+      MemorySegment p14,
+      MemorySegment p15,
+      MemorySegment p16,
+      long n17,
+      long n18,
+      long n19,
+      long n20,
+      long n21,
+      long n22,
+      long n23,
+      long n24,
+      long n25,
+      long n26,
+      long n27,
+      double d28,
+      double d29) {
+    try {
+      check(
+          (int)
+              IP16L11D2.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
+                  p14, p15, p16, n17, n18, n19, n20, n21, n22, n23, n24, n25, n26, n27, d28, d29));
+    } catch (Throwable t) {
+      throw unexpected(t);
+    }
+  }
+
+  private void call(
+      MemorySegment function,
+      int i0,
+      MemorySegment p1,
+      MemorySegment p2,
+      MemorySegment p3,
+      MemorySegment p4,
+      MemorySegment p5,
+      MemorySegment p6,
+      MemorySegment p7,
+      MemorySegment p8,
+      MemorySegment p9,
+      MemorySegment p10,
+      MemorySegment p11,
+      MemorySegment p12,
+      MemorySegment p13,
+      MemorySegment p14,
+      MemorySegment p15,
+      MemorySegment p16,
+      MemorySegment p17,
+      MemorySegment p18,
+      MemorySegment p19,
+      MemorySegment p20,
+      MemorySegment p21,
+      MemorySegment p22,
+      MemorySegment p23,
+      MemorySegment p24,
+      MemorySegment p25,
+      MemorySegment p26,
+      MemorySegment p27,
+      MemorySegment p28,
+      MemorySegment p29,
+      MemorySegment p30,
+      MemorySegment p31,
+      long n32,
+      long n33,
+      long n34,
+      long n35,
+      long n36,
+      long n37,
+      long n38,
+      long n39,
+      long n40,
+      long n41,
+      long n42,
+      double d43,
+      double d44) {
+    try {
+      check(
+          (int)
+              IP31L11D2.invokeExact(
+                  function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
+                  p14, p15, p16, p17, p18, p19, p20, p21, p22, p23, p24, p25, p26, p27, p28, p29,
+                  p30, p31, n32, n33, n34, n35, n36, n37, n38, n39, n40, n41, n42, d43, d44));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -1925,6 +2034,211 @@ final class Linked implements Kernels {
         batch,
         steps,
         width);
+  }
+
+  @Override
+  public void feedback(
+      int dtype,
+      MemorySegment states,
+      MemorySegment keys,
+      MemorySegment values,
+      MemorySegment x,
+      MemorySegment pastKeys,
+      MemorySegment pastValues,
+      MemorySegment attentionGain,
+      MemorySegment query,
+      MemorySegment mix,
+      MemorySegment mlpGain,
+      MemorySegment wide,
+      MemorySegment narrow,
+      MemorySegment share,
+      MemorySegment memoryGain,
+      MemorySegment key,
+      MemorySegment value,
+      long batch,
+      long steps,
+      long layers,
+      long width,
+      long inner,
+      long heads,
+      long kvHeads,
+      long headSize,
+      long past,
+      long room,
+      long window,
+      double eps,
+      double base) {
+    reach(times(times(times(times(bytes(dtype), batch), steps), layers + 1), width), states);
+    reach(times(times(times(times(bytes(dtype), batch), steps), kvHeads), headSize), keys, values);
+    reach(times(times(times(bytes(dtype), batch), steps), width), x);
+    reach(
+        times(times(times(times(bytes(dtype), batch), room), kvHeads), headSize),
+        pastKeys,
+        pastValues);
+    reach(times(times(bytes(dtype), layers), width), attentionGain, mlpGain);
+    reach(times(times(times(times(bytes(dtype), layers), width), heads), headSize), query);
+    reach(times(times(times(times(bytes(dtype), layers), heads), headSize), width), mix);
+    reach(times(times(times(bytes(dtype), layers), width), inner), wide);
+    reach(times(times(times(bytes(dtype), layers), inner), width), narrow);
+    reach(times(bytes(dtype), layers + 1), share);
+    reach(times(bytes(dtype), width), memoryGain);
+    reach(times(times(times(bytes(dtype), width), kvHeads), headSize), key, value);
+    call(
+        feedback,
+        dtype,
+        states,
+        keys,
+        values,
+        x,
+        pastKeys,
+        pastValues,
+        attentionGain,
+        query,
+        mix,
+        mlpGain,
+        wide,
+        narrow,
+        share,
+        memoryGain,
+        key,
+        value,
+        batch,
+        steps,
+        layers,
+        width,
+        inner,
+        heads,
+        kvHeads,
+        headSize,
+        past,
+        room,
+        window,
+        eps,
+        base);
+  }
+
+  @Override
+  public void feedbackBackward(
+      int dtype,
+      MemorySegment dx,
+      MemorySegment dpastKeys,
+      MemorySegment dpastValues,
+      MemorySegment dattentionGain,
+      MemorySegment dquery,
+      MemorySegment dmix,
+      MemorySegment dmlpGain,
+      MemorySegment dwide,
+      MemorySegment dnarrow,
+      MemorySegment dshare,
+      MemorySegment dmemoryGain,
+      MemorySegment dkey,
+      MemorySegment dvalue,
+      MemorySegment dstates,
+      MemorySegment dkeys,
+      MemorySegment dvalues,
+      MemorySegment states,
+      MemorySegment keys,
+      MemorySegment values,
+      MemorySegment pastKeys,
+      MemorySegment pastValues,
+      MemorySegment attentionGain,
+      MemorySegment query,
+      MemorySegment mix,
+      MemorySegment mlpGain,
+      MemorySegment wide,
+      MemorySegment narrow,
+      MemorySegment share,
+      MemorySegment memoryGain,
+      MemorySegment key,
+      MemorySegment value,
+      long batch,
+      long steps,
+      long layers,
+      long width,
+      long inner,
+      long heads,
+      long kvHeads,
+      long headSize,
+      long past,
+      long room,
+      long window,
+      double eps,
+      double base) {
+    reach(times(times(times(bytes(dtype), batch), steps), width), dx);
+    reach(
+        times(times(times(times(bytes(dtype), batch), room), kvHeads), headSize),
+        dpastKeys,
+        dpastValues,
+        pastKeys,
+        pastValues);
+    reach(
+        times(times(bytes(dtype), layers), width),
+        dattentionGain,
+        dmlpGain,
+        attentionGain,
+        mlpGain);
+    reach(times(times(times(times(bytes(dtype), layers), width), heads), headSize), dquery, query);
+    reach(times(times(times(times(bytes(dtype), layers), heads), headSize), width), dmix, mix);
+    reach(times(times(times(bytes(dtype), layers), width), inner), dwide, wide);
+    reach(times(times(times(bytes(dtype), layers), inner), width), dnarrow, narrow);
+    reach(times(bytes(dtype), layers + 1), dshare, share);
+    reach(times(bytes(dtype), width), dmemoryGain, memoryGain);
+    reach(times(times(times(bytes(dtype), width), kvHeads), headSize), dkey, dvalue, key, value);
+    reach(
+        times(times(times(times(bytes(dtype), batch), steps), layers + 1), width), dstates, states);
+    reach(
+        times(times(times(times(bytes(dtype), batch), steps), kvHeads), headSize),
+        dkeys,
+        dvalues,
+        keys,
+        values);
+    call(
+        feedbackBackward,
+        dtype,
+        dx,
+        dpastKeys,
+        dpastValues,
+        dattentionGain,
+        dquery,
+        dmix,
+        dmlpGain,
+        dwide,
+        dnarrow,
+        dshare,
+        dmemoryGain,
+        dkey,
+        dvalue,
+        dstates,
+        dkeys,
+        dvalues,
+        states,
+        keys,
+        values,
+        pastKeys,
+        pastValues,
+        attentionGain,
+        query,
+        mix,
+        mlpGain,
+        wide,
+        narrow,
+        share,
+        memoryGain,
+        key,
+        value,
+        batch,
+        steps,
+        layers,
+        width,
+        inner,
+        heads,
+        kvHeads,
+        headSize,
+        past,
+        room,
+        window,
+        eps,
+        base);
   }
 
   @Override

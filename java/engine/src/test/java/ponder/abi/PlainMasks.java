@@ -6,7 +6,7 @@ import java.util.Arrays;
 import java.util.stream.IntStream;
 
 /** Masks in plain loops, row by row, as the header words them. */
-abstract class PlainMasks extends PlainFastWeights {
+abstract class PlainMasks extends PlainFeedback {
   private static final int BERNOULLI = 0;
   private static final int POISSON = 1;
   private static final int GUMBEL = 2;

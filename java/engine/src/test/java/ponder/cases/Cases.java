@@ -53,6 +53,7 @@ public final class Cases {
     losses(cases);
     AttentionCases.add(cases);
     memories(cases);
+    FeedbackCases.add(cases);
     reads(cases);
     FastWeightsCases.add(cases);
     MaskCases.add(cases);

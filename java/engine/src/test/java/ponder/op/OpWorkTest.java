@@ -3,6 +3,7 @@ package ponder.op;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import java.util.Arrays;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import ponder.DType;
@@ -309,6 +310,65 @@ class OpWorkTest {
               24 * 4 * 5 * 8,
               4 * (2 * 120 + 2 * 168 + 2 * 4 * 5 * 8)),
           means.work(keys, keys, values));
+    }
+  }
+
+  @Test
+  void feedbackCountsWhatStepsReadOfThoseBefore() {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Scope scope = device.open()) {
+      // Two layers, width 8, inner 5, two heads of 4 that share keys; two steps remembered.
+      Tensor[] in = {
+        ones(scope, 2, 3, 8),
+        ones(scope, 2, 8),
+        ones(scope, 2, 8, 2, 4),
+        ones(scope, 2, 2, 4, 8),
+        ones(scope, 2, 8),
+        ones(scope, 2, 8, 5),
+        ones(scope, 2, 5, 8),
+        ones(scope, 3),
+        ones(scope, 8),
+        ones(scope, 8, 1, 4),
+        ones(scope, 8, 1, 4),
+        ones(scope, 2, 2, 1, 4),
+        ones(scope, 2, 2, 1, 4)
+      };
+      var op = new Feedback(2, 3, 1e-5, 10_000, true);
+      // Three steps of two rows read 2, 3 and 3 positions, in two layers with two heads each.
+      final long reads = (2 + 3 + 3) * 2 * 2 * 2;
+      final long rows = 6;
+      final long layerRows = 12;
+      // wide and narrow; key and value; query and mix; q k and p v
+      long products =
+          layerRows * (2 * 2 * 8 * 5)
+              + rows * (2 * 2 * 8 * 4)
+              + layerRows * (2 * 2 * 8 * 8)
+              + reads * 2 * 2 * 4;
+      // the mixture of three states, its norm, k turned; norm, gelu; norm, q turned, two quotients
+      long others = rows * (48 + 36 + 12) + layerRows * (36 + 8 * 5) + layerRows * (36 + 24 + 2);
+      others += reads * 6 + 3 * 2 * 4; // and the angles of two pairs
+      long inputs = 48 + 2 * 16 + 2 * 128 + 2 * 80 + 3 + 8 + 2 * 32 + 2 * 16;
+      long found = rows * (3 * 8 + 2 * 4);
+      assertEquals(new Work(products + others, products, 4 * (inputs + found)), op.work(in));
+      // Anew: wide; query and mix; q k and p v. Then two adjoints of each, four of a read.
+      products =
+          layerRows * (5 * 2 * 8 * 5)
+              + rows * (4 * 2 * 8 * 4)
+              + layerRows * (6 * 2 * 8 * 8)
+              + reads * 6 * 2 * 4;
+      final long normBack = 12 * 8 + 1;
+      others = rows * (48 + 36 + normBack + 12 + 3 * (8 * 2 + 1 + 8 * 3));
+      others += layerRows * (36 + normBack + (8 + 16) * 5);
+      others += layerRows * (36 + normBack + 2 * 24 + 2);
+      others += reads * 11 + 3 * 2 * 8;
+      long read = rows * 24 + found + inputs - 48;
+      assertEquals(new Work(products + others, products, 4 * (read + inputs)), op.backwardWork(in));
+      // The first step of all has nothing to read: in the second and third, one and two positions.
+      var first = Feedback.of(1e-5, 10_000);
+      Tensor[] alone = Arrays.copyOf(in, 11);
+      assertEquals(
+          layerRows * 160 + rows * 128 + 8 * 256 + 3 * 2 * 2 * 2 * 16,
+          first.work(alone).matrixFlops());
     }
   }
 
