@@ -3,10 +3,11 @@ package ponder.nn;
 
 import java.util.ArrayList;
 import java.util.List;
+import ponder.DType;
 import ponder.Grown;
 import ponder.Shape;
 import ponder.Tensor;
-import ponder.op.Rotary;
+import ponder.op.Feedback;
 import ponder.op.Softmax;
 
 /**
@@ -16,31 +17,49 @@ import ponder.op.Softmax;
  * follow each other, in training too. Source: Fan et al., arXiv:2002.09402, with rotary positions for
  * the relative ones.
  *
+ * <p>Products in BF16 round the weights; the memory itself is computed in the parameters' type.
+ *
  * @param embedding reads the tokens
- * @param layers what each layer has of its own
+ * @param stack the weights of all layers, one tensor for all of a kind
  * @param mixture [layers + 1]: the share of each layer's states in the memory, the embedding's first
  * @param norm of the memory
- * @param key makes the memory's keys
- * @param value makes its values
+ * @param key [width, kvHeads, size], makes the memory's keys
+ * @param value [width, kvHeads, size], makes its values
  * @param last before the output product
  * @param output [vocabulary, width]
  * @param heads how attention is divided, and how far back it sees
+ * @param products the type that weights are rounded to
  */
 public record FeedbackTransformer(
     Embedding embedding,
-    List<Layer> layers,
+    Stack stack,
     Tensor mixture,
     Norm norm,
-    Linear key,
-    Linear value,
+    Tensor key,
+    Tensor value,
     Norm last,
     Tensor output,
-    Heads heads)
+    Heads heads,
+    DType products)
     implements SequenceModel {
   private static final double ROTARY_BASE = 10_000;
 
   /**
-   * A layer: x + W attention(norm(x), memory), then a two-layer network.
+   * The layers' weights. Each layer is x + mix attention(norm(x) query, memory), then a two-layer
+   * network.
+   *
+   * @param norm its gains [layers, width] normalise what is read
+   * @param query [layers, width, heads, size] makes the queries from it
+   * @param mix [layers, heads, size, width] brings the heads' results together
+   * @param mlpNorm its gains [layers, width] normalise what the network is given
+   * @param wide [layers, width, inner]
+   * @param narrow [layers, inner, width]
+   */
+  public record Stack(
+      Norm norm, Tensor query, Tensor mix, Norm mlpNorm, Tensor wide, Tensor narrow) {}
+
+  /**
+   * One layer.
    *
    * @param norm normalises what is read
    * @param query makes the queries from it
@@ -59,87 +78,95 @@ public record FeedbackTransformer(
    */
   public static FeedbackTransformer create(
       Parameters p, long vocabulary, int layers, long width, Heads heads) {
-    long kvWidth = heads.kvHeads() * heads.size("feedback", width);
+    long size = heads.size("feedback", width);
+    long inner = 4 * width;
+    double one = 1 / Math.sqrt(width);
     double gain = 1 / Math.sqrt(2.0 * layers);
-    List<Layer> made = new ArrayList<>();
-    for (int i = 0; i < layers; i++) {
-      Parameters layer = p.in("layer" + i);
-      made.add(
-          new Layer(
-              Norm.create(layer.in("norm"), width),
-              Linear.create(layer.in("query"), width, width, 1),
-              Linear.create(layer.in("mix"), width, width, gain),
-              Mlp.create(layer.in("mlp"), width, 4 * width, gain)));
-    }
+    Stack stack =
+        new Stack(
+            new Norm(p.full("layers.norm.gain", 1, layers, width)),
+            p.normal("layers.query.weight", one, layers, width, heads.count(), size),
+            p.normal("layers.mix.weight", gain * one, layers, heads.count(), size, width),
+            new Norm(p.full("layers.mlp.norm.gain", 1, layers, width)),
+            p.normal("layers.mlp.wide.weight", one, layers, width, inner),
+            p.normal("layers.mlp.narrow.weight", gain / Math.sqrt(inner), layers, inner, width));
     return new FeedbackTransformer(
         Embedding.create(p.in("embedding"), vocabulary, width),
-        List.copyOf(made),
+        stack,
         p.full("mixture", 0, layers + 1),
         Norm.create(p.in("memory"), width),
-        Linear.create(p.in("key"), width, kvWidth, 1),
-        Linear.create(p.in("value"), width, kvWidth, 1),
+        p.normal("key.weight", one, width, heads.kvHeads(), size),
+        p.normal("value.weight", one, width, heads.kvHeads(), size),
         Norm.create(p.in("norm"), width),
-        p.normal("output", 1 / Math.sqrt(width), vocabulary, width),
-        heads);
+        p.normal("output", one, vocabulary, width),
+        heads,
+        p.products());
   }
 
+  /**
+   * {@inheritDoc}
+   *
+   * <p>A derivative goes through the memory that an earlier read gave. To end back-propagation
+   * through time at a window's first step, detach what is carried: {@code
+   * memory.map(Tensor::detach)}.
+   */
   @Override
   public Reading read(Tensor tokens, Memory memory) {
     memory.require("feedback", 0, 2);
     Tensor x = embedding.apply(tokens);
-    Grown keys = memory.steps() == 0 ? null : memory.grown().get(0);
-    Grown values = memory.steps() == 0 ? null : memory.grown().get(1);
-    Tensor share = Softmax.softmax(mixture.reshape(1, mixture.size()));
-    long steps = tokens.shape().dim(1);
-    Grown hidden = null;
-    for (long t = 0; t < steps; t++) {
-      long place = memory.steps() + t;
-      List<Tensor> states = states(x.slice(1, t, 1), place, keys, values);
-      Tensor m = norm.apply(mixed(share, states));
-      Tensor k = turned(key.apply(m), heads.kvHeads(), place);
-      Tensor v = split(value.product(m), heads.kvHeads());
-      keys = keys == null ? Grown.of(k) : keys.append(k);
-      values = values == null ? Grown.of(v) : values.append(v);
-      Tensor top = states.getLast();
-      hidden = hidden == null ? Grown.of(top) : hidden.append(top);
-    }
-    Memory after = new Memory(memory.steps() + steps, List.of(), List.of(keys, values));
-    return new Reading(last.apply(hidden.tensor()), after);
-  }
-
-  /** Returns the states of one step [batch, 1, width], the embedding's and each layer's. */
-  private List<Tensor> states(Tensor x, long place, Grown keys, Grown values) {
-    List<Tensor> states = new ArrayList<>();
-    states.add(x);
-    for (Layer layer : layers) {
-      if (keys != null) {
-        Tensor q = turned(layer.query.apply(layer.norm.apply(x)), heads.count(), place);
-        Tensor read = heads.attention().apply(q, keys, values);
-        x = x.add(layer.mix.apply(read.reshape(x.shape())));
-      }
-      x = layer.mlp.apply(x);
-      states.add(x);
-    }
-    return states;
-  }
-
-  /** Returns the sum of the states, each times its share [1, layers + 1]. */
-  private static Tensor mixed(Tensor share, List<Tensor> states) {
-    Shape s = states.getFirst().shape();
-    Tensor all = states.getFirst().reshape(1, s.size());
-    for (Tensor state : states.subList(1, states.size())) {
-      all = all.concat(state.reshape(1, s.size()), 0);
-    }
-    return share.matmul(all).reshape(s);
-  }
-
-  private static Tensor split(Tensor x, long heads) {
+    Feedback op = Feedback.of(Norm.EPSILON, ROTARY_BASE).window(heads.window());
+    boolean begins = memory.steps() == 0;
+    Grown keys = begins ? null : memory.grown().get(0);
+    Grown values = begins ? null : memory.grown().get(1);
+    Feedback.Read read = begins ? op.read(x, weights()) : op.read(x, weights(), keys, values);
+    keys = begins ? Grown.of(read.keys()) : keys.append(read.keys());
+    values = begins ? Grown.of(read.values()) : values.append(read.values());
     Shape s = x.shape();
-    return x.reshape(s.dim(0), s.dim(1), heads, s.dim(2) / heads);
+    long layers = mixture.size() - 1;
+    Tensor top = read.states().slice(2, layers, 1).reshape(s);
+    Memory after = new Memory(memory.steps() + s.dim(1), List.of(), List.of(keys, values));
+    return new Reading(last.apply(top), after);
   }
 
-  /** Returns queries or keys at their position, in the products' type. */
-  private Tensor turned(Tensor x, long heads, long place) {
-    return Rotary.rotary(split(x, heads), place, ROTARY_BASE).cast(key.products());
+  private Feedback.Weights weights() {
+    return new Feedback.Weights(
+        stack.norm.gain(),
+        rounded(stack.query),
+        rounded(stack.mix),
+        stack.mlpNorm.gain(),
+        rounded(stack.wide),
+        rounded(stack.narrow),
+        Softmax.softmax(mixture.reshape(1, mixture.size())).reshape(mixture.size()),
+        norm.gain(),
+        rounded(key),
+        rounded(value));
+  }
+
+  private Tensor rounded(Tensor weight) {
+    return weight.cast(products).cast(weight.dtype());
+  }
+
+  /** Returns the layers one by one, the lowest first: what a step computes between its reads. */
+  public List<Layer> layers() {
+    long width = norm.gain().size();
+    long inner = stack.wide.shape().dim(-1);
+    List<Layer> layers = new ArrayList<>();
+    for (int l = 0; l < mixture.size() - 1; l++) {
+      Linear wide = linear(stack.wide, l, inner);
+      Mlp mlp = new Mlp(norm(stack.mlpNorm, l), wide, linear(stack.narrow, l, width));
+      Linear query = linear(stack.query, l, width);
+      layers.add(new Layer(norm(stack.norm, l), query, linear(stack.mix, l, width), mlp));
+    }
+    return layers;
+  }
+
+  private Linear linear(Tensor weights, int layer, long out) {
+    Tensor own = weights.slice(0, layer, 1);
+    return new Linear(own.reshape(own.size() / out, out), products);
+  }
+
+  private static Norm norm(Norm norms, int layer) {
+    Tensor own = norms.gain().slice(0, layer, 1);
+    return new Norm(own.reshape(own.size()));
   }
 }

@@ -10,7 +10,8 @@ import ponder.op.RmsNorm;
  * @param gain [width]
  */
 public record Norm(Tensor gain) {
-  private static final double EPSILON = 1e-5;
+  /** What is added to the mean square. */
+  static final double EPSILON = 1e-5;
 
   /** Returns a layer whose gains begin at 1. */
   public static Norm create(Parameters parameters, long width) {

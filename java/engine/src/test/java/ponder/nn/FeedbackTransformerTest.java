@@ -6,10 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import ponder.DType;
 import ponder.Device;
+import ponder.Gradient;
 import ponder.Key;
 import ponder.Scope;
 import ponder.Shape;
@@ -58,14 +60,46 @@ class FeedbackTransformerTest {
     }
   }
 
+  /** What is carried without its derivative is a constant: back-propagation ends at the window. */
+  @ParameterizedTest
+  @MethodSource("everywhere")
+  void aDetachedMemoryEndsBackPropagation(String name) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
+      var model = FeedbackTransformer.create(p, VOCABULARY, LAYERS, 12, Heads.of(3));
+      Tensor tokens =
+          scope.indices(Shape.of(BATCH, STEPS), Nets.tokens(5, BATCH, STEPS, VOCABULARY));
+      Memory memory = model.read(tokens, Memory.EMPTY).memory();
+      Tensor[] xs = store.names().stream().map(store::get).toArray(Tensor[]::new);
+      double[][] whole = slopes(model.read(tokens, memory), xs);
+      double[][] cut = slopes(model.read(tokens, memory.map(Tensor::detach)), xs);
+      double[][] constant =
+          slopes(model.read(tokens, memory.map(t -> scope.tensor(t.shape(), t.toDoubles()))), xs);
+      double apart = 0;
+      for (int i = 0; i < xs.length; i++) {
+        assertArrayEquals(constant[i], cut[i]);
+        for (int j = 0; j < cut[i].length; j++) apart += Math.abs(whole[i][j] - cut[i][j]);
+      }
+      assertTrue(apart > 1, "the first window had no part in the derivatives");
+    }
+  }
+
+  private static double[][] slopes(SequenceModel.Reading reading, Tensor... xs) {
+    Tensor hidden = reading.hidden();
+    Tensor[] slopes = Gradient.of(hidden.mul(hidden).mul(hidden).sum(), xs);
+    return Stream.of(slopes).map(Tensor::toDoubles).toArray(double[][]::new);
+  }
+
   private static Tensor parallel(FeedbackTransformer model, Tensor tokens) {
     Tensor x = model.embedding().apply(tokens);
     Shape s = x.shape();
     long size = s.dim(2) / 3;
     Tensor memory = model.norm().apply(x).slice(1, 0, STEPS - 1);
     Shape split = Shape.of(BATCH, STEPS - 1, 3, size);
-    Tensor k = Rotary.rotary(model.key().apply(memory).reshape(split), 0, 10_000);
-    Tensor v = model.value().apply(memory).reshape(split);
+    Tensor k = Rotary.rotary(memory.matmul(flat(model.key())).reshape(split), 0, 10_000);
+    Tensor v = memory.matmul(flat(model.value())).reshape(split);
     for (FeedbackTransformer.Layer layer : model.layers()) {
       Tensor q = layer.query().apply(layer.norm().apply(x)).slice(1, 1, STEPS - 1);
       q = Rotary.rotary(q.reshape(split), 1, 10_000);
@@ -75,5 +109,9 @@ class FeedbackTransformerTest {
       x = layer.mlp().apply(x);
     }
     return model.last().apply(x);
+  }
+
+  private static Tensor flat(Tensor weight) {
+    return weight.reshape(weight.shape().dim(0), weight.size() / weight.shape().dim(0));
   }
 }
