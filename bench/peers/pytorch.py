@@ -256,6 +256,68 @@ def fast_weights(torch, s, random):
     return run, learned
 
 
+def feedback(torch, s, random):
+    """Step by step, as nothing else can be; keys and values in room made before, unless they are
+    to be differentiated."""
+    f = torch.nn.functional
+    batch, steps, layers, width = s("batch"), s("steps"), s("layers"), s("width")
+    heads, kv_heads, size = s("heads"), s("kv_heads"), s("head_size")
+    inner, base, eps = s("inner"), s("base", 10000), s("eps", 1e-5)
+
+    def weight(rows, cols):
+        return random(rows, cols) / rows**0.5
+
+    x = random(batch, steps, width)
+    gains = [torch.ones(width, dtype=x.dtype) for _ in range(2 * layers + 1)]
+    queries = [weight(width, heads * size) for _ in range(layers)]
+    mixes = [weight(heads * size, width) for _ in range(layers)]
+    wide = [weight(width, inner) for _ in range(layers)]
+    narrow = [weight(inner, width) for _ in range(layers)]
+    share = torch.full((layers + 1,), 1 / (layers + 1), dtype=x.dtype)
+    key, value = weight(width, kv_heads * size), weight(width, kv_heads * size)
+    rates = base ** (-torch.arange(size // 2, dtype=torch.float64) / (size // 2))
+    angles = torch.arange(steps)[:, None] * rates
+    cosines, sines = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+
+    def turned(y, t):
+        a, b = y.chunk(2, -1)
+        return torch.cat((a * cosines[t] - b * sines[t], a * sines[t] + b * cosines[t]), -1)
+
+    def split(y, n):
+        return y.view(batch, n, 1, size)
+
+    def run():
+        recorded = torch.is_grad_enabled()
+        room = [torch.empty(batch, kv_heads, steps, size, dtype=x.dtype) for _ in range(2)]
+        keys = values = None
+        states = []
+        for t in range(steps):
+            y = x[:, t]
+            step = [y]
+            for l in range(layers):
+                if t > 0:
+                    q = turned(split(f.rms_norm(y, (width,), gains[l], eps) @ queries[l], heads), t)
+                    read = f.scaled_dot_product_attention(
+                        q, keys, values, enable_gqa=heads != kv_heads
+                    )
+                    y = torch.addmm(y, read.reshape(batch, heads * size), mixes[l])
+                n = f.rms_norm(y, (width,), gains[layers + l], eps)
+                y = torch.addmm(y, f.gelu(n @ wide[l], approximate="tanh"), narrow[l])
+                step.append(y)
+            states.append(torch.stack(step, 1))
+            z = f.rms_norm(share @ states[-1], (width,), gains[-1], eps)
+            k, v = turned(split(z @ key, kv_heads), t), split(z @ value, kv_heads)
+            if recorded:
+                keys = k if keys is None else torch.cat((keys, k), 2)
+                values = v if values is None else torch.cat((values, v), 2)
+            else:
+                room[0][:, :, t : t + 1], room[1][:, :, t : t + 1] = k, v
+                keys, values = room[0][:, :, : t + 1], room[1][:, :, : t + 1]
+        return torch.stack(states, 1)
+
+    return run, [x, share, key, value, *gains, *queries, *mixes, *wide, *narrow]
+
+
 def mask(torch, s, random):
     """Masks 80/10/10 with labels and weights, the usual way; Gumbel top-k by random and top-k."""
     shape = s("rows"), s("length")
@@ -295,6 +357,7 @@ def mask(torch, s, random):
 OPS = [
     attention,
     fast_weights,
+    feedback,
     matmul,
     cross_entropy,
     softmax,
