@@ -316,6 +316,23 @@ void scan(pnd_context *context, const Recurrence<S> &all) {
   });
 }
 
+// Asks for what step t will read and write of some units, while the step after it computes: the
+// rows of a sequence lie apart, and each is soon done.
+template <class S, class Cell>
+PND_INLINE void ask_for(const Recurrence<S> &all, int64_t b, int64_t t, int64_t unit) {
+  const int64_t width = all.width, at = all.row(b, t) * width;
+  PND_UNROLL
+  for (int g = 0; g < 4; ++g) __builtin_prefetch(all.gates + at * 4 + g * width + unit);
+  PND_UNROLL
+  for (int g = 0; g < Cell::kGates; ++g) {
+    __builtin_prefetch(all.dx + at * Cell::kGates + g * width + unit, 1);
+  }
+  __builtin_prefetch(all.dhidden + at + unit);
+  if (t == 0) return;
+  __builtin_prefetch(all.hidden + at - width + unit);
+  if constexpr (Cell::kHasCell) __builtin_prefetch(all.cells + at - width + unit);
+}
+
 // The gradients of one step's gates for one sequence: dx, and the operand of the product; carry
 // and cell_carry become what the states before get, the former without the product.
 template <class S, class Cell>
@@ -327,6 +344,7 @@ void step_slopes(const Recurrence<S> &all, int64_t b, int64_t t, int64_t row,
   const S *dhidden = all.dhidden + all.row(b, t) * width;
   for (int64_t i = 0; i < width; i += kWidth<T>) {
     const int64_t cols = std::min<int64_t>(kWidth<T>, width - i);
+    if (t > 0) ask_for<S, Cell>(all, b, t - 1, i);
     const Vec<T> dh = read_some(dhidden + i, cols) + load(carry + i);
     Vec<T> slope[Cell::kGates];
     store(carry + i, Cell::slopes(all, b, t, i, cols, dh, slope, cell_carry + i));
