@@ -14,8 +14,8 @@ import ponder.Tensor;
  *
  * @param store where the parameters live
  * @param type their type, F32 or F64; the initial values of F32 are those of F64, rounded
- * @param products the type that layers compute their products and attention in: BF16 for parameters
- *     of F32, or {@code type}
+ * @param products the type that layers compute their products, attention and recurrent scans in:
+ *     BF16 for parameters of F32, or {@code type}
  * @param prefix what their names begin with
  * @param key the source of the initial values
  */

@@ -21,7 +21,7 @@ import ponder.Tensor;
 import ponder.TestDevices;
 import ponder.Work;
 
-/** Models whose products and attention are computed in BF16, beside the same models in F32. */
+/** Models whose products, attention and scans are in BF16, beside the same models in F32. */
 class PrecisionTest {
   private static final int BATCH = 3;
   private static final int STEPS = 17;

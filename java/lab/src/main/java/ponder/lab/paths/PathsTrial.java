@@ -62,7 +62,7 @@ public final class PathsTrial {
    * @param temperature of the draws
    * @param width of the widest beam
    * @param rounds the most rounds of a looped model
-   * @param products the type that models compute their products and attention in
+   * @param products the type that models compute their products, attention and scans in
    * @param shown the queries whose answers are kept as paths
    */
   public record Setting(

@@ -94,7 +94,7 @@ public final class PathsPage {
    * @param temperature of the draws
    * @param width of the widest beam, a power of two
    * @param rounds the most rounds of a looped model, a power of two
-   * @param products the type that models compute their products and attention in
+   * @param products the type that models compute their products, attention and scans in
    * @param command the command line, for the record
    * @param commit the commit that the program was built from, or null
    */
