@@ -136,3 +136,8 @@ void expect_near(const std::vector<T> &got, const std::vector<long double> &exac
                                                         : 2e-2L;
   EXPECT_LE(std::sqrt(error), limit * std::sqrt(size));
 }
+// Where both have one limit.
+template <class T>
+void expect_near(const std::vector<T> &got, const std::vector<long double> &exact) {
+  expect_near<T>(got, exact, Kind::State);
+}
