@@ -262,7 +262,7 @@ def feedback(torch, s, random):
     f = torch.nn.functional
     batch, steps, layers, width = s("batch"), s("steps"), s("layers"), s("width")
     heads, kv_heads, size = s("heads"), s("kv_heads"), s("head_size")
-    inner, base, eps = s("inner"), s("base", 10000), s("eps", 1e-5)
+    inner, base, eps = s("inner"), s("base", 10000), s("eps", "1e-5")
 
     def weight(rows, cols):
         return random(rows, cols) / rows**0.5
