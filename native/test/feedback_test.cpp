@@ -311,11 +311,11 @@ TYPED_TEST(Feedback, matchesItsFormula) {
     const Call<T> c(s);
     const auto exact = plain(s, c);
     const auto found = forward(s, c);
-    for (int i = 0; i < 3; ++i) expect_near(found[i], exact[i]);
+    for (int i = 0; i < 3; ++i) expect_near<T>(found[i], exact[i], Kind::State);
     const auto slopes = backward(s, c, found);
     for (int i = 0; i < kInputs; ++i) {
       SCOPED_TRACE(kNames[i]);
-      expect_near(slopes[i], exact[3 + i]);
+      expect_near<T>(slopes[i], exact[3 + i], Kind::Gradient);
     }
   }
 }
