@@ -47,6 +47,68 @@ PND_INLINE void over_columns(int64_t columns, Body &&body) {
   }
 }
 
+// The sums of the elements of four vectors, each as fold_vector has it.
+template <class T>
+PND_INLINE void fold_four(const Vec<T> *x, T *to) {
+  constexpr int n = kWidth<T>;
+  // Of the vectors in pairs: halves, and then quarters, that stand beside each other.
+  const auto halves = [](Vec<T> a, Vec<T> b) PND_INLINED {
+    if constexpr (n == 16) {
+      return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+             __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
+                                     31);
+    } else if constexpr (n == 8) {
+      return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
+             __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+  };
+  if constexpr (n == 16) {
+    const Vec<T> a = halves(x[0], x[1]), b = halves(x[2], x[3]);
+    Vec<T> y =
+        __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    y += __builtin_shufflevector(y, y, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    y += __builtin_shufflevector(y, y, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    for (int i = 0; i < 4; ++i) to[i] = y[4 * i];
+  } else if constexpr (n == 8) {
+    for (int i = 0; i < 4; i += 2) {
+      Vec<T> y = halves(x[i], x[i + 1]);
+      y += __builtin_shufflevector(y, y, 2, 3, 0, 1, 6, 7, 4, 5);
+      y += __builtin_shufflevector(y, y, 1, 0, 3, 2, 5, 4, 7, 6);
+      to[i] = y[0];
+      to[i + 1] = y[4];
+    }
+  } else {
+    for (int i = 0; i < 4; ++i) to[i] = fold_vector(x[i], [](auto a, auto b) { return a + b; });
+  }
+}
+
+// What lanes sum up for row after row, of which four are folded together.
+template <class T>
+struct RowSums {
+  Vec<T> of[4];
+
+  // to[j] of n, once the last of its four is known.
+  PND_INLINE void put(T *to, int64_t j, int64_t n, const Lanes<T> &lanes) {
+    Vec<T> sum[Lanes<T>::kVectors];
+    PND_UNROLL
+    for (int i = 0; i < Lanes<T>::kVectors; ++i) sum[i] = lanes.v[i];
+    PND_UNROLL
+    for (int w = Lanes<T>::kVectors / 2; w > 0; w /= 2) {
+      PND_UNROLL
+      for (int i = 0; i < w; ++i) sum[i] += sum[i + w];
+    }
+    of[j % 4] = sum[0];
+    if (j % 4 == 3) {
+      fold_four(of, to + j - 3);
+    } else if (j + 1 == n) {
+      for (int64_t i = j - j % 4; i < n; ++i) {
+        to[i] = fold_vector(of[i % 4], [](auto a, auto b) { return a + b; });
+      }
+    }
+  }
+};
+
 template <class T, Memory kKind>
 struct Back {
   const FastWeights<T> &f;
@@ -279,7 +341,8 @@ struct Back {
       for (int64_t c = 0; c < f.values; ++c) dv[c] *= token.rate;
       for (int64_t c = 0; c < stride; ++c) du[c] = -(de[c] * token.rate);
     }
-    rows_back(at, token, state, u, x, dout);
+    f.decay == nullptr ? rows_back<false>(at, token, state, u, x, dout)
+                       : rows_back<true>(at, token, state, u, x, dout);
     if (f.decay != nullptr && f.decay_size == 1) f.ddecay[at] = sum_of(key_slopes, keys);
     if (f.features) {
       feature_back(f.dq + at * keys, FastWeights<T>::row(f.q, at, keys), token.q);
@@ -313,52 +376,61 @@ struct Back {
   }
 
   // The sums over the columns, and G before the step.
+  template <bool kDecay>
   void rows_back(int64_t at, Token<T> token, const T *state, const T *u, const T *x,
                  const T *dout) const {
     const int64_t n = keys, next_row = stride, width = columns;
     const T *const back_row = du;
     T *const dq_row = f.dq + at * keys, *const dk_row = f.dk + at * keys;
-    const bool decays = f.decay != nullptr;
     T *slopes = slope;
     const T *decay = decay_of(token);
     const int64_t step = decay_step();
-    T *ddecay =
-        f.decay != nullptr && f.decay_size == keys && keys > 1 ? f.ddecay + at * keys : key_slopes;
+    T *ddecay = kDecay && f.decay_size == keys && keys > 1 ? f.ddecay + at * keys : key_slopes;
     const T *row = state;
+    RowSums<T> dqs, dks, dds, das, dws;
     for (int64_t j = 0; j < n; ++j, row += next_row, slopes += next_row) {
       Lanes<T> dq, dk, dd, da, dw;
-      const T factor = decay[j * step];
+      // Of the row, in registers: to the compiler, the stores to G might change the arrays.
+      const Vec<T> key = splat(token.k[j]), factor = splat(decay[j * step]);
+      Vec<T> writes{}, erases{};
+      if constexpr (kKind == Memory::kLowRank) {
+        writes = splat(token.write[j]);
+        erases = splat(token.erase[j]);
+      }
       over_columns<T>(width, [&](int64_t c, int lane, auto kept) PND_INLINED {
         const auto add = [&](Lanes<T> &to, Vec<T> a, Vec<T> b)
                              PND_INLINED { to.v[lane] = fma(kept(a), kept(b), to.v[lane]); };
         const Vec<T> s = load(row + c), made = load(x + c);
         Vec<T> g = load(slopes + c);
-        Vec<T> read{};
-        if constexpr (kKind == Memory::kLowRank) read = load(u + c);
-        add(dq, next(token, j, s, factor, made, read), load(dout + c));
+        const Vec<T> left = kDecay ? s * factor : s;
+        Vec<T> after = left, read{};
+        if constexpr (kKind == Memory::kLowRank) {
+          read = load(u + c);
+          after = fma(writes, read, after);
+        }
+        add(dq, fma(key, made, after), load(dout + c));
         add(dk, g, made);
         if constexpr (kKind == Memory::kDelta) {
           const Vec<T> back = load(back_row + c);
-          add(dk, s * splat(factor), back);
-          g = fma(splat(token.k[j]), back, g);
+          add(dk, left, back);
+          g = fma(key, back, g);
         }
-        if (decays) add(dd, g, s);
+        if constexpr (kDecay) add(dd, g, s);
+        if constexpr (kKind == Memory::kLowRank) add(dw, g, read);
+        if constexpr (kDecay) g *= factor;
         if constexpr (kKind == Memory::kLowRank) {
           const Vec<T> back = load(back_row + c);
-          add(dw, g, read);
           add(da, s, back);
-          g = fma(splat(token.erase[j]), back, g * splat(factor));
-        } else {
-          g *= splat(factor);
+          g = fma(erases, back, g);
         }
         store(slopes + c, g);
       });
-      dq_row[j] = dq.fold();
-      dk_row[j] = dk.fold();
-      if (decays) ddecay[j] = dd.fold();
+      dqs.put(dq_row, j, n, dq);
+      dks.put(dk_row, j, n, dk);
+      if constexpr (kDecay) dds.put(ddecay, j, n, dd);
       if constexpr (kKind == Memory::kLowRank) {
-        f.derase[at * keys + j] = da.fold();
-        f.dwrite[at * keys + j] = dw.fold();
+        das.put(f.derase + at * keys, j, n, da);
+        dws.put(f.dwrite + at * keys, j, n, dw);
       }
     }
   }
