@@ -89,8 +89,7 @@ class GateTest {
       Row row = Row.parse(" | a.b | op %s | %s | | ".formatted(subject, sizes));
       assertDoesNotThrow(() -> check(row, right(row), "both"), op);
       double factor = op.endsWith(" f32") ? 1.0001 : 1.03;
-      Case.Build wrong =
-          (call, in) -> right(row).of(call, in).cast(DType.F32).affine(factor, 0);
+      Case.Build wrong = (call, in) -> right(row).of(call, in).cast(DType.F32).affine(factor, 0);
       var red = assertThrows(RedGate.class, () -> check(row, wrong, "both"), op);
       assertTrue(red.getMessage().contains("norm"), red.getMessage());
     }

@@ -320,6 +320,79 @@ class ModelWorkTest {
     }
   }
 
+  /** Steps one after another: no layer of the first step reads, the others all steps before. */
+  @ParameterizedTest
+  @CsvSource({"1, 5, 1, 8, 2, 11", "3, 7, 2, 12, 3, 17"})
+  void aFeedbackTransformer(long b, long t, int layers, long w, long heads, long v) {
+    try (Device device = TestDevices.open(TestDevices.PLAIN);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      SequenceModel model =
+          FeedbackTransformer.create(
+              Parameters.of(store, Key.of(1)), v, layers, w, Heads.of(heads));
+      final long n = b * t;
+      final long reading = b * (t - 1);
+      final long pairs = b * heads * t * (t - 1) / 2;
+      final long size = w / heads;
+      Count share = Count.other(5 * (layers + 1) + 1);
+      Count reads = new Count(pairs * (4 * size + 6) + reading * heads, pairs * 4 * size);
+      Count layer =
+          norm(reading, w)
+              .plus(Count.product(reading, w, w).times(2))
+              .plus(Count.other(3 * reading * w))
+              .plus(reads)
+              .plus(norm(n, w))
+              .plus(Count.product(n, w, 4 * w).times(2))
+              .plus(Count.other(8 * n * 4 * w));
+      Count remember =
+          Count.other(2 * (layers + 1) * n * w)
+              .plus(norm(n, w))
+              .plus(Count.product(n, w, w).times(2))
+              .plus(Count.other(3 * n * w));
+      Count angles = Count.other(4 * t * (size / 2));
+      Count forward =
+          share
+              .plus(layer.times(layers))
+              .plus(remember)
+              .plus(angles)
+              .plus(norm(n, w))
+              .plus(loss(n, w, v));
+
+      // Each step's layers but their last product once more, then the adjoints.
+      Count readsBack = new Count(pairs * (12 * size + 11) + reading * heads, pairs * 12 * size);
+      Count layerBack =
+          norm(reading, w)
+              .plus(normBack(reading, w))
+              .plus(Count.product(reading, w, w).times(6))
+              .plus(Count.other(6 * reading * w))
+              .plus(readsBack)
+              .plus(norm(n, w))
+              .plus(normBack(n, w))
+              .plus(Count.product(n, w, 4 * w).times(5))
+              .plus(Count.other(24 * n * 4 * w));
+      Count rememberBack =
+          Count.other((layers + 1) * (2 * n * w + 2 * n * w + n + 3 * n * w))
+              .plus(norm(n, w))
+              .plus(normBack(n, w))
+              .plus(Count.product(n, w, w).times(4))
+              .plus(Count.other(3 * n * w));
+      Count shareBack = Count.other(4 * (layers + 1));
+      Count backward =
+          lossBack(n, w, v)
+              .plus(normBack(n, w))
+              .plus(layerBack.times(layers))
+              .plus(rememberBack)
+              .plus(angles.times(2))
+              .plus(shareBack)
+              .plus(Count.other(n * w)); // the embedding
+      check(device, store, scope, model, b, t, v, forward, backward);
+    }
+  }
+
+  private static Count norm(long n, long w) {
+    return Count.other(4 * n * w + 4 * n);
+  }
+
   /** The output product with the cross-entropy, and the mean: n - 1 sums, then scale and shift. */
   private static Count loss(long n, long w, long v) {
     return Count.product(n, w, v).plus(Count.other(4 * n * v + 3 * n)).plus(Count.other(n + 1));
