@@ -244,14 +244,14 @@ int32_t pnd_top_k_read(pnd_context *context, int32_t dtype, void *out, void *p, 
                        static_cast<const T *>(values),
                        lengths,
                        start};
+    const bool small = batch * queries <= kSerialScores / key_size / slots;
     // Blocks of equal size; smaller ones where there would be too few for the threads, then parts.
     const int64_t threads = context->threads, full = (queries + kQueryBlock - 1) / kQueryBlock;
     const int64_t fewest = (queries + kTileCols<T> - 1) / kTileCols<T>;
-    const int64_t wanted = threads == 1 ? 1 : (2 * threads + batch - 1) / batch;
+    const int64_t wanted = threads == 1 || small ? 1 : (2 * threads + batch - 1) / batch;
     const int64_t blocks = std::max(full, std::min(fewest, wanted));
     const int64_t parts =
         std::clamp<int64_t>(slots / kSlotBlock, 1, std::max<int64_t>(1, wanted / blocks));
-    const bool small = batch * queries <= kSerialScores / key_size / slots;
     const int64_t rows = batch * queries, held = parts > 1 ? parts * rows : 0;
     const int64_t merged = Scratch::bytes<Read<T>>(parts * count);
     call.reserve(std::max(Room<T>::bytes(sizes), merged),
