@@ -89,12 +89,13 @@ def gru(bench):
         batch, steps, width = map(bench.size, (batch, steps, width))
         x = bench.numbers((batch, steps, width), dtype)
         w_in, w = (bench.numbers((3 * width, width), dtype, -5) for _ in range(2))
-        bias, initial = bench.numbers((3 * width,), dtype, -3), bench.numbers((batch, width), dtype)
+        sums = "F32" if dtype == "BF16" else dtype
+        bias, initial = bench.numbers((3 * width,), sums, -3), bench.numbers((batch, width), dtype)
         products = bench.empty((batch, steps, 3, width), dtype)
         hidden, gates = bench.empty(x.shape, dtype), bench.empty((batch, steps, 4, width), dtype)
         dhidden, dx = bench.numbers(x.shape, dtype), bench.empty(x.shape, dtype)
         dproducts, dw_in = bench.empty(products.shape, dtype), bench.empty(w_in.shape, dtype)
-        dw, dbias = bench.empty(w.shape, dtype), bench.empty(bias.shape, dtype)
+        dw, dbias = bench.empty(w.shape, dtype), bench.empty(bias.shape, sums)
         dinitial = bench.empty(initial.shape, dtype)
         rows, cols = batch * steps, 3 * width
 
