@@ -33,7 +33,8 @@ void in_order(const T *times, const int32_t *chosen, int64_t padded, T last, int
     most = std::max(most, start[b + 1]);
     start[b + 1] += start[b];
   }
-  for (int64_t j = 0; j < c; ++j) order[start[bucket_of(room[j])]++] = static_cast<int32_t>(room[j]);
+  for (int64_t j = 0; j < c; ++j)
+    order[start[bucket_of(room[j])]++] = static_cast<int32_t>(room[j]);
   if (most > kCrowd) {
     std::sort(order, order + c, before);
     return;

@@ -96,8 +96,8 @@ inline const std::vector<Machine> &machines() {
   return machines.all;
 }
 
-// The cases that a test of each type takes: all of them, but on the simulated device, where they take
-// long, every second one in float and the others in double.
+// The cases that a test of each type takes: all of them, but on the simulated device, where they
+// take long, every second one in float and the others in double.
 template <class T, class Cases>
 auto shared_out(const Cases &cases) {
   std::vector<std::decay_t<decltype(*std::begin(cases))>> taken;
