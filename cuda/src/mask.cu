@@ -3,7 +3,8 @@
 // What each scheme does stands in ponder.h; w = exp(max(logit - largest, -80))
 // Shapes   logits, tokens, inclusion, weight, corrupted, label [rows, length];
 //          log_probability [rows]; step [1]; row-major, contiguous, no aliasing
-// Method   a block per row, its scratch memory in L2: eligible logits and weights, the scheme, then
+// Method   a block per row, what it needs in shared memory, of long rows in L2: eligible logits and
+// weights, the scheme, then
 //          what comes out. Time c + 1 of the race by its digits; conditional Poisson's table by
 //          groups of positions, a thread per number chosen
 // Order    sums that decide in 32 lanes by a warp, chains by a thread: the CPU's bits
@@ -231,7 +232,7 @@ template <class T, int kScheme>
 __global__ void __launch_bounds__(kMaskThreads, 1) mask_kernel(Mask<T> mask, int64_t most) {
   using U = Computes<T, kScheme>;
   const int64_t padded = mask.padded();
-  const Space<T, U> space(Pieces{mask.scratch + blockIdx.x * mask.stride}, mask, padded, most);
+  const Space<T, U> space(Pieces{mask.room()}, mask, padded, most);
   for (int64_t row = blockIdx.x; row < mask.rows; row += gridDim.x) {
     const int64_t n = eligible_logits(mask, row, space.weight), c = mask.chosen_of(n);
     double log_probability = 0;

@@ -17,7 +17,8 @@ constexpr int kMaskThreads = 256;
 constexpr int kFolded = 1024, kTold = 64, kDigits = 256;
 constexpr size_t kMaskShared = kFolded + kTold + kDigits * sizeof(unsigned);
 
-// A call's arguments; scratch memory of `stride` bytes per block.
+// A call's arguments. A block's scratch memory, `stride` bytes, is its part of `scratch`; where
+// that is null, it is shared memory.
 template <class T>
 struct Mask : MaskRule {
   int64_t rows;
@@ -32,6 +33,9 @@ struct Mask : MaskRule {
 
   __device__ PhiloxStream stream(int64_t row) const { return philox_stream(row, *step, key); }
   PND_SHARED int64_t padded() const { return (length + kWarp - 1) / kWarp * kWarp; }
+  __device__ char *room() const {
+    return scratch == nullptr ? shared_memory<char>() + kMaskShared : scratch + blockIdx.x * stride;
+  }
 };
 
 // Hands out pieces of memory; from null it counts bytes.
@@ -201,15 +205,32 @@ __device__ U smallest_of(const U *x, int64_t padded, int64_t rank) {
         atomicAdd(&counts[static_cast<unsigned>(bits >> shift) & (kDigits - 1)], 1);
       }
     });
-    // The digit, and how many of its numbers are smaller.
+    // The digit, and how many of its numbers are smaller: each lane of a warp has a run of digits.
     struct Digit {
       int64_t digit, before;
     };
-    const Digit found = tell<Digit>([&] {
-      Digit d{0, 0};
-      while (d.before + counts[d.digit] <= rank) d.before += counts[d.digit++];
-      return d;
-    });
+    __syncthreads();
+    if (warp_number() == 0) {
+      constexpr int kRun = kDigits / kWarp;
+      const unsigned *run = counts + lane_number() * kRun;
+      int64_t before = 0;
+      PND_UNROLL
+      for (int d = 0; d < kRun; ++d) before += run[d];
+      const int64_t own = before;
+      PND_UNROLL
+      for (int w = 1; w < kWarp; w *= 2) {
+        const int64_t lower = __shfl_up_sync(kAllLanes, before, w);
+        if (lane_number() >= w) before += lower;
+      }
+      before -= own;
+      if (before <= rank && rank < before + own) {
+        int64_t digit = lane_number() * kRun;
+        while (before + counts[digit] <= rank) before += counts[digit++];
+        *told<Digit>() = {digit, before};
+      }
+    }
+    __syncthreads();
+    const Digit found = *told<Digit>();
     known |= static_cast<Bits>(found.digit) << shift;
     rank -= found.before;
   }
@@ -267,6 +288,7 @@ __device__ void in_order(const Space<T, T> &space, int64_t padded, int64_t c) {
     const int32_t i = list[a];
     const T time = space.other[i];
     int64_t place = 0;
+#pragma unroll 4
     for (int64_t b = 0; b < c; ++b) {
       const int32_t j = list[b];
       place += space.other[j] < time || (space.other[j] == time && j < i);
@@ -281,9 +303,12 @@ template <class T>
 __device__ void remaining(const Space<T, T> &space, int64_t padded, int64_t c, T *left) {
   const T rest =
       sum_in<T>(padded, [&](int64_t i) { return space.chosen[i] ? T(0) : space.weight[i]; });
+  over(c, [&](int64_t j) { left[j] = space.weight[space.order[j]]; });
+  __syncthreads();
   if (threadIdx.x == 0) {
     T sum = rest;
-    for (int64_t j = c - 1; j >= 0; --j) left[j] = sum += space.weight[space.order[j]];
+#pragma unroll 8
+    for (int64_t j = c - 1; j >= 0; --j) left[j] = sum += left[j];
   }
   __syncthreads();
 }
@@ -378,18 +403,22 @@ void by_scheme(int32_t scheme, F f) {
 template <class T, int kScheme>
 using Computes = std::conditional_t<kScheme >= PND_SYSTEMATIC, double, T>;
 
-// Runs kernel(mask, most) by blocks that each take rows in turn, as many as scratch memory of a
-// quarter of a gigabyte has room for. `most` is what conditional Poisson chooses at most, else 0.
+// Runs kernel(mask, most) by blocks that each take rows in turn. What a row needs lies in shared
+// memory if that is little enough for several blocks of a multiprocessor, else in scratch memory of
+// at most a quarter of a gigabyte. `most` is what conditional Poisson chooses at most, else 0.
 template <class T, class U>
 void launch_mask(Call &call, pnd_context *context, void (*kernel)(Mask<T>, int64_t), Mask<T> mask,
                  int64_t most) {
-  constexpr int64_t kRoom = int64_t{1} << 28;
+  constexpr int64_t kShared = 48 << 10, kRoom = int64_t{1} << 28;
   const Space<T, U> space(Pieces{nullptr}, mask, mask.padded(), most);
   mask.stride = reinterpret_cast<intptr_t>(space.end);
-  int64_t blocks = std::min<int64_t>(mask.rows, 4 * context->multiprocessors);
-  blocks = std::clamp<int64_t>(kRoom / mask.stride, 1, blocks);
-  if (call.reserve(0, blocks * mask.stride).refused()) return;
-  mask.scratch = static_cast<char *>(context->scratch);
+  const bool is_shared = mask.stride <= kShared;
+  int64_t blocks = std::min<int64_t>(mask.rows, 8 * context->multiprocessors);
+  if (!is_shared) {
+    blocks = std::clamp<int64_t>(kRoom / mask.stride, 1, blocks);
+    if (call.reserve(0, blocks * mask.stride).refused()) return;
+    mask.scratch = static_cast<char *>(context->scratch);
+  }
   launch(call, context, kernel, dim3(static_cast<unsigned>(blocks)), dim3(kMaskThreads),
-         kMaskShared, mask, most);
+         kMaskShared + (is_shared ? mask.stride : 0), mask, most);
 }

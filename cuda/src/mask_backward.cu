@@ -44,12 +44,11 @@ __device__ void gumbel(const Mask<T> &mask, int64_t row, const Space<T, T> &spac
   in_order(space, padded, c);
   T *left = space.shifted;
   remaining(space, padded, c, left);
+  over(c, [&](int64_t j) { left[j] = 1 / left[j]; });
   const T sum = tell<T>([&] {
     T all = 0;
-    for (int64_t j = 0; j < c; ++j) {
-      all += 1 / left[j];
-      left[j] = all;
-    }
+#pragma unroll 8
+    for (int64_t j = 0; j < c; ++j) left[j] = all += left[j];
     return all;
   });
   over(mask.length, [&](int64_t i) { slope[i] = -space.weight[i] * sum; });
@@ -133,7 +132,7 @@ template <class T, int kScheme>
 __global__ void __launch_bounds__(kMaskThreads, 1) backward_kernel(Mask<T> mask, int64_t) {
   using U = Computes<T, kScheme>;
   const int64_t padded = mask.padded();
-  const Space<T, U> space(Pieces{mask.scratch + blockIdx.x * mask.stride}, mask, padded, 0);
+  const Space<T, U> space(Pieces{mask.room()}, mask, padded, 0);
   for (int64_t row = blockIdx.x; row < mask.rows; row += gridDim.x) {
     T *slope = mask.dlogits + row * mask.length;
     const int64_t n = eligible_logits(mask, row, space.weight), c = mask.chosen_of(n);
