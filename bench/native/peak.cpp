@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "philox.h"
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
 #endif
@@ -130,6 +129,24 @@ BENCH_API bench_read(int64_t bytes, int64_t rounds) {
   return rounds * count * kBytes;
 }
 
+// One multiply-add for each float that is read: a matrix times a vector.
+BENCH_API bench_fma_read(int64_t bytes, int64_t rounds) {
+  const auto *from = reinterpret_cast<const Wide<float> *>(block<3>(bytes));
+  const int64_t count = bytes / kBytes / kChains * kChains;
+  volatile float seed = 0.5f;
+  const Wide<float> x = Wide<float>{} + seed;
+  Wide<float> sum[kChains] = {};
+  for (int64_t r = 0; r < rounds; ++r) {
+    for (int64_t i = 0; i < count; i += kChains) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kChains; ++j) sum[j] += from[i + j] * x;
+    }
+    asm volatile("" : : : "memory");
+  }
+  for (const Wide<float> &s : sum) keep(s);
+  return rounds * count * (kBytes / 4) * 2;
+}
+
 // By the C library's memcpy, which writes past the caches where that pays; read and written count.
 // Half of `bytes` is copied to the other half.
 BENCH_API bench_copy(int64_t bytes, int64_t rounds) {
@@ -139,19 +156,4 @@ BENCH_API bench_copy(int64_t bytes, int64_t rounds) {
     asm volatile("" : : : "memory");
   }
   return rounds * bytes;
-}
-
-// Philox4x32-10 to uniform numbers, in L1.
-BENCH_API bench_philox(int64_t, int64_t rounds) {
-  constexpr int kBlocks = 256;
-  alignas(kBytes) static float out[4][kBlocks];
-  const PhiloxStream stream = philox_stream(1, 2, 3);
-  for (int64_t r = 0; r < rounds; ++r) {
-    for (int i = 0; i < kBlocks; ++i) {
-      const PhiloxBlock b = philox_block(static_cast<uint32_t>(r * kBlocks + i), stream);
-      for (int word = 0; word < 4; ++word) out[word][i] = uniform_of(b.word[word]);
-    }
-    keep(out);
-  }
-  return rounds * kBlocks * 4;
 }

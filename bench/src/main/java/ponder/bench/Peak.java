@@ -11,7 +11,9 @@ enum Peak {
   FMA_F64("fma_f64", 0, 800_000, "GFLOP/s"),
   DOT_BF16("dot_bf16", 0, 800_000, "GFLOP/s"),
   EXP("exp", 0, 8_000, "G/s"),
-  PHILOX("philox", 0, 2_000, "G/s"),
+  PHILOX("philox", 0, 4_000, "G/s"),
+  /** With one factor from memory, as where a vector is multiplied by matrices. */
+  FMA_L3("fma_read", 12 << 20, 10, "GFLOP/s"),
   READ_L1("read", 16 << 10, 20_000, "GB/s"),
   READ_L2("read", 512 << 10, 600, "GB/s"),
   READ_DRAM("read", 256 << 20, 1, "GB/s"),
