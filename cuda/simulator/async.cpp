@@ -2,6 +2,9 @@
 // async: mbarriers, views of shared memory, parts of a block.
 #include "async.h"
 
+#include <memory>
+#include <vector>
+
 namespace simulator {
 namespace {
 
@@ -27,16 +30,27 @@ struct Meeting {
   char order[2];
 };
 
-// Of the block that runs.
-Mbarrier mbarriers[kMostMbarriers];
-unsigned used = 0;
-Meeting meetings[kNamed + kWarpgroups];
-char view[kMostShared];  // shared memory as the async proxy sees it
-bool viewed = false;
+// What a block has.
+struct Units {
+  Mbarrier mbarriers[kMostMbarriers];
+  unsigned used = 0;
+  Meeting meetings[kNamed + kWarpgroups];
+  char view[kMostShared];  // shared memory as the async proxy sees it
+  bool viewed = false;
+};
+std::vector<std::unique_ptr<Units>> all_units;  // by the blocks' slots
+
+Units &of_block(size_t slot) {
+  while (all_units.size() <= slot) all_units.push_back(std::make_unique<Units>());
+  return *all_units[slot];
+}
+// Of the block of the thread that runs.
+Units &own() { return of_block(self().slot); }
 
 Mbarrier *find(const uint64_t *at) {
-  for (unsigned i = 0; i < used; ++i) {
-    if (mbarriers[i].at == at) return &mbarriers[i];
+  Units &units = own();
+  for (unsigned i = 0; i < units.used; ++i) {
+    if (units.mbarriers[i].at == at) return &units.mbarriers[i];
   }
   return nullptr;
 }
@@ -51,11 +65,12 @@ Mbarrier &the(const uint64_t *at, Place place) {
 char *seen(const void *at, size_t bytes, Place place) {
   require_shared(at, bytes, place);
   const Self &me = self();
-  for (size_t i = 0; !viewed && i < me.shared_bytes; ++i) {
-    static_cast<volatile char *>(view)[i] = '\xFF';
+  Units &units = own();
+  for (size_t i = 0; !units.viewed && i < me.shared_bytes; ++i) {
+    static_cast<volatile char *>(units.view)[i] = '\xFF';
   }
-  viewed = true;
-  return view + (static_cast<const char *>(at) - me.shared);
+  units.viewed = true;
+  return units.view + (static_cast<const char *>(at) - me.shared);
 }
 
 void end_phase(Mbarrier &b, Place place) {
@@ -93,8 +108,9 @@ void init_mbarrier(uint64_t *at, unsigned arrivals, Place place) {
   require_shared(at, sizeof *at, place);
   if (arrivals < 1 || arrivals > kMostArrivals) fail("an mbarrier of too many arrivals", place);
   if (find(at) != nullptr) fail("an mbarrier that is initialised again", place);
-  if (used == kMostMbarriers) fail("more mbarriers than the simulator has", place);
-  Mbarrier &b = mbarriers[used++];
+  Units &units = own();
+  if (units.used == kMostMbarriers) fail("more mbarriers than the simulator has", place);
+  Mbarrier &b = units.mbarriers[units.used++];
   b = {};
   b.at = at;
   b.arrivals = b.pending = arrivals;
@@ -103,7 +119,8 @@ void init_mbarrier(uint64_t *at, unsigned arrivals, Place place) {
 void end_mbarrier(uint64_t *at, Place place) {
   Mbarrier &b = the(at, place);
   if (!b.copies.empty()) fail("an mbarrier that ends before its copies", place);
-  b = mbarriers[--used];
+  Units &units = own();
+  b = units.mbarriers[--units.used];
 }
 
 void arrive(uint64_t *at, unsigned bytes, Place place) {
@@ -165,7 +182,7 @@ void meet(unsigned number, unsigned threads, uint64_t value, bool waits, bool na
   if (named && (number < 1 || number >= kNamed || threads % kWarp != 0 || threads == 0)) {
     fail("a barrier of a number or of threads that none can have", place);
   }
-  Meeting &m = meetings[named ? number : kNamed + number];
+  Meeting &m = own().meetings[named ? number : kNamed + number];
   if (m.arrived > 0) {
     if (m.threads != threads) fail("a barrier, while others wait for other threads there", place);
     if (!named && place.line != m.place.line) {
@@ -194,17 +211,19 @@ void meet_warpgroup(uint64_t value, Place place) {
   meet(self().number / kWarpgroup, kWarpgroup, value, true, false, place);
 }
 
-std::string end_block_async() {
+std::string end_block_async(size_t slot) {
+  Units &units = of_block(slot);
   std::string error;
-  for (unsigned i = 0; i < used; ++i) {
-    if (!mbarriers[i].copies.empty()) {
-      error = "a block ends before this is done: " + text_of(mbarriers[i].copies.first()->place);
+  for (unsigned i = 0; i < units.used; ++i) {
+    WorkList &copies = units.mbarriers[i].copies;
+    if (!copies.empty()) {
+      error = "a block ends before this is done: " + text_of(copies.first()->place);
     }
-    mbarriers[i].copies.clear();
+    copies.clear();
   }
-  used = 0;
-  viewed = false;
-  for (Meeting &m : meetings) m.arrived = 0;
+  units.used = 0;
+  units.viewed = false;
+  for (Meeting &m : units.meetings) m.arrived = 0;
   return error;
 }
 

@@ -35,7 +35,7 @@ void meet(unsigned number, unsigned threads, uint64_t value, bool waits, bool na
 // All threads of this warpgroup meet.
 void meet_warpgroup(uint64_t value, Place place);
 
-// What a block leaves behind is forgotten; an error if it left copies on their way.
-std::string end_block_async();
+// What the block in a slot leaves behind is forgotten; an error if it left copies on their way.
+std::string end_block_async(size_t slot);
 
 }  // namespace simulator

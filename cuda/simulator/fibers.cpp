@@ -64,7 +64,7 @@ constexpr size_t kSharedAlignment = 1024;
 constexpr int kMostIdleTurns = 100000;  // passes in which threads only gave way to others
 constexpr unsigned kBlockShift = 37;    // how far a thread's stack moves from block to block
 
-enum class State { Ready, AtBarrier, InCollective, Rests, GaveWay, Ended };
+enum class State { Ready, AtBarrier, AtGridBarrier, InCollective, Rests, GaveWay, Ended };
 
 // A stack, and where its registers rest while another one runs.
 struct Stack {
@@ -96,20 +96,34 @@ struct Warp {
   Place place[kWarp];
 };
 
+// Threads that meet at a barrier.
+struct Barrier {
+  unsigned arrived = 0, turn = 0;
+  Place place{};
+  char order[2];  // what they publish to, in turns
+};
+
+// A block that is running.
+struct Block {
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  unsigned threads = 0, ended = 0;
+  Barrier barrier;
+};
+
 // The grid that is running. Stacks are kept from launch to launch.
 struct Grid {
-  std::vector<Fiber> fibers;  // of one block
-  std::vector<Warp> warps;
+  std::vector<Block> blocks;  // that run together: all of a cooperative launch, else one
   std::vector<std::unique_ptr<Stack>> stacks;
   std::vector<Stack *> free_stacks;
   Stack scheduler;
   Fiber *current = nullptr;
   const std::function<void()> *body = nullptr;
-  unsigned threads = 0, ended = 0, at_barrier = 0, turn = 0;
-  uint64_t progress = 0;             // threads that came further than giving way
-  char order[2], fence, start, end;  // what barriers, fences, the launch and its end publish to
-  std::vector<void *> shared;        // the blocks' memory
-  Place barrier_place{};
+  bool together = false;
+  Barrier barrier;
+  uint64_t progress = 0;       // threads that came further than giving way
+  char fence, start, end;      // what fences, the launch and its end publish to
+  std::vector<void *> shared;  // the blocks' memory
   std::string error;
   unsigned seed = 0;
   Work *spare = nullptr;  // memory of work that has been done
@@ -117,6 +131,9 @@ struct Grid {
 
 Grid grid;
 std::mutex one_launch;
+
+// The block of the thread that runs.
+Block &own_block() { return grid.blocks[grid.current->slot]; }
 
 std::string name_of(const Fiber &f) {
   return say("block (%u, %u, %u), thread (%u, %u, %u)", f.block.x, f.block.y, f.block.z, f.thread.x,
@@ -203,11 +220,13 @@ void rest(State state, Place place) {
     const Work *left = handed_over(unit).first();
     if (left != nullptr) fail("a thread ends before this is done", left->place);
   }
-  ++grid.ended;
-  grid.warps[me->warp].ended |= 1u << me->lane;
-  if (grid.at_barrier > 0) {
+  Block &block = own_block();
+  ++block.ended;
+  block.warps[me->warp].ended |= 1u << me->lane;
+  for (const Barrier *barrier : {&block.barrier, &grid.barrier}) {
+    if (barrier->arrived == 0) continue;
     grid.error =
-        name_of(*me) + " ended while others wait at the barrier in " + text_of(grid.barrier_place);
+        name_of(*me) + " ended while others wait at the barrier in " + text_of(barrier->place);
   }
   end_fiber();
 }
@@ -280,10 +299,12 @@ std::vector<unsigned> order_of(unsigned n, unsigned seed) {
 
 void describe_deadlock() {
   const Fiber *first = nullptr, *other = nullptr;
-  for (const Fiber &f : grid.fibers) {
-    if (f.state == State::Ended) continue;
-    if (first == nullptr) first = &f;
-    if (f.state != first->state || f.place.line != first->place.line) other = &f;
+  for (const Block &block : grid.blocks) {
+    for (const Fiber &f : block.fibers) {
+      if (f.state == State::Ended) continue;
+      if (first == nullptr) first = &f;
+      if (f.state != first->state || f.place.line != first->place.line) other = &f;
+    }
   }
   const auto note = [](const Fiber &f) {
     return f.state == State::Rests ? std::string(" for ") + f.note : std::string();
@@ -299,30 +320,44 @@ void describe_deadlock() {
 
 // One warp runs until it is stuck, then the next: what a missing barrier leaves to chance goes
 // wrong in one order of warps and lanes or another.
-void run_block() {
-  const auto warps = static_cast<unsigned>(grid.warps.size());
-  const auto warp_order = order_of(warps, grid.seed);
+void run_warps(Block &block) {
+  const auto warp_order = order_of(static_cast<unsigned>(block.warps.size()), grid.seed);
   const auto lane_order = order_of(kWarp, grid.seed);
+  for (unsigned w : warp_order) {
+    for (bool again = true; again;) {
+      again = false;
+      for (unsigned lane : lane_order) {
+        const unsigned i = w * kWarp + lane;
+        if (i >= block.threads || block.fibers[i].state != State::Ready) continue;
+        turn_to(block.fibers[i]);
+        if (!grid.error.empty()) return;
+        again = true;
+      }
+    }
+  }
+}
+
+// Likewise of the blocks, which stand in the order of the seed.
+void run_blocks() {
   int idle_turns = 0;
-  while (grid.ended < grid.threads) {
+  const auto runs = [](const Block &block) { return block.ended < block.threads; };
+  while (std::any_of(grid.blocks.begin(), grid.blocks.end(), runs)) {
     const uint64_t before = grid.progress;
-    for (unsigned w : warp_order) {
+    for (Block &block : grid.blocks) {
       for (bool again = true; again;) {
-        again = false;
-        for (unsigned lane : lane_order) {
-          const unsigned i = w * kWarp + lane;
-          if (i >= grid.threads || grid.fibers[i].state != State::Ready) continue;
-          turn_to(grid.fibers[i]);
-          if (!grid.error.empty()) return;
-          again = true;
-        }
+        const uint64_t before_warps = grid.progress;
+        run_warps(block);
+        if (!grid.error.empty()) return;
+        again = grid.progress != before_warps;
       }
     }
     bool gave_way = false;
-    for (Fiber &f : grid.fibers) {
-      if (f.state != State::GaveWay) continue;
-      f.state = State::Ready;
-      gave_way = true;
+    for (Block &block : grid.blocks) {
+      for (Fiber &f : block.fibers) {
+        if (f.state != State::GaveWay) continue;
+        f.state = State::Ready;
+        gave_way = true;
+      }
     }
     const bool idle = grid.progress == before;
     idle_turns = idle ? idle_turns + 1 : 0;
@@ -330,27 +365,32 @@ void run_block() {
   }
 }
 
-void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, char *shared) {
-  grid.threads = block.x * block.y * block.z;
-  grid.ended = grid.at_barrier = 0;
-  grid.fibers.resize(grid.threads);
-  grid.warps.assign((grid.threads + kWarp - 1) / kWarp, Warp{});
+// The block of that number, to run in a slot.
+void start_block(dim3 size, dim3 threads, uint64_t number, size_t slot, size_t shared_bytes,
+                 char *shared) {
+  Block &block = grid.blocks[slot];
+  block.threads = threads.x * threads.y * threads.z;
+  block.ended = block.barrier.arrived = 0;
+  block.fibers.resize(block.threads);
+  block.warps.assign((block.threads + kWarp - 1) / kWarp, Warp{});
   if (kWatchesRaces) {
     // Every thread has a stack and an identity of its own, another one in the next block.
-    while (grid.stacks.size() < grid.threads + kBlockShift) new_stack();
+    const size_t all = block.threads * grid.blocks.size() + kBlockShift;
+    while (grid.stacks.size() < all) new_stack();
   }
   const uint3 place{static_cast<unsigned>(number % size.x),
                     static_cast<unsigned>(number / size.x % size.y),
                     static_cast<unsigned>(number / size.x / size.y)};
-  for (unsigned i = 0; i < grid.threads; ++i) {
-    Fiber &f = grid.fibers[i];
-    f.thread = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+  for (unsigned i = 0; i < block.threads; ++i) {
+    Fiber &f = block.fibers[i];
+    f.thread = {i % threads.x, i / threads.x % threads.y, i / threads.x / threads.y};
     f.block = place;
-    f.block_size = block;
+    f.block_size = threads;
     f.grid_size = size;
     f.number = i;
     f.lane = i % kWarp;
     f.warp = i / kWarp;
+    f.slot = slot;
     f.shared = shared;
     f.shared_bytes = shared_bytes;
     f.state = State::Ready;
@@ -359,13 +399,14 @@ void start_block(dim3 size, dim3 block, uint64_t number, size_t shared_bytes, ch
     for (unsigned &groups : f.groups) groups = 0;
     f.stack = nullptr;
     if (kWatchesRaces) {
-      f.stack = grid.stacks[(i + kBlockShift * number) % grid.stacks.size()].get();
+      const size_t of_block = grid.together ? block.threads * slot : kBlockShift * number;
+      f.stack = grid.stacks[(i + of_block) % grid.stacks.size()].get();
       prepare(f.stack);
     }
   }
   // Lanes that a last, partial warp lacks count as ended.
-  if (const unsigned last = grid.threads % kWarp; last != 0) {
-    grid.warps.back().ended = kAllLanes << last;
+  if (const unsigned last = block.threads % kWarp; last != 0) {
+    block.warps.back().ended = kAllLanes << last;
   }
 }
 
@@ -402,7 +443,7 @@ void rest_for(const void *what, const char *note, Place place) {
 }
 
 void wake(const void *what) {
-  for (Fiber &f : grid.fibers) {
+  for (Fiber &f : own_block().fibers) {
     if (f.state == State::Rests && f.rests_for == what) f.state = State::Ready;
   }
 }
@@ -412,30 +453,59 @@ void fence() {
   observe(&grid.fence);
 }
 
-void barrier(Place place) {
-  if (grid.ended > 0) fail("a barrier after another thread of the block has ended", place);
-  if (grid.at_barrier == 0) {
-    grid.barrier_place = place;
-  } else if (place.line != grid.barrier_place.line) {
-    fail("a barrier, while others wait at that in " + text_of(grid.barrier_place), place);
+// The thread comes to a barrier of `threads` in all; the last one makes those that wait ready.
+template <class Ready>
+static void meet_at(Barrier &barrier, unsigned threads, State waits, Ready ready, Place place) {
+  if (barrier.arrived == 0) {
+    barrier.place = place;
+  } else if (place.line != barrier.place.line) {
+    fail("a barrier, while others wait at that in " + text_of(barrier.place), place);
   }
-  char *order = &grid.order[grid.turn % 2];
+  char *order = &barrier.order[barrier.turn % 2];
   publish(order);
-  if (++grid.at_barrier == grid.threads) {
-    grid.at_barrier = 0;
-    ++grid.turn;
-    for (Fiber &f : grid.fibers) {
-      if (f.state == State::AtBarrier) f.state = State::Ready;
-    }
+  if (++barrier.arrived == threads) {
+    barrier.arrived = 0;
+    ++barrier.turn;
+    ready();
   } else {
-    rest(State::AtBarrier, place);
+    rest(waits, place);
   }
   observe(order);
 }
 
+static void make_ready(Block &block, State waited) {
+  for (Fiber &f : block.fibers) {
+    if (f.state == waited) f.state = State::Ready;
+  }
+}
+
+void barrier(Place place) {
+  Block &block = own_block();
+  if (block.ended > 0) fail("a barrier after another thread of the block has ended", place);
+  meet_at(
+      block.barrier, block.threads, State::AtBarrier, [&] { make_ready(block, State::AtBarrier); },
+      place);
+}
+
+void grid_barrier(Place place) {
+  if (!grid.together) fail("a barrier of the grid in a launch that is not cooperative", place);
+  unsigned threads = 0;
+  for (const Block &block : grid.blocks) {
+    if (block.ended > 0) fail("a barrier after another thread of the grid has ended", place);
+    threads += block.threads;
+  }
+  meet_at(
+      grid.barrier, threads, State::AtGridBarrier,
+      [] {
+        for (Block &block : grid.blocks) make_ready(block, State::AtGridBarrier);
+      },
+      place);
+}
+
 void collective(uint32_t mask, void *slot, Exchange exchange, bool orders, Place place) {
   Fiber *me = grid.current;
-  Warp &warp = grid.warps[me->warp];
+  Block &block = own_block();
+  Warp &warp = block.warps[me->warp];
   if ((mask >> me->lane & 1) == 0) fail("a collective whose mask leaves out its caller", place);
   if ((mask & warp.ended) != 0) fail("a collective with lanes that have ended", place);
   warp.slot[me->lane] = slot;
@@ -461,7 +531,7 @@ void collective(uint32_t mask, void *slot, Exchange exchange, bool orders, Place
     ++warp.turn[lowest];
     for (unsigned lane = 0; lane < kWarp; ++lane) {
       if ((mask >> lane & 1) != 0 && lane != me->lane) {
-        grid.fibers[me->warp * kWarp + lane].state = State::Ready;
+        block.fibers[me->warp * kWarp + lane].state = State::Ready;
       }
     }
   }
@@ -572,35 +642,50 @@ void wait_for(Unit unit, unsigned groups_left) {
   while (!work.empty() && work.first()->group + groups_left < groups) work.run_first();
 }
 
-std::string run(dim3 size, dim3 block, size_t shared_bytes, unsigned seed,
+// Shared memory of its own for every block: a sanitizer sees its bounds, and no block the other's
+// content. Where races are watched it is kept to the end, or a block that got it from another would
+// seem to race with it.
+static char *new_shared(size_t bytes) {
+  void *shared = nullptr;
+  if (posix_memalign(&shared, kSharedAlignment, std::max<size_t>(1, bytes)) != 0) return nullptr;
+  grid.shared.push_back(shared);
+  std::memset(shared, 0xFF, bytes);
+  return static_cast<char *>(shared);
+}
+
+std::string run(dim3 size, dim3 block, size_t shared_bytes, unsigned seed, bool together,
                 const std::function<void()> &body) {
   const std::lock_guard<std::mutex> one(one_launch);
   grid.seed = seed;
   grid.error.clear();
   grid.body = &body;
+  grid.together = together;
+  grid.barrier.arrived = 0;
 #ifdef PND_SIMULATOR_TSAN
   grid.scheduler.tsan = __tsan_get_current_fiber();
 #endif
   grid.free_stacks.clear();
   for (const auto &stack : grid.stacks) grid.free_stacks.push_back(stack.get());
   const uint64_t count = static_cast<uint64_t>(size.x) * size.y * size.z;
-  for (uint64_t k = 0; k < count && grid.error.empty(); ++k) {
-    // Shared memory of its own for every block: a sanitizer sees its bounds, and no block the
-    // other's content. Where races are watched it is kept to the end, or a block that got it from
-    // another would seem to race with it.
-    void *shared = nullptr;
-    if (posix_memalign(&shared, kSharedAlignment, std::max<size_t>(1, shared_bytes)) != 0) {
-      grid.error = "no memory for a block's shared memory";
-      break;
+  const uint64_t at_once = together ? count : 1;
+  grid.blocks.resize(at_once);
+  for (uint64_t k = 0; k < count && grid.error.empty(); k += at_once) {
+    for (uint64_t slot = 0; slot < at_once && grid.error.empty(); ++slot) {
+      char *shared = new_shared(shared_bytes);
+      if (shared == nullptr) {
+        grid.error = "no memory for a block's shared memory";
+        break;
+      }
+      start_block(size, block, block_in_turn(k + slot, count, grid.seed), slot, shared_bytes,
+                  shared);
     }
-    grid.shared.push_back(shared);
-    std::memset(shared, 0xFF, shared_bytes);
-    start_block(size, block, block_in_turn(k, count, grid.seed), shared_bytes,
-                static_cast<char *>(shared));
+    if (!grid.error.empty()) break;
     publish(&grid.start);
-    run_block();
-    const std::string left = end_block_async();
-    if (grid.error.empty()) grid.error = left;
+    run_blocks();
+    for (uint64_t slot = 0; slot < at_once; ++slot) {
+      const std::string left = end_block_async(slot);
+      if (grid.error.empty()) grid.error = left;
+    }
     if (!kWatchesRaces) free_shared();
   }
   observe(&grid.end);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// fibers: runs a grid of CUDA threads on the processor, one fiber per thread, one block at a time.
-// A fiber runs until it waits for others; then the next one does, in an order that the seed sets.
-// Shared memory starts as NaN. What a GPU would hang on or leave undefined is an error of the
-// launch: a barrier that not all threads reach, or reach in different lines, a collective with
-// lanes missing, a wait that nothing ends. The files of this folder other than this header are
-// never built with ThreadSanitizer: it watches the kernels, whose order only barriers make.
+// fibers: runs a grid of CUDA threads on the processor, one fiber per thread, one block at a time,
+// or all blocks of a cooperative launch together. A fiber runs until it waits for others; then the
+// next one does, in an order that the seed sets. Shared memory starts as NaN. What a GPU would hang
+// on or leave undefined is an error of the launch: a barrier that not all threads reach, or reach
+// in different lines, a collective with lanes missing, a wait that nothing ends. The files of this
+// folder other than this header are never built with ThreadSanitizer: it watches the kernels, whose
+// order only barriers make.
 #pragma once
 
 #include <cstddef>
@@ -35,6 +36,7 @@ struct Self {
   uint3 thread, block;
   dim3 block_size, grid_size;
   unsigned number, lane, warp;
+  size_t slot;  // of the blocks that run together, which one this is
   char *shared;
   size_t shared_bytes;
 };
@@ -42,6 +44,9 @@ const Self &self();
 
 // Waits until every thread of the block has come to this barrier, in this line.
 void barrier(Place place);
+
+// Waits until every thread of the grid has come to this barrier, in this line.
+void grid_barrier(Place place);
 
 // Waits until every lane of the mask has come to this collective in this line; the last one runs
 // `exchange` on the lanes' slots. Only where `orders` are memory accesses ordered, too.
@@ -125,9 +130,10 @@ void fence();
 // The largest dynamic shared memory of a block.
 constexpr size_t kMostShared = 227 << 10;
 
-// Runs body in every thread of the grid; an empty string, or what went wrong. The seed sets the
-// order of blocks, warps and lanes: 0 rising, 1 falling, else shuffled.
-std::string run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed,
+// Runs body in every thread of the grid, of all blocks together or of one after another; an empty
+// string, or what went wrong. The seed sets the order of blocks, warps and lanes: 0 rising, 1
+// falling, else shuffled.
+std::string run(dim3 grid, dim3 block, size_t shared_bytes, unsigned seed, bool together,
                 const std::function<void()> &body);
 
 }  // namespace simulator

@@ -4,6 +4,7 @@
 // order of the seed in PONDER_SIMULATOR_SEED when it is made; its launch of the number in
 // PONDER_SIMULATOR_FAILS fails, as those of a broken device. Of memory it gives as
 // many bytes more as PONDER_SIMULATOR_MEMORY says when it is set, else what the machine can give.
+// It has no cooperative launches while PONDER_SIMULATOR_APART is set.
 #include <sys/sysinfo.h>
 
 #include <algorithm>
@@ -38,6 +39,9 @@ namespace {
 
 constexpr int kMultiprocessors = 4;
 constexpr unsigned kMostThreads = 1024;
+// What blocks of a multiprocessor share: few threads, as each costs a stack.
+constexpr uint64_t kThreadsAtOnce = 1024;
+constexpr size_t kSharedAtOnce = 228 << 10, kReserved = 1 << 10;
 constexpr size_t kUsualShared = 48 << 10;
 constexpr size_t kMemoryAlignment = 256;  // as cudaMalloc's
 
@@ -63,6 +67,11 @@ size_t left() {
   return most - std::min(most, allocated_bytes);
 }
 
+// How many blocks a multiprocessor runs at the same time.
+uint64_t blocks_at_once(uint64_t threads, size_t shared_bytes) {
+  return std::min(kThreadsAtOnce / threads, kSharedAtOnce / (shared_bytes + kReserved));
+}
+
 }  // namespace
 
 void allow_shared(const void *kernel, size_t bytes) {
@@ -70,8 +79,8 @@ void allow_shared(const void *kernel, size_t bytes) {
   allowed_shared[kernel] = bytes;
 }
 
-cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, Stream *stream,
-                   std::function<void()> body) {
+cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, bool together,
+                   Stream *stream, std::function<void()> body) {
   constexpr unsigned kMostX = 0x7fffffff, kMostYZ = 0xffff;
   const uint64_t threads = static_cast<uint64_t>(block.x) * block.y * block.z;
   if (grid.x < 1 || grid.y < 1 || grid.z < 1 || grid.x > kMostX || grid.y > kMostYZ ||
@@ -84,12 +93,16 @@ cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_byte
     const size_t most = allowed == allowed_shared.end() ? kUsualShared : allowed->second;
     if (shared_bytes > most || shared_bytes > kMostShared) return cudaErrorInvalidValue;
   }
+  const uint64_t blocks = static_cast<uint64_t>(grid.x) * grid.y * grid.z;
+  if (together && blocks > kMultiprocessors * blocks_at_once(threads, shared_bytes)) {
+    return cudaErrorCooperativeLaunchTooLarge;
+  }
   return stream->take([=, seed = stream->seed, body = std::move(body)] {
     if (stream->fails_in > 0 && --stream->fails_in == 0) {
       failure = "a failure that was asked for";
       return cudaErrorLaunchFailure;
     }
-    const std::string error = run(grid, block, shared_bytes, seed, body);
+    const std::string error = run(grid, block, shared_bytes, seed, together, body);
     if (error.empty()) return cudaSuccess;
     failure = error;
     return cudaErrorLaunchFailure;
@@ -113,8 +126,17 @@ cudaError_t cudaGetDeviceCount(int *count) {
 cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrMultiProcessorCount ? simulator::kMultiprocessors
-                                                       : static_cast<int>(simulator::kMostShared);
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = simulator::kMultiprocessors;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = static_cast<int>(simulator::kMostShared);
+      break;
+    case cudaDevAttrCooperativeLaunch:
+      *value = std::getenv("PONDER_SIMULATOR_APART") == nullptr;
+      break;
+  }
   return cudaSuccess;
 }
 
@@ -223,6 +245,13 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t program) {
   return cudaSuccess;
 }
 
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *, int threads,
+                                                          size_t shared_bytes) {
+  *blocks =
+      static_cast<int>(simulator::blocks_at_once(static_cast<uint64_t>(threads), shared_bytes));
+  return cudaSuccess;
+}
+
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 const char *cudaGetErrorString(cudaError_t error) {
@@ -237,6 +266,8 @@ const char *cudaGetErrorString(cudaError_t error) {
       return "invalid configuration argument";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
+    case cudaErrorCooperativeLaunchTooLarge:
+      return "too many blocks in cooperative launch";
     case cudaErrorLaunchFailure:
       return simulator::failure.c_str();
     default:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <new>
 #include <set>
 #include <unordered_map>
@@ -15,7 +16,8 @@
 struct Holdings {
   std::unordered_map<void *, int64_t> blocks;  // what pnd_allocate gave out, in bytes
   std::set<void *> graphs;
-  std::vector<std::pair<void *, int64_t>> old_scratch;  // what graphs may still read, in bytes
+  std::vector<std::pair<void *, int64_t>> old_scratch;   // what graphs may still read, in bytes
+  std::map<std::pair<const void *, size_t>, int> rooms;  // by kernel and shared memory
 };
 
 namespace {
@@ -103,6 +105,23 @@ int32_t check(Call &call, pnd_context *context, cudaError_t error) {
       .status();
 }
 
+int64_t room_for_blocks(Call &call, pnd_context *context, const void *kernel, int threads,
+                        size_t shared_bytes) {
+  auto &rooms = context->holdings->rooms;
+  const auto known = rooms.find({kernel, shared_bytes});
+  if (known != rooms.end()) return int64_t{known->second} * context->multiprocessors;
+  int blocks = 0;
+  const cudaError_t error =
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes);
+  if (check(call, context, error) != PND_OK) return 0;
+  try {
+    rooms.emplace(std::make_pair(kernel, shared_bytes), blocks);
+  } catch (...) {
+    call.refuse(PND_OUT_OF_MEMORY, "the host has no memory for what a kernel needs");
+  }
+  return int64_t{blocks} * context->multiprocessors;
+}
+
 Call &Call::reserve(int64_t, int64_t shared_bytes) {
   if (refused()) return *this;
   auto *context = static_cast<pnd_context *>(context_);
@@ -174,10 +193,15 @@ int32_t pnd_open(pnd_context **context, int32_t device, int32_t threads, int64_t
   made->holdings = holdings;
   made->device = device;
   size_t free = 0, total = 0;
+  int together = 0;
   cudaError_t error = cudaSetDevice(device);
-  if (error == cudaSuccess) {
-    error = cudaDeviceGetAttribute(&made->multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  }
+  const auto ask = [&](int32_t *value, cudaDeviceAttr attribute) {
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(value, attribute, device);
+  };
+  ask(&made->multiprocessors, cudaDevAttrMultiProcessorCount);
+  ask(&made->most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  ask(&together, cudaDevAttrCooperativeLaunch);
+  made->together = together != 0;
   if (error == cudaSuccess) {
     error = cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking);
   }

@@ -46,6 +46,8 @@ struct Faults {
 struct pnd_context : Caller {
   int32_t device;
   int32_t multiprocessors;
+  int32_t most_shared;  // dynamic shared memory of a block, in bytes
+  bool together;        // whether blocks of a launch can wait for each other
   cudaStream_t stream;
   Faults *faults;  // on the device
   Faults *found;   // on the host, pinned: where faults are copied to
@@ -84,23 +86,38 @@ inline unsigned grid_for(const pnd_context *context, int64_t items, int64_t item
 // Notes what CUDA says; an error ends the device's work and is the call's status.
 int32_t check(Call &call, pnd_context *context, cudaError_t error);
 
-// Launches kernel<<<grid, block, shared_bytes>>>(arguments...) on the context's stream.
-template <class... P, class... A>
-int32_t launch(Call &call, pnd_context *context, void (*kernel)(P...), dim3 grid, dim3 block,
-               size_t shared_bytes, A... arguments) {
+// Lets a kernel have that much shared memory.
+template <class... P>
+cudaError_t allow_shared(void (*kernel)(P...), size_t shared_bytes) {
   constexpr size_t kUsualShared = 48 << 10;
+  if (shared_bytes <= kUsualShared) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(shared_bytes));
+}
+
+// launch below, with an attribute or null.
+template <class... P, class... A>
+int32_t launch_with(Call &call, pnd_context *context, cudaLaunchAttribute *attribute,
+                    void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+                    A... arguments) {
   cudaSetDevice(context->device);  // the calling thread's own, which another context may have set
-  if (shared_bytes > kUsualShared) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
-    if (error != cudaSuccess) return check(call, context, error);
-  }
+  const cudaError_t allowed = allow_shared(kernel, shared_bytes);
+  if (allowed != cudaSuccess) return check(call, context, allowed);
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = context->stream;
+  config.attrs = attribute;
+  config.numAttrs = attribute == nullptr ? 0 : 1;
   return check(call, context, cudaLaunchKernelEx(&config, kernel, P(arguments)...));
+}
+
+// Launches kernel<<<grid, block, shared_bytes>>>(arguments...) on the context's stream.
+template <class... P, class... A>
+int32_t launch(Call &call, pnd_context *context, void (*kernel)(P...), dim3 grid, dim3 block,
+               size_t shared_bytes, A... arguments) {
+  return launch_with(call, context, nullptr, kernel, grid, block, shared_bytes, arguments...);
 }
 
 // Launches that many blocks, of which a kernel's first argument tells the number of the first one:
@@ -116,4 +133,30 @@ int32_t launch_blocks(Call &call, pnd_context *context, void (*kernel)(P...), in
                     first, arguments...);
   }
   return status;
+}
+
+// How many blocks of a kernel the device runs at the same time; asked once for each size.
+int64_t room_for_blocks(Call &call, pnd_context *context, const void *kernel, int threads,
+                        size_t shared_bytes);
+
+// How many blocks a launch_together may have; 0: no such launch can be.
+template <class... P>
+int64_t blocks_together(Call &call, pnd_context *context, void (*kernel)(P...), int threads,
+                        size_t shared_bytes) {
+  if (!context->together || shared_bytes > static_cast<size_t>(context->most_shared)) return 0;
+  cudaSetDevice(context->device);
+  if (check(call, context, allow_shared(kernel, shared_bytes)) != PND_OK) return 0;
+  return room_for_blocks(call, context, reinterpret_cast<const void *>(kernel), threads,
+                         shared_bytes);
+}
+
+// Launches blocks that all run at the same time, so that they can wait for each other:
+// cooperative_groups::this_grid().sync().
+template <class... P, class... A>
+int32_t launch_together(Call &call, pnd_context *context, void (*kernel)(P...), dim3 grid,
+                        dim3 block, size_t shared_bytes, A... arguments) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeCooperative;
+  attribute.val.cooperative = 1;
+  return launch_with(call, context, &attribute, kernel, grid, block, shared_bytes, arguments...);
 }

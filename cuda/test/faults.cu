@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <map>
 
+#include <cooperative_groups.h>
+
 #include "faults.h"
 
 namespace {
@@ -379,6 +381,72 @@ Outcome order_of_arrival() {
   return {error, out.values(), {sum}};
 }
 
+// ---- blocks that run together -------------------------------------------------------------------
+
+// Each block turns the elements of the next one by a step, in rounds: each round reads what other
+// blocks wrote in the one before, and a word of the block's own shared memory. Faults: no barrier;
+// one block that does not come to the last; one that meets the others in another line; a launch
+// that is not cooperative; a second barrier that is left out, so that a round is overwritten while
+// others read it.
+enum class Rounds { Right, NoBarrier, OneEndsEarly, TwoLines, Apart, OneBarrier };
+template <Rounds kRounds>
+__global__ void rounds_kernel(float *y, float *x, int rounds) {
+  const auto grid = cooperative_groups::this_grid();
+  float *shared = shared_memory<float>();
+  const unsigned n = blockDim.x, all = gridDim.x * n, own = blockIdx.x * n + threadIdx.x;
+  shared[threadIdx.x] = static_cast<float>(blockIdx.x);
+  x[own] = static_cast<float>(own);
+  for (int r = 0; r < rounds; ++r) {
+    if (kRounds == Rounds::OneEndsEarly && r + 1 == rounds && blockIdx.x == 1) return;
+    if (kRounds == Rounds::TwoLines && blockIdx.x == 1) {
+      grid.sync();
+    } else if (kRounds != Rounds::NoBarrier) {
+      grid.sync();
+    }
+    const float next = x[(own + n) % all];
+    if constexpr (kRounds != Rounds::OneBarrier) grid.sync();
+    x[own] = next + shared[n - 1 - threadIdx.x];
+  }
+  y[own] = x[own];
+}
+template <Rounds kRounds>
+Outcome rounds() {
+  constexpr unsigned blocks = 3, threads = 40;
+  constexpr int kTimes = 2;
+  const Array<float> out(blocks * threads), x(blocks * threads);
+  const auto error = kRounds == Rounds::Apart
+                         ? Launcher().run(rounds_kernel<Rounds::Right>, blocks, threads, threads,
+                                          out.data(), x.data(), kTimes)
+                         : Launcher().run_together(rounds_kernel<kRounds>, blocks, threads, threads,
+                                                   out.data(), x.data(), kTimes);
+  std::vector<float> want = counting(blocks * threads, 0);
+  for (int r = 0; r < kTimes; ++r) {
+    std::rotate(want.begin(), want.begin() + threads, want.end());
+    for (size_t i = 0; i < want.size(); ++i) want[i] += static_cast<float>(i / threads);
+  }
+  return {error, out.values(), want};
+}
+template <Rounds kFault>
+constexpr Case kRoundsCase{rounds<Rounds::Right>, rounds<kFault>};
+
+// The most blocks that run at the same time. Fault: one more.
+__global__ void meet_kernel(float *y) {
+  cooperative_groups::this_grid().sync();
+  if (threadIdx.x == 0) y[blockIdx.x] = static_cast<float>(blockIdx.x + 1);
+}
+template <bool kFaulty>
+Outcome too_many_together() {
+  constexpr int threads = 256;
+  int blocks = 0, multiprocessors = 0;
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+      &blocks, reinterpret_cast<const void *>(&meet_kernel), threads, 0);
+  cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0);
+  const auto all = static_cast<unsigned>(blocks * multiprocessors + (kFaulty ? 1 : 0));
+  const Array<float> out(all);
+  const auto error = Launcher().run_together(meet_kernel, all, threads, 0, out.data());
+  return {error, out.values(), counting(all)};
+}
+
 std::string verdict(const Outcome &outcome) {
   if (!outcome.error.empty()) return "error: " + outcome.error;
   for (size_t i = 0; i < outcome.want.size(); ++i) {
@@ -417,6 +485,12 @@ const std::map<std::string, Case> kCases = {
       [] { return product(loaded_product_kernel<Rows::NotTransposed>); }}},
     CASE(two_writers),
     CASE(order_of_arrival),
+    {"no_grid_barrier", kRoundsCase<Rounds::NoBarrier>},
+    {"round_overwritten", kRoundsCase<Rounds::OneBarrier>},
+    {"block_misses_grid_barrier", kRoundsCase<Rounds::OneEndsEarly>},
+    {"grid_barriers_in_two_lines", kRoundsCase<Rounds::TwoLines>},
+    {"grid_barrier_apart", kRoundsCase<Rounds::Apart>},
+    CASE(too_many_together),
 };
 
 }  // namespace

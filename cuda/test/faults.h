@@ -45,6 +45,19 @@ class Launcher {
   template <class... P, class... A>
   std::string run(void (*kernel)(P...), unsigned blocks, unsigned threads, size_t shared_floats,
                   A... arguments) {
+    return run_with(0, kernel, blocks, threads, shared_floats, arguments...);
+  }
+  // Blocks that run at the same time.
+  template <class... P, class... A>
+  std::string run_together(void (*kernel)(P...), unsigned blocks, unsigned threads,
+                           size_t shared_floats, A... arguments) {
+    return run_with(1, kernel, blocks, threads, shared_floats, arguments...);
+  }
+
+ private:
+  template <class... P, class... A>
+  std::string run_with(int together, void (*kernel)(P...), unsigned blocks, unsigned threads,
+                       size_t shared_floats, A... arguments) {
     const size_t bytes = shared_floats * sizeof(float);
     if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(bytes)) != cudaSuccess) {
@@ -55,11 +68,15 @@ class Launcher {
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = bytes;
     config.stream = stream_;
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = together;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
     const cudaError_t error = cudaLaunchKernelEx(&config, kernel, P(arguments)...);
     return error == cudaSuccess ? "" : cudaGetErrorString(error);
   }
 
- private:
   cudaStream_t stream_ = nullptr;
 };
 

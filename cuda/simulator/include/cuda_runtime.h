@@ -165,12 +165,17 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorLaunchFailure = 719,
+  cudaErrorCooperativeLaunchTooLarge = 720,
   cudaErrorStreamCaptureUnsupported = 900
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrCooperativeLaunch
+};
 constexpr unsigned cudaStreamNonBlocking = 1;
 #define CUDART_VERSION 13000
 
@@ -182,8 +187,8 @@ struct Stream;
 
 // A kernel's own limits, by its address.
 void allow_shared(const void *kernel, size_t bytes);
-cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, Stream *stream,
-                   std::function<void()> body);
+cudaError_t launch(const void *kernel, dim3 grid, dim3 block, size_t shared_bytes, bool together,
+                   Stream *stream, std::function<void()> body);
 
 }  // namespace simulator
 
@@ -213,14 +218,23 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *program, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t program);
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *kernel,
+                                                          int threads, size_t shared_bytes);
 cudaError_t cudaGetLastError();
 const char *cudaGetErrorString(cudaError_t error);
 
+enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative = 2 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  union {
+    int cooperative;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
-  void *attrs = nullptr;
+  cudaLaunchAttribute *attrs = nullptr;
   unsigned numAttrs = 0;
 };
 
@@ -236,8 +250,12 @@ cudaError_t cudaFuncSetAttribute(Kernel *kernel, cudaFuncAttribute, int value) {
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...),
                                A &&...arguments) {
+  bool together = false;
+  for (unsigned i = 0; i < config->numAttrs; ++i) {
+    together = together || config->attrs[i].val.cooperative != 0;
+  }
   return simulator::launch(
       reinterpret_cast<const void *>(kernel), config->gridDim, config->blockDim,
-      config->dynamicSmemBytes, config->stream,
+      config->dynamicSmemBytes, together, config->stream,
       [kernel, ... copies = P(std::forward<A>(arguments))] { kernel(copies...); });
 }
