@@ -40,7 +40,7 @@ namespace {
 constexpr int kMultiprocessors = 4;
 constexpr unsigned kMostThreads = 1024;
 // What blocks of a multiprocessor share: few threads, as each costs a stack.
-constexpr uint64_t kThreadsAtOnce = 1024;
+constexpr uint64_t kThreadsAtOnce = 512;
 constexpr size_t kSharedAtOnce = 228 << 10, kReserved = 1 << 10;
 constexpr size_t kUsualShared = 48 << 10;
 constexpr size_t kMemoryAlignment = 256;  // as cudaMalloc's
@@ -69,7 +69,8 @@ size_t left() {
 
 // How many blocks a multiprocessor runs at the same time.
 uint64_t blocks_at_once(uint64_t threads, size_t shared_bytes) {
-  return std::min(kThreadsAtOnce / threads, kSharedAtOnce / (shared_bytes + kReserved));
+  return std::min(std::max<uint64_t>(1, kThreadsAtOnce / threads),
+                  kSharedAtOnce / (shared_bytes + kReserved));
 }
 
 }  // namespace

@@ -4,11 +4,11 @@
 // runs one and prints a line per seed: the bits of the first result, and what came of it, "right",
 // "wrong", "NaN" or "error: ...". What a sanitizer finds ends the program with its report.
 // test_faults runs it, built plainly and with each sanitizer.
+#include <cooperative_groups.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <map>
-
-#include <cooperative_groups.h>
 
 #include "faults.h"
 
