@@ -78,57 +78,75 @@ def matmul(bench):
 
 # ---- recurrent memory ---------------------------------------------------------------------------
 
-GRUS = [  # dtype, batch, steps, width; the targets forward and both ways in us/step
-    ("F32", 16, 512, 768, (1.5, 4)), ("BF16", 16, 512, 768, (1.5, 4)),
-    ("F32", 64, 64, 256, (None, None)), ("F32", 1, 512, 256, (None, None))]
+SCANS = [  # cell, dtype, batch, steps, width; the targets forward and both ways in us/step
+    ("gru", "F32", 16, 512, 768, (1.5, 4)), ("gru", "BF16", 16, 512, 768, (1.5, 4)),
+    ("gru", "F32", 64, 64, 256, (None, None)), ("gru", "F32", 1, 512, 256, (None, None)),
+    ("lstm", "F32", 16, 512, 768, (None, None)), ("lstm", "BF16", 16, 512, 768, (None, None))]
 
 
-def gru(bench):
+def recurrent(bench):
+    """Scans of GRU and LSTM, whose gates are three and four, beside PyTorch's layers."""
     lib = bench.library
-    for dtype, batch, steps, width, target in bench.some(GRUS):
+    for cell, dtype, batch, steps, width, target in bench.some(SCANS):
         batch, steps, width = map(bench.size, (batch, steps, width))
+        gates, with_cell = (4, True) if cell == "lstm" else (3, False)
         x = bench.numbers((batch, steps, width), dtype)
-        w_in, w = (bench.numbers((3 * width, width), dtype, -5) for _ in range(2))
+        w_in, w = (bench.numbers((gates * width, width), dtype, -5) for _ in range(2))
         sums = "F32" if dtype == "BF16" else dtype
-        bias, initial = bench.numbers((3 * width,), sums, -3), bench.numbers((batch, width), dtype)
-        products = bench.empty((batch, steps, 3, width), dtype)
-        hidden, gates = bench.empty(x.shape, dtype), bench.empty((batch, steps, 4, width), dtype)
+        bias = bench.numbers((gates * width,), sums, -3)
+        initial = bench.numbers((batch, width), dtype)
+        first_cell = bench.numbers((batch, width), sums)
+        products = bench.empty((batch, steps, gates, width), dtype)
+        hidden, kept = bench.empty(x.shape, dtype), bench.empty((batch, steps, 4, width), dtype)
+        cells = bench.empty(x.shape, sums)
         dhidden, dx = bench.numbers(x.shape, dtype), bench.empty(x.shape, dtype)
         dproducts, dw_in = bench.empty(products.shape, dtype), bench.empty(w_in.shape, dtype)
         dw, dbias = bench.empty(w.shape, dtype), bench.empty(bias.shape, sums)
-        dinitial = bench.empty(initial.shape, dtype)
-        rows, cols = batch * steps, 3 * width
+        dinitial, dfirst_cell = bench.empty(initial.shape, dtype), bench.empty(initial.shape, sums)
+        rows, cols, kind = batch * steps, gates * width, bench.dtype(dtype)
 
         def multiply():
-            lib.matmul(bench.dtype(dtype), products, x, w_in, 1, rows, cols, width, 0, 1)
+            lib.matmul(kind, products, x, w_in, 1, rows, cols, width, 0, 1)
 
         def forward():
-            lib.gru(bench.dtype(dtype), hidden, gates, products, w, bias, initial, None, None,
-                    batch, steps, width)
+            if with_cell:
+                lib.lstm(kind, hidden, cells, kept, products, w, bias, initial, first_cell, None,
+                         None, batch, steps, width)
+            else:
+                lib.gru(kind, hidden, kept, products, w, bias, initial, None, None, batch, steps,
+                        width)
 
         def backward():
-            lib.gru_backward(bench.dtype(dtype), dproducts, dw, dbias, dinitial, dhidden, w,
-                             initial, hidden, gates, None, None, batch, steps, width)
+            if with_cell:
+                lib.lstm_backward(kind, dproducts, dw, dbias, dinitial, dfirst_cell, dhidden, None,
+                                  w, initial, first_cell, hidden, cells, kept, None, None, batch,
+                                  steps, width)
+            else:
+                lib.gru_backward(kind, dproducts, dw, dbias, dinitial, dhidden, w, initial, hidden,
+                                 kept, None, None, batch, steps, width)
 
         def whole():
             multiply()
             forward()
             backward()
-            lib.matmul(bench.dtype(dtype), dx, dproducts, w_in, 1, rows, width, cols, 0, 0)
-            lib.matmul(bench.dtype(dtype), dw_in, dproducts, x, 1, cols, width, rows, 1, 0)
+            lib.matmul(kind, dx, dproducts, w_in, 1, rows, width, cols, 0, 0)
+            lib.matmul(kind, dw_in, dproducts, x, 1, cols, width, rows, 1, 0)
 
         def rival(both):
-            module = torch.nn.GRU(width, width, batch_first=True, dtype=x.tensor.dtype,
-                                  device=bench.torch_device)
+            layer = torch.nn.LSTM if with_cell else torch.nn.GRU
+            module = layer(width, width, batch_first=True, dtype=x.tensor.dtype,
+                           device=bench.torch_device)
             with torch.no_grad():
                 module.weight_ih_l0.copy_(w_in.tensor)
                 module.weight_hh_l0.copy_(w.tensor)
                 module.bias_ih_l0.zero_()
                 module.bias_hh_l0.copy_(bias.tensor)
             module.flatten_parameters()
-            start = initial.tensor.detach()[None].requires_grad_(both)
+            states = [s.tensor.detach()[None].to(x.tensor.dtype).requires_grad_(both)
+                      for s in ((initial, first_cell) if with_cell else (initial,))]
+            start = tuple(states) if with_cell else states[0]
             inputs = x.tensor.detach().requires_grad_(both)
-            wanted = [inputs, module.weight_ih_l0, module.weight_hh_l0, module.bias_hh_l0, start]
+            wanted = [inputs, module.weight_ih_l0, module.weight_hh_l0, module.bias_hh_l0, *states]
 
             def run():
                 if not both:
@@ -146,13 +164,18 @@ def gru(bench):
             forward()
             backward()
 
-        text = f"batch {batch}, steps {steps}, width {width}"
-        bench.row("gru", text, dtype, (steps, "us/step"), forward, target=target[0])
-        bench.row("gru, both ways", text, dtype, (steps, "us/step"), both_ways, target=target[1])
-        bench.row("matmul, gru", text, dtype, (steps, "us/step"), multiplied,
-                  {"nn.GRU": lambda: rival(False)}, [hidden])
-        bench.row("matmul, gru, both ways", text, dtype, (steps, "us/step"), whole,
-                  {"nn.GRU": lambda: rival(True)}, [dx, dw_in, dw, dbias, dinitial])
+        text, name = f"batch {batch}, steps {steps}, width {width}", f"nn.{cell.upper()}"
+        # PyTorch rounds to bf16 what here are sums in f32.
+        slopes = [dx, dw_in, dw, dbias if sums == dtype else None, dinitial]
+        if with_cell:
+            slopes.append(dfirst_cell if sums == dtype else None)
+        bench.row(cell, text, dtype, (steps, "us/step"), forward, target=target[0])
+        bench.row(f"{cell}, both ways", text, dtype, (steps, "us/step"), both_ways,
+                  target=target[1])
+        bench.row(f"matmul, {cell}", text, dtype, (steps, "us/step"), multiplied,
+                  {name: lambda: rival(False)}, [hidden])
+        bench.row(f"matmul, {cell}, both ways", text, dtype, (steps, "us/step"), whole,
+                  {name: lambda: rival(True)}, slopes)
         bench.release()
 
 
@@ -418,8 +441,8 @@ def step(bench):
     bench.release()
 
 
-SECTIONS = [peaks, attention, matmul, masks, gru, optimisers, cross_entropy, rows, index, elements,
-            step]
+SECTIONS = [peaks, attention, matmul, masks, recurrent, optimisers, cross_entropy, rows, index,
+            elements, step]
 
 
 def main():
