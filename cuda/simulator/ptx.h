@@ -48,6 +48,8 @@ void await_copies() {
   simulator::wait_for(simulator::Unit::Copies, kLeft);
 }
 
+inline void prefetch(const void *) {}
+
 template <int n, bool kTransposed = false>
 void load_matrices(uint32_t (&to)[n], const void *row, PND_HERE) {
   static_assert(n == 1 || n == 2 || n == 4);

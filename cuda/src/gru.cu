@@ -19,15 +19,20 @@ struct Gru {
   static constexpr bool kHasCell = false;
 
   template <class S>
-  __device__ __forceinline__ static Computed<S> step(const Recurrence<S> &gru, int64_t b, int64_t t,
-                                                     int64_t unit,
-                                                     const Computed<S> (&sum)[kGates]) {
-    using T = Computed<S>;
-    const int64_t width = gru.width, at = gru.row(b, t);
-    const S *x = gru.x + at * kGates * width + unit;
-    const T h = gru.state(b, t, unit), u = sum[2];
-    const T r = sigmoid_of(widened(x[0]) + sum[0]), z = sigmoid_of(widened(x[width]) + sum[1]);
-    const T n = tanh_of(fma(r, u, widened(x[2 * width])));
+  using Before = Computed<S>;
+  template <class S>
+  __device__ __forceinline__ static Computed<S> before(const Recurrence<S> &gru, int64_t b,
+                                                       int64_t t, int64_t unit) {
+    return gru.state(b, t, unit);
+  }
+
+  // Of the unit in row `at` of (batch, step).
+  template <class S, class T>
+  __device__ __forceinline__ static T step(const Recurrence<S> &gru, int64_t at, int64_t unit,
+                                           const T (&x)[kGates], T h, const T (&sum)[kGates]) {
+    const int64_t width = gru.width;
+    const T u = sum[2], r = sigmoid_of(x[0] + sum[0]), z = sigmoid_of(x[1] + sum[1]);
+    const T n = tanh_of(fma(r, u, x[2]));
     S *gates = gru.gates + at * 4 * width + unit;
     gates[0] = stored<S>(r);
     gates[width] = stored<S>(z);
@@ -36,20 +41,29 @@ struct Gru {
     return fma(z, h - n, n);
   }
 
-  // From the gradient dh of the state after step t to those of the step's gates; returns z dh.
   template <class S>
-  __device__ __forceinline__ static Computed<S> slopes(const Recurrence<S> &gru, int64_t b,
-                                                       int64_t t, int64_t unit, Computed<S> dh,
-                                                       Computed<S> &) {
-    using T = Computed<S>;
-    const int64_t width = gru.width, at = gru.row(b, t);
-    const S *gates = gru.gates + at * 4 * width + unit;
-    const T r = widened(gates[0]), z = widened(gates[width]), n = widened(gates[2 * width]),
-            u = widened(gates[3 * width]);
+  struct Kept {
+    Computed<S> r, z, n, u, h;
+  };
+  template <class S>
+  __device__ __forceinline__ static Kept<S> kept(const Recurrence<S> &gru, int64_t b, int64_t t,
+                                                 int64_t unit) {
+    const int64_t width = gru.width;
+    const S *gates = gru.gates + gru.row(b, t) * 4 * width + unit;
+    return {widened(gates[0]), widened(gates[width]), widened(gates[2 * width]),
+            widened(gates[3 * width]), gru.state(b, t, unit)};
+  }
+
+  // From the gradient dh of the state after the step to those of the step's gates; returns z dh.
+  template <class S, class T>
+  __device__ __forceinline__ static T slopes(const Recurrence<S> &gru, int64_t at, int64_t unit,
+                                             const Kept<S> &kept, T dh, T &) {
+    const int64_t width = gru.width;
+    const auto [r, z, n, u, h] = kept;
     const T dn = dh * (T(1) - z) * (T(1) - n * n);
     S *dx = gru.dx + at * kGates * width + unit;
     dx[0] = stored<S>(dn * u * r * (T(1) - r));
-    dx[width] = stored<S>(dh * (gru.state(b, t, unit) - n) * z * (T(1) - z));
+    dx[width] = stored<S>(dh * (h - n) * z * (T(1) - z));
     dx[2 * width] = stored<S>(dn);
     gru.apart[at * width + unit] = stored<S>(dn * r);
     return dh * z;

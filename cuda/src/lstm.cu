@@ -21,16 +21,21 @@ struct Lstm {
   static constexpr bool kHasCell = true;
 
   template <class S>
-  __device__ __forceinline__ static Computed<S> step(const Recurrence<S> &lstm, int64_t b,
-                                                     int64_t t, int64_t unit,
-                                                     const Computed<S> (&sum)[kGates]) {
-    using T = Computed<S>;
-    const int64_t width = lstm.width, at = lstm.row(b, t);
-    const S *x = lstm.x + at * kGates * width + unit;
-    const T i = sigmoid_of(widened(x[0]) + sum[0]), f = sigmoid_of(widened(x[width]) + sum[1]);
-    const T g = tanh_of(widened(x[2 * width]) + sum[2]),
-            o = sigmoid_of(widened(x[3 * width]) + sum[3]);
-    const T cell = fma(f, lstm.cell(b, t, unit), i * g);
+  using Before = Computed<S>;
+  template <class S>
+  __device__ __forceinline__ static Computed<S> before(const Recurrence<S> &lstm, int64_t b,
+                                                       int64_t t, int64_t unit) {
+    return lstm.cell(b, t, unit);
+  }
+
+  // Of the unit in row `at` of (batch, step).
+  template <class S, class T>
+  __device__ __forceinline__ static T step(const Recurrence<S> &lstm, int64_t at, int64_t unit,
+                                           const T (&x)[kGates], T before, const T (&sum)[kGates]) {
+    const int64_t width = lstm.width;
+    const T i = sigmoid_of(x[0] + sum[0]), f = sigmoid_of(x[1] + sum[1]);
+    const T g = tanh_of(x[2] + sum[2]), o = sigmoid_of(x[3] + sum[3]);
+    const T cell = fma(f, before, i * g);
     S *gates = lstm.gates + at * kGates * width + unit;
     gates[0] = stored<S>(i);
     gates[width] = stored<S>(f);
@@ -40,22 +45,31 @@ struct Lstm {
     return o * tanh_of(cell);
   }
 
-  // From the gradients of the state and the cell after step t to those of the step's gates; dcell
-  // becomes that of the cell before. The state before gets nothing but the products.
   template <class S>
-  __device__ __forceinline__ static Computed<S> slopes(const Recurrence<S> &lstm, int64_t b,
-                                                       int64_t t, int64_t unit, Computed<S> dh,
-                                                       Computed<S> &dcell) {
-    using T = Computed<S>;
+  struct Kept {
+    Computed<S> i, f, g, o, cell, before;
+  };
+  template <class S>
+  __device__ __forceinline__ static Kept<S> kept(const Recurrence<S> &lstm, int64_t b, int64_t t,
+                                                 int64_t unit) {
     const int64_t width = lstm.width, at = lstm.row(b, t);
     const S *gates = lstm.gates + at * kGates * width + unit;
-    const T i = widened(gates[0]), f = widened(gates[width]), g = widened(gates[2 * width]),
-            o = widened(gates[3 * width]);
-    const T y = tanh_of(lstm.cells[at * width + unit]);
+    return {widened(gates[0]),         widened(gates[width]),         widened(gates[2 * width]),
+            widened(gates[3 * width]), lstm.cells[at * width + unit], lstm.cell(b, t, unit)};
+  }
+
+  // From the gradients of the state and the cell after the step to those of the step's gates; dcell
+  // becomes that of the cell before. The state before gets nothing but the products.
+  template <class S, class T>
+  __device__ __forceinline__ static T slopes(const Recurrence<S> &lstm, int64_t at, int64_t unit,
+                                             const Kept<S> &kept, T dh, T &dcell) {
+    const int64_t width = lstm.width;
+    const auto [i, f, g, o, cell, before] = kept;
+    const T y = tanh_of(cell);
     const T dc = fma(dh * o, T(1) - y * y, dcell);
     S *dx = lstm.dx + at * kGates * width + unit;
     dx[0] = stored<S>(dc * g * i * (T(1) - i));
-    dx[width] = stored<S>(dc * lstm.cell(b, t, unit) * f * (T(1) - f));
+    dx[width] = stored<S>(dc * before * f * (T(1) - f));
     dx[2 * width] = stored<S>(dc * i * (T(1) - g * g));
     dx[3 * width] = stored<S>(dh * y * o * (T(1) - o));
     dcell = dc * f;

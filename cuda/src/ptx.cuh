@@ -48,6 +48,11 @@ __device__ __forceinline__ void await_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
 }
 
+// Has the memory there brought to where a later load finds it sooner: L2.
+__device__ __forceinline__ void prefetch(const void *at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+}
+
 // Loads n = 1, 2 or 4 matrices of 8 x 8 16-bit elements from shared memory. Lane 8 m + r points at
 // row r of matrix m (16 aligned bytes; further lanes' pointers are not used); to[m] holds this
 // lane's elements (lane / 4, 2 (lane % 4) + 0 and 1) of it, or of its transpose. A whole warp's

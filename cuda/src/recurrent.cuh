@@ -4,27 +4,28 @@
 //   kGates     products with the state per unit, each with a weight [width, width] and a bias
 //   kHasCell   whether it carries a cell beside the hidden state
 //   kApart     the gate whose sum has another derivative than x, kept in Recurrence::apart; or -1
+//   Before     what a unit's step needs of the state before it
 //   step       the state of a unit after a step, from the sums of its gates
+//   Kept       what a unit's slopes need of the step
 //   slopes     the derivatives of those sums, from that of the state; what the state before it gets
 //              beside the products
-// Method   one launch per step, over blocks of 16 units and 16 or 64 sequences, so that every
-//          multiprocessor reads its part of the weights from L2 once a step. A block has the gates
-//          of its units in registers, and the state follows from them; one whose sequences all
-//          stand still copies their states. Backward: the same from the end; a launch completes the
-//          gradient of its units' states and turns it into those of the gates of the step before;
-//          then one product for dweight. bf16 is widened as it is multiplied, and rounded as it is
-//          stored; the carried gradient, the cells and the bias are floats
-// Order    each gate is one chain over the inputs that starts from the bias; the carried gradient
-//          one chain over the gates and their outputs that starts from what slopes gives; dweight
-//          one chain over (batch, step), of bf16 as product_bf16.cuh has it; dbias in 32 lanes over
-//          (batch, step)
+// Method   one launch for all steps where the device runs all blocks together, each of which keeps
+//          the weights of 8 units in shared memory and takes 16 sequences after another; between
+//          steps the blocks wait for each other, and hidden (backward: dx) hands on what they made.
+//          Elsewhere a launch per step, which reads the weights again. A block whose sequences all
+//          stand still copies their states. Backward: the same from the end; a step completes the
+//          gradient of the states and turns it into those of the gates of the step before; then
+//          one product for dweight. The carried gradient, the cells and the bias are floats of bf16
+// Order    recurrent_tile.cuh's parts of a gate's sum are added to the bias in order; those over
+//          the gates and their outputs to what slopes gives; dweight one chain over (batch, step),
+//          of bf16 as product_bf16.cuh has it; dbias in 32 lanes over (batch, step)
 #pragma once
+
+#include <cooperative_groups.h>
 
 #include "product.cuh"
 #include "product_bf16.cuh"
-#include "tile.cuh"
-
-constexpr int kUnits = kTileSide;  // of a block forward
+#include "recurrent_tile.cuh"
 
 // The arrays of a call: those that its cell or direction lacks are null.
 template <class S>
@@ -81,152 +82,225 @@ struct Recurrence {
   }
 };
 
-// A block's tiles: kDeep columns of its sequences' rows and of the weights.
-template <class S, class Cell, int kOwn>
-struct RecurrentTiles {
-  static constexpr int kSequences = kOwn * kTileSide;
-  static constexpr int kDeep = 512 / static_cast<int>(sizeof(Computed<S>));
-  static constexpr int kStride = kDeep + kWide<S>;
-  // Backward: runs of units lie side by side where there are many sequences.
-  static constexpr int kCols = kOwn == 1 ? 1 : kWide<S>;
-  static constexpr int kBackUnits = kCols * kTileSide;
-  static constexpr size_t kShared = (kSequences + Cell::kGates * kUnits) * kStride * sizeof(S);
-  static constexpr size_t kBackShared = (kSequences * kStride + kDeep * kBackUnits) * sizeof(S);
+// Of a scan, forward and backward, with kGates gates.
+template <class S, int kGates>
+using ForwardTiles = ScanTiles<S, kGates, 2>;
+template <class S>
+using BackwardTiles = ScanTiles<S, 1, kScanUnits>;
+
+// How the blocks of a launch share the work: unit blocks by columns of sequence groups.
+struct ScanGrid {
+  int64_t unit_blocks, columns;
+  bool resident;  // each block keeps its weights, and all run together
 };
 
-template <class S, class Cell, int kOwn>
-__global__ void __launch_bounds__(kTileThreads, 2)
-    step_kernel(int64_t first, Recurrence<S> all, int64_t t, int64_t unit_blocks) {
-  using Tiles = RecurrentTiles<S, Cell, kOwn>;
-  using T = Computed<S>;
-  constexpr int kStride = Tiles::kStride, kDeep = Tiles::kDeep, kGates = Cell::kGates;
-  S *states = shared_memory<S>(), *weights = states + Tiles::kSequences * kStride;
-  const int64_t block = first + blockIdx.x, width = all.width;
-  const int64_t unit0 = block % unit_blocks * kUnits, unit = unit0 + tile_x();
-  const int64_t b0 = block / unit_blocks * Tiles::kSequences;
-  const bool exists = unit < width;
+// Of a multiprocessor, as their registers have to allow.
+template <class S>
+constexpr int kScanBlocks = std::is_same_v<S, double> ? 1 : 2;
+template <class S>
+constexpr int kScanBackBlocks = std::is_same_v<S, Bf16> ? 2 : 1;
 
-  T sums[kOwn][kGates];
-  if (all.template any_runs<Tiles::kSequences>(b0, t)) {
-    PND_UNROLL
-    for (int g = 0; g < kGates; ++g) {
-      const T start = exists ? all.bias[g * width + unit] : T(0);
-      PND_UNROLL
-      for (int i = 0; i < kOwn; ++i) sums[i][g] = start;
-    }
-    for (int64_t k = 0; k < width; k += kDeep) {
-      __syncthreads();
-      copy_tile_at<Tiles::kSequences, kDeep>(
-          states, kStride, width - k, all.whole, [&](int r) -> const S * {
-            const int64_t b = b0 + r;
-            const S *state = b < all.batch ? all.before(b, t) : nullptr;
-            return state == nullptr ? nullptr : state + k;
-          });
+// The columns of a row of weights in shared memory.
+PND_SHARED int64_t scan_depth(int64_t columns) { return (columns + 15) / 16 * 16; }
+
+// What a thread of a scan has: the place of its blocks, and one unit of one sequence of a group.
+struct ScanPlace {
+  int64_t unit0, column, unit;
+  int sequence;
+  bool exists;
+
+  __device__ __forceinline__ ScanPlace(int64_t block, const ScanGrid &grid, int64_t width)
+      : unit0(block % grid.unit_blocks * kScanUnits),
+        column(block / grid.unit_blocks),
+        unit(unit0 + static_cast<int>(threadIdx.x) % kScanUnits),
+        sequence(static_cast<int>(threadIdx.x) / kScanUnits),
+        exists(sequence < kScanSequences && unit < width) {}
+  __device__ __forceinline__ int local_unit() const { return static_cast<int>(unit - unit0); }
+};
+
+// Steps t0 to t1.
+template <class S, class Cell>
+__global__ void __launch_bounds__(kScanThreads, kScanBlocks<S>)
+    scan_kernel(int64_t first, Recurrence<S> all, int64_t t0, int64_t t1, ScanGrid grid) {
+  using T = Computed<S>;
+  constexpr int kGates = Cell::kGates;
+  using Tiles = ForwardTiles<S, kGates>;
+  const int64_t width = all.width, depth = scan_depth(width);
+  const ScanPlace own(first + blockIdx.x, grid, width);
+  const int row = static_cast<int>(threadIdx.x) / 16;  // what this thread helps to copy
+  Tiles tiles(grid.resident, depth);
+  const auto copy_weights = [&](S *to, int64_t k, int cols, int places) {
 #pragma unroll 1
-      for (int g = 0; g < kGates; ++g) {
-        copy_tile<kUnits, kDeep>(weights + g * kUnits * kStride, kStride,
-                                 all.weight + (g * width + unit0) * width + k, width, width - unit0,
-                                 width - k, all.whole);
-      }
-      await_copies<0>();
-      __syncthreads();
-      add_dots<kDeep>(sums, states + tile_y() * kOwn * kStride, kStride,
-                      weights + tile_x() * kStride, kStride);
+    for (int r = row; r < Tiles::kRows; r += kScanThreads / 16) {
+      const int64_t unit = own.unit0 + r % kScanUnits;
+      const S *from = all.weight + (r / kScanUnits * width + unit) * width + k;
+      copy_scan_row(to + r * tiles.weight_stride, unit < width ? from : nullptr, cols, places,
+                    all.whole);
     }
+  };
+  const auto cols = [&](int64_t slab) { return within(width - slab * Tiles::kDeep, Tiles::kDeep); };
+  const auto places = [&](int64_t slab) { return static_cast<int>(scan_depth(cols(slab))); };
+  if (grid.resident) {
+    copy_weights(tiles.weights, 0, static_cast<int>(width), static_cast<int>(depth));
   }
+  T bias[kGates];
   PND_UNROLL
-  for (int i = 0; i < kOwn; ++i) {
-    const int64_t b = b0 + tile_y() * kOwn + i;
-    if (!exists || b >= all.batch) continue;
-    const int64_t at = all.row(b, t), to = at * width + unit;
-    if (all.runs(b, t)) {
-      all.hidden[to] = stored<S>(Cell::step(all, b, t, unit, sums[i]));
-      continue;
+  for (int g = 0; g < kGates; ++g) bias[g] = own.exists ? all.bias[g * width + own.unit] : T(0);
+
+  for (int64_t t = t0; t <= t1; ++t) {
+    if (t > t0) cooperative_groups::this_grid().sync();
+    for (int64_t b0 = own.column * kScanSequences; b0 < all.batch;
+         b0 += grid.columns * kScanSequences) {
+      const int64_t b = b0 + own.sequence, at = all.row(b, t), to = at * width + own.unit;
+      const bool exists = own.exists && b < all.batch, runs = exists && all.runs(b, t);
+      // Asked for before the products, which take as long as memory does.
+      T x[kGates] = {};
+      typename Cell::template Before<S> before{};
+      if (runs) {
+        PND_UNROLL
+        for (int g = 0; g < kGates; ++g) {
+          x[g] = widened(all.x[(at * kGates + g) * width + own.unit]);
+        }
+        before = Cell::before(all, b, t, own.unit);
+      }
+      if (exists && t < t1) {
+        PND_UNROLL
+        for (int g = 0; g < kGates; ++g) {
+          prefetch(all.x + ((at + 1) * kGates + g) * width + own.unit);
+        }
+      }
+      if (all.template any_runs<kScanSequences>(b0, t)) {
+        const S *state = b0 + row < all.batch ? all.before(b0 + row, t) : nullptr;
+        tiles.multiply((width + Tiles::kDeep - 1) / Tiles::kDeep,
+                       [&](int64_t slab, S *rows, S *weights) {
+                         const int64_t k = slab * Tiles::kDeep;
+                         copy_scan_row(rows + row * Tiles::kStride,
+                                       state == nullptr ? nullptr : state + k, cols(slab),
+                                       places(slab), all.whole);
+                         if (weights != nullptr) copy_weights(weights, k, cols(slab), places(slab));
+                       },
+                       [](int64_t slab) { return static_cast<int>(slab * Tiles::kDeep); }, places);
+      }
+      if (!exists) continue;
+      if (runs) {
+        T sum[kGates];
+        PND_UNROLL
+        for (int g = 0; g < kGates; ++g) {
+          sum[g] = tiles.get(bias[g], own.sequence, g * kScanUnits + own.local_unit());
+        }
+        all.hidden[to] = stored<S>(Cell::step(all, at, own.unit, x, before, sum));
+        continue;
+      }
+      all.hidden[to] = all.template found<S>(all.hidden, all.initial, b, t)[own.unit];
+      if constexpr (Cell::kHasCell) {
+        all.cells[to] = all.template found<T>(all.cells, all.initial_cell, b, t)[own.unit];
+      }
+      PND_UNROLL
+      for (int g = 0; g < 4; ++g) all.gates[(at * 4 + g) * width + own.unit] = S{};
     }
-    all.hidden[to] = all.template found<S>(all.hidden, all.initial, b, t)[unit];
-    if constexpr (Cell::kHasCell) {
-      all.cells[to] = all.template found<T>(all.cells, all.initial_cell, b, t)[unit];
-    }
-    PND_UNROLL
-    for (int g = 0; g < 4; ++g) all.gates[(at * 4 + g) * width + unit] = S{};
   }
 }
 
-// With the slopes of step t at hand (none where t = steps): those of step t - 1, or dinitial.
-template <class S, class Cell, int kOwn>
-__global__ void __launch_bounds__(kTileThreads, 2)
-    step_back_kernel(int64_t first, Recurrence<S> all, int64_t t, int64_t unit_blocks) {
-  using Tiles = RecurrentTiles<S, Cell, kOwn>;
+// For t = t1 down to t0, with the slopes of step t at hand (none where t = steps): those of step
+// t - 1, or dinitial.
+template <class S, class Cell>
+__global__ void __launch_bounds__(kScanThreads, kScanBackBlocks<S>)
+    scan_back_kernel(int64_t first, Recurrence<S> all, int64_t t0, int64_t t1, ScanGrid grid) {
   using T = Computed<S>;
-  constexpr int kStride = Tiles::kStride, kDeep = Tiles::kDeep, kCols = Tiles::kCols;
-  constexpr int kWide = Tiles::kBackUnits;
-  S *slopes = shared_memory<S>(), *weights = slopes + Tiles::kSequences * kStride;
-  const int64_t block = first + blockIdx.x, width = all.width;
-  const int64_t unit0 = block % unit_blocks * kWide;
-  const int64_t b0 = block / unit_blocks * Tiles::kSequences;
-  const auto each_own = [&](auto &&body) {
-    PND_UNROLL
-    for (int i = 0; i < kOwn; ++i) {
-      PND_UNROLL
-      for (int j = 0; j < kCols; ++j) {
-        const int64_t b = b0 + tile_y() * kOwn + i, unit = unit0 + Columns<S, kCols>::at(j);
-        if (b < all.batch && unit < width) body(i, j, b, unit);
-      }
+  constexpr int kGates = Cell::kGates;
+  using Tiles = BackwardTiles<S>;
+  const int64_t width = all.width, depth = scan_depth(width);
+  const ScanPlace own(first + blockIdx.x, grid, width);
+  const int row = static_cast<int>(threadIdx.x) / 16;
+  Tiles tiles(grid.resident, kGates * depth);
+  // The columns of the block's units become rows.
+  const auto copy_weights = [&](S *to, int64_t g, int64_t k, int cols, int places) {
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x); i < places * kScanUnits; i += kScanThreads) {
+      const int output = i / kScanUnits, u = i % kScanUnits;
+      const bool inside = output < cols && own.unit0 + u < width;
+      to[u * tiles.weight_stride + output] =
+          inside ? all.weight[(g * width + k + output) * width + own.unit0 + u] : S{};
     }
   };
-  T sums[kOwn][kCols];
-  clear(sums);
-  if (t < all.steps && all.template any_runs<Tiles::kSequences>(b0, t)) {
-    each_own(
-        [&](int i, int j, int64_t b, int64_t unit) { sums[i][j] = all.carry[b * width + unit]; });
-    for (int g = 0; g < Cell::kGates; ++g) {
-      const bool apart = g == Cell::kApart;
-      const int64_t at = all.row(b0, t), row = apart ? width : Cell::kGates * width;
-      const S *from = apart ? all.apart + at * width : all.dx + (at * Cell::kGates + g) * width;
-      for (int64_t k = 0; k < width; k += kDeep) {
-        __syncthreads();
-        copy_tile<Tiles::kSequences, kDeep>(slopes, kStride, from + k, all.steps * row,
-                                            all.batch - b0, width - k, all.whole);
-        copy_tile<kDeep, kWide>(weights, kWide, all.weight + (g * width + k) * width + unit0, width,
-                                width - k, width - unit0, all.whole);
-        await_copies<0>();
-        __syncthreads();
-        add_products<kDeep>(sums, slopes + tile_y() * kOwn * kStride, kStride, weights, kWide);
-      }
+  const int64_t slabs = (width + Tiles::kDeep - 1) / Tiles::kDeep;  // of a gate
+  const auto cols = [&](int64_t slab) {
+    return within(width - slab % slabs * Tiles::kDeep, Tiles::kDeep);
+  };
+  const auto places = [&](int64_t slab) { return static_cast<int>(scan_depth(cols(slab))); };
+  if (grid.resident) {
+    for (int g = 0; g < kGates; ++g) {
+      copy_weights(tiles.weights + g * depth, g, 0, static_cast<int>(width),
+                   static_cast<int>(depth));
     }
   }
-  each_own([&](int i, int j, int64_t b, int64_t unit) {
-    const int64_t own = b * width + unit;
-    const bool ran = t < all.steps && all.runs(b, t), cleared = ran && all.is_reset(b, t);
-    // Where the state stood still, the products count for nothing, not even 0 times a weight.
-    const T passed = t < all.steps && !ran ? all.carry[own] : cleared ? T(0) : sums[i][j];
-    T dcell = 0;
-    if constexpr (Cell::kHasCell) {
-      if (t < all.steps) {
-        dcell = cleared ? T(0) : all.cell_carry[own];
-      } else if (all.dlast_cell != nullptr) {
-        dcell = all.dlast_cell[own];
+  for (int64_t t = t1; t >= t0; --t) {
+    if (t < t1) cooperative_groups::this_grid().sync();
+    for (int64_t b0 = own.column * kScanSequences; b0 < all.batch;
+         b0 += grid.columns * kScanSequences) {
+      const int64_t b = b0 + own.sequence, at = all.row(b, t - 1);
+      const int64_t mine = b * width + own.unit;
+      const bool exists = own.exists && b < all.batch;
+      const bool turns = exists && t > 0 && all.runs(b, t - 1);
+      // Asked for before the products, which take as long as memory does.
+      typename Cell::template Kept<S> kept{};
+      T dh = 0;
+      if (turns) kept = Cell::kept(all, b, t - 1, own.unit);
+      if (exists && t > 0) dh = widened(all.dhidden[at * width + own.unit]);
+      if (exists && t > 1) {
+        PND_UNROLL
+        for (int g = 0; g < 4; ++g) prefetch(all.gates + ((at - 1) * 4 + g) * width + own.unit);
+        prefetch(all.dhidden + (at - 1) * width + own.unit);
       }
-    }
-    if (t == 0) {
-      all.dinitial[own] = stored<S>(passed);
-      if constexpr (Cell::kHasCell) all.dinitial_cell[own] = dcell;
-      return;
-    }
-    const int64_t at = all.row(b, t - 1);
-    const T dh = widened(all.dhidden[at * width + unit]) + passed;
-    if (all.runs(b, t - 1)) {
-      all.carry[own] = Cell::slopes(all, b, t - 1, unit, dh, dcell);
-    } else {
-      all.carry[own] = dh;
-      PND_UNROLL
-      for (int g = 0; g < Cell::kGates; ++g) {
-        all.dx[(at * Cell::kGates + g) * width + unit] = S{};
+      const bool any = t < all.steps && all.template any_runs<kScanSequences>(b0, t);
+      if (any) {
+        const int64_t from = all.row(b0 + row, t);
+        const bool there = b0 + row < all.batch;
+        tiles.multiply(
+            kGates * slabs,
+            [&](int64_t slab, S *rows, S *weights) {
+              const int64_t g = slab / slabs, k = slab % slabs * Tiles::kDeep;
+              const S *slope = Cell::kApart == g ? all.apart + from * width
+                                                 : all.dx + (from * kGates + g) * width;
+              copy_scan_row(rows + row * Tiles::kStride, there ? slope + k : nullptr, cols(slab),
+                            places(slab), all.whole);
+              if (weights != nullptr) copy_weights(weights, g, k, cols(slab), places(slab));
+            },
+            [&](int64_t slab) {
+              return static_cast<int>(slab / slabs * depth + slab % slabs * Tiles::kDeep);
+            },
+            places);
       }
-      if constexpr (Cell::kApart >= 0) all.apart[at * width + unit] = S{};
+      if (!exists) continue;
+      const bool ran = t < all.steps && all.runs(b, t), cleared = ran && all.is_reset(b, t);
+      // Where the state stood still, the products count for nothing, not even 0 times a weight.
+      T passed = 0, dcell = 0;
+      if (t < all.steps && !cleared) passed = all.carry[mine];
+      if (ran && !cleared) passed = tiles.get(passed, own.sequence, own.local_unit());
+      if constexpr (Cell::kHasCell) {
+        if (t < all.steps) {
+          dcell = cleared ? T(0) : all.cell_carry[mine];
+        } else if (all.dlast_cell != nullptr) {
+          dcell = all.dlast_cell[mine];
+        }
+      }
+      if (t == 0) {
+        all.dinitial[mine] = stored<S>(passed);
+        if constexpr (Cell::kHasCell) all.dinitial_cell[mine] = dcell;
+        continue;
+      }
+      dh += passed;
+      if (turns) {
+        all.carry[mine] = Cell::slopes(all, at, own.unit, kept, dh, dcell);
+      } else {
+        all.carry[mine] = dh;
+        PND_UNROLL
+        for (int g = 0; g < kGates; ++g) all.dx[(at * kGates + g) * width + own.unit] = S{};
+        if constexpr (Cell::kApart >= 0) all.apart[at * width + own.unit] = S{};
+      }
+      if constexpr (Cell::kHasCell) all.cell_carry[mine] = dcell;
     }
-    if constexpr (Cell::kHasCell) all.cell_carry[own] = dcell;
-  });
+  }
 }
 
 // dbias of 32 outputs of a gate, 32 lanes of (batch, step) each.
@@ -265,31 +339,34 @@ struct Before {
 
 // The same rows one after another.
 template <class S>
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kScanThreads)
     before_kernel(int64_t first, Recurrence<S> all, int64_t elements) {
-  const int64_t i = (first + blockIdx.x) * kTileThreads + threadIdx.x;
+  const int64_t i = (first + blockIdx.x) * kScanThreads + threadIdx.x;
   if (i < elements) all.states[i] = Before<S>{all}.row(0, i / all.width)[i % all.width];
 }
 
-template <class S, class Cell, int kOwn>
-void scan(Call &call, pnd_context *context, const Recurrence<S> &all) {
-  using Tiles = RecurrentTiles<S, Cell, kOwn>;
-  const int64_t units = (all.width + kUnits - 1) / kUnits;
-  const int64_t blocks = units * ((all.batch + Tiles::kSequences - 1) / Tiles::kSequences);
-  for (int64_t t = 0; t < all.steps && !call.refused(); ++t) {
-    launch_blocks(call, context, step_kernel<S, Cell, kOwn>, blocks, dim3(kTileThreads),
-                  Tiles::kShared, all, t, units);
+// Runs a scan's kernel for the steps 0 to `last`, or from the last on: in one launch if the device
+// has room for the blocks of all units at the same time, else a step at a time.
+template <class Tiles, class S>
+void run_scan(Call &call, pnd_context *context, const Recurrence<S> &all,
+              void (*kernel)(int64_t, Recurrence<S>, int64_t, int64_t, ScanGrid), int64_t columns,
+              int64_t last, bool from_last) {
+  const int64_t units = (all.width + kScanUnits - 1) / kScanUnits;
+  const int64_t groups = (all.batch + kScanSequences - 1) / kScanSequences;
+  const size_t resident = Tiles::bytes(true, columns);
+  const int64_t room =
+      all.steps > 1 ? blocks_together(call, context, kernel, kScanThreads, resident) : 0;
+  if (call.refused()) return;
+  if (room >= units) {
+    const ScanGrid grid{units, groups < room / units ? groups : room / units, true};
+    launch_together(call, context, kernel, dim3(static_cast<unsigned>(units * grid.columns)),
+                    dim3(kScanThreads), resident, 0, all, 0, last, grid);
+    return;
   }
-}
-
-template <class S, class Cell, int kOwn>
-void scan_back(Call &call, pnd_context *context, const Recurrence<S> &all) {
-  using Tiles = RecurrentTiles<S, Cell, kOwn>;
-  const int64_t units = (all.width + Tiles::kBackUnits - 1) / Tiles::kBackUnits;
-  const int64_t blocks = units * ((all.batch + Tiles::kSequences - 1) / Tiles::kSequences);
-  for (int64_t t = all.steps; t >= 0 && !call.refused(); --t) {
-    launch_blocks(call, context, step_back_kernel<S, Cell, kOwn>, blocks, dim3(kTileThreads),
-                  Tiles::kBackShared, all, t, units);
+  for (int64_t i = 0; i <= last && !call.refused(); ++i) {
+    const int64_t t = from_last ? last - i : i;
+    launch_blocks(call, context, kernel, units * groups, dim3(kScanThreads),
+                  Tiles::bytes(false, columns), all, t, t, ScanGrid{units, groups, false});
   }
 }
 
@@ -298,8 +375,8 @@ void weight_slopes(Call &call, pnd_context *context, const Recurrence<S> &all) {
   const int64_t width = all.width, rows = all.batch * all.steps;
   if constexpr (std::is_same_v<S, Bf16>) {
     const int64_t elements = rows * width;
-    launch_blocks(call, context, before_kernel<S>, (elements + kTileThreads - 1) / kTileThreads,
-                  dim3(kTileThreads), 0, all, elements);
+    launch_blocks(call, context, before_kernel<S>, (elements + kScanThreads - 1) / kScanThreads,
+                  dim3(kScanThreads), 0, all, elements);
   }
   for (int g = 0; g < Cell::kGates && !call.refused(); ++g) {
     const bool apart = g == Cell::kApart;
@@ -322,20 +399,14 @@ void weight_slopes(Call &call, pnd_context *context, const Recurrence<S> &all) {
                 32 * 33 * sizeof(Computed<S>), all);
 }
 
-// Many sequences: four for each thread.
-inline bool many(int64_t batch) { return batch > 2 * kTileSide; }
-
 // What a call of either direction runs, its arguments checked.
 template <class Cell, class S>
 void recur(Call &call, pnd_context *context, Recurrence<S> all) {
   const int64_t width = all.width;
   all.whole = moves_whole(all.hidden, width) && moves_whole(all.weight, width) &&
               moves_whole(all.initial, width);
-  if (many(all.batch)) {
-    scan<S, Cell, 4>(call, context, all);
-  } else {
-    scan<S, Cell, 1>(call, context, all);
-  }
+  run_scan<ForwardTiles<S, Cell::kGates>>(call, context, all, scan_kernel<S, Cell>,
+                                          scan_depth(width), all.steps - 1, false);
 }
 
 template <class Cell, class S>
@@ -363,11 +434,8 @@ void recur_back(Call &call, pnd_context *context, Recurrence<S> all) {
   const cudaError_t cleared =
       cudaMemsetAsync(all.zeros, 0, static_cast<size_t>(width) * sizeof(S), context->stream);
   if (check(call, context, cleared) != PND_OK) return;
-  if (many(all.batch)) {
-    scan_back<S, Cell, 4>(call, context, all);
-  } else {
-    scan_back<S, Cell, 1>(call, context, all);
-  }
+  run_scan<BackwardTiles<S>>(call, context, all, scan_back_kernel<S, Cell>,
+                             Cell::kGates * scan_depth(width), all.steps, true);
   if (!call.refused()) weight_slopes<S, Cell>(call, context, all);
 }
 
