@@ -146,6 +146,7 @@ Call &Call::array(const char *name, const void *array, std::initializer_list<int
       return require(false, "%s overlaps %s", name, other.name);
     }
   }
+  if (ranges_ == kMostArrays) return refuse(PND_BAD_ARGUMENT, "more than %d arrays", kMostArrays);
   range_[ranges_++] = {name, first, last, writes};
   return *this;
 }

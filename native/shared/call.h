@@ -82,6 +82,7 @@ class Call {
   Call &array(const char *name, const void *array, std::initializer_list<int64_t> sizes,
               int64_t element_bytes, bool writes);
 
+  static constexpr int kMostArrays = 40;
   struct Range {
     const char *name;
     uintptr_t first, last;
@@ -93,7 +94,7 @@ class Call {
   int64_t element_bytes_ = 0;
   bool holds_ = false;
   int ranges_ = 0;
-  Range range_[32];
+  Range range_[kMostArrays];
 };
 
 // Runs f(float{}) or f(double{}), whichever the type is computed in, and returns its status; one
