@@ -47,6 +47,10 @@ constexpr Named kNames[kCheckedArrays] = {{"gather", "index", 0},
                                           {"top_k_read_backward", "index", -1},
                                           {"fast_weights", "lengths", 0},
                                           {"fast_weights_backward", "lengths", 0},
+                                          {"feedback", "first", 0},
+                                          {"feedback_backward", "first", 0},
+                                          {"feedback", "lengths", 0},
+                                          {"feedback_backward", "lengths", 0},
                                           {"adamw", "step", 1}};
 
 // After a wait: refuses what kernels noted, and clears it.

@@ -29,6 +29,10 @@ enum Checked {
   kTopKIndex,
   kMemoryLengths,
   kMemoryLengthsBackward,
+  kFeedbackFirst,
+  kFeedbackFirstBackward,
+  kFeedbackLengths,
+  kFeedbackLengthsBackward,
   kStep,
   kCheckedArrays
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // feedback.cuh: what the two directions of feedback memory share: the sizes of a call, rows that
 // lie at a distance, products with weights, norms, turned heads, and how a step reads the memory.
+// Ended    a sequence that a step leaves out is not written; a product leaves out those behind the
+//          last that runs, and makes of the others what nobody reads
 // Order    products are chains (product.cuh); norms' sums those of rows.cuh; a score lane by lane
 // of
 //          a warp, folded 16, 8, 4, 2, 1; the softmax's sum thread by thread of a block, folded
@@ -26,9 +28,23 @@ struct Spread {
   bool whole() const { return moves_whole(data, stride); }
 };
 
+// Some of the rows, by the oldest position that each remembers, or -1: those below `end`.
+struct Part {
+  const int64_t *begins = nullptr;  // null: all rows
+  int64_t stride = 1, end = std::numeric_limits<int64_t>::max();
+
+  __device__ bool runs(int64_t row) const { return begins == nullptr || begins[row * stride] >= 0; }
+  __device__ bool has(int64_t row) const {
+    return begins == nullptr ||
+           static_cast<uint64_t>(begins[row * stride]) < static_cast<uint64_t>(end);
+  }
+};
+
 template <class T>
 struct Feedback : guard::Feedback {
   T *states, *keys, *values;
+  int64_t *begins = nullptr;   // [batch, steps], see Part; null: 0
+  int64_t *running = nullptr;  // [steps], the last sequence that runs at each, + 1; null: batch
 
   Feedback(const guard::Feedback &call, const void *states, const void *keys, const void *values)
       : guard::Feedback(call), states(at(states)), keys(at(keys)), values(at(values)) {}
@@ -46,9 +62,18 @@ struct Feedback : guard::Feedback {
   }
   // What a step remembered, or its adjoint.
   Spread<T> remembered(T *of, int64_t t) const { return {of + t * kv_width(), steps * kv_width()}; }
-  // The first position that a step at this one reads.
-  __host__ __device__ int64_t first(int64_t place) const {
-    return window == 0 || place < window ? 0 : place - window;
+  bool bounded() const { return first != nullptr || resets != nullptr || lengths != nullptr; }
+  // The sequences that step t computes, and those of them that read what they remember.
+  Part runners(int64_t t) const { return {begins == nullptr ? begins : begins + t, steps}; }
+  Part readers(int64_t t) const {
+    return {begins == nullptr ? begins : begins + t, steps, past + t};
+  }
+  Extent rows(int64_t t) const { return {batch, running == nullptr ? running : running + t}; }
+  // The oldest position that sequence b reads at step t; -1 where it does not run.
+  __device__ int64_t oldest(int64_t b, int64_t t) const {
+    const int64_t place = past + t, begin = begins == nullptr ? 0 : begins[b * steps + t];
+    const int64_t seen = window == 0 || place < window ? 0 : place - window;
+    return begin < 0 || begin > seen ? begin : seen;
   }
   // The most positions that a step reads.
   int64_t slots() const {
@@ -65,32 +90,98 @@ struct Feedback : guard::Feedback {
   __device__ T scale() const { return 1 / sqrt(static_cast<T>(head_size)); }
 };
 
-// The elements [first, first + n) of each row, a function of (row, column).
+// Each element of the rows that run, a function of (row, column).
 template <class F>
 struct EachOf {
   int64_t cols;
+  Part part;
   F f;
   __device__ void operator()(int64_t i) const {
     const int64_t row = quotient(i, cols);
-    f(row, i - row * cols);
+    if (part.runs(row)) f(row, i - row * cols);
   }
 };
 template <class F>
-int32_t each_of(Call &call, pnd_context *context, int64_t rows, int64_t cols, F f) {
-  return each(call, context, rows * cols, EachOf<F>{cols, f});
+int32_t each_of(Call &call, pnd_context *context, int64_t rows, int64_t cols, Part part, F f) {
+  return each(call, context, rows * cols, EachOf<F>{cols, part, f});
 }
 
-// Where a product goes: to rows, on top of others if there are any.
+// Of each sequence what its steps remember the positions from.
+struct Begins {
+  int64_t *begins;
+  const int32_t *first, *resets, *lengths;
+  Faults *faults;
+  Checked firsts, ends;
+  int64_t steps, past;
+
+  // A value outside its range is noted and counts as 0.
+  __device__ static int64_t checked(Range range, int64_t b, int value) {
+    return range.holds(b, value) ? value : 0;
+  }
+  __device__ void operator()(int64_t b) const {
+    int64_t place = first == nullptr ? 0 : checked({faults, firsts, 0, past + 1}, b, first[b]);
+    const int64_t end =
+        lengths == nullptr ? steps : checked({faults, ends, 0, steps + 1}, b, lengths[b]);
+    for (int64_t t = 0; t < steps; ++t) {
+      if (resets != nullptr && resets[b * steps + t] != 0) place = past + t;
+      begins[b * steps + t] = t < end ? place : -1;
+    }
+  }
+};
+// Of each step the last sequence that runs, + 1.
+struct Runs {
+  int64_t *running;
+  const int64_t *begins;
+  int64_t batch, steps;
+  __device__ void operator()(int64_t t) const {
+    int64_t b = batch;
+    while (b > 0 && begins[(b - 1) * steps + t] < 0) --b;
+    running[t] = b;
+  }
+};
+template <class T>
+void begin(Call &call, pnd_context *context, const Feedback<T> &f, Checked firsts, Checked ends) {
+  if (f.begins == nullptr) return;
+  each(call, context, f.batch,
+       Begins{f.begins, f.first, f.resets, f.lengths, context->faults, firsts, ends, f.steps,
+              f.past});
+  if (f.running == nullptr || call.refused()) return;
+  each(call, context, f.steps, Runs{f.running, f.begins, f.batch, f.steps});
+}
+
+// Zeros for the steps of sequences that do not run.
+template <class T>
+struct ClearsRest {
+  T *to;
+  const int64_t *begins;
+  int64_t cols;
+  __device__ void operator()(int64_t row, int64_t i) const {
+    if (begins[row] < 0) to[row * cols + i] = 0;
+  }
+};
+template <class T>
+void clear_rest(Call &call, pnd_context *context, const Feedback<T> &f, T *to, int64_t cols) {
+  if (f.lengths == nullptr || call.refused()) return;
+  each_of(call, context, f.batch * f.steps, cols, Part{}, ClearsRest<T>{to, f.begins, cols});
+}
+
+// Where a product goes: to rows, on top of others if there are any. Rows that take no part get the
+// others alone.
 template <class T>
 struct OnTop {
   Spread<T> to;
   Spread<T> of;  // data null: none
+  Part part;
   bool whole;
   __device__ void put(int64_t, int64_t row, int64_t col, Pack<T> values, int64_t left) const {
+    const bool takes = part.has(row);
     if (of.data != nullptr) {
       const Pack<T> base = load_pack(static_cast<const T *>(of.row(row)) + col, left, whole);
       PND_UNROLL
-      for (int i = 0; i < kWide<T>; ++i) values.at[i] += base.at[i];
+      for (int i = 0; i < kWide<T>; ++i)
+        values.at[i] = takes ? values.at[i] + base.at[i] : base.at[i];
+    } else if (!takes) {
+      return;
     }
     store_pack(to.row(row) + col, values, left, whole);
   }
@@ -99,12 +190,11 @@ struct OnTop {
 // to = of + x W, or with `back` x W^T; W [in, out].
 template <class T>
 int32_t multiply(Call &call, pnd_context *context, Spread<T> to, Spread<T> of, Spread<T> x,
-                 int64_t rows, const T *weight, int64_t in, int64_t out, bool back) {
+                 Extent rows, Part part, const T *weight, int64_t in, int64_t out, bool back) {
   const bool whole = to.whole() && (of.data == nullptr || of.whole());
   return product(call, context, Operand<T, Strided<T>>{{x.data, x.stride, 0}, true, x.whole()},
                  Operand<T, Strided<T>>{{weight, out, 0}, back, moves_whole(weight, out)},
-                 OnTop<T>{to, of, whole}, 1, Extent{rows}, back ? in : out,
-                 Extent{back ? out : in});
+                 OnTop<T>{to, of, part, whole}, 1, rows, back ? in : out, Extent{back ? out : in});
 }
 
 // y = x scale gain and scale = 1 / sqrt(mean x^2 + eps), row by row; scales [rows] is nullable.
@@ -115,9 +205,11 @@ struct Norms {
   Spread<T> x;
   const T *gain;
   T eps;
+  Part part;
 
   template <int kTeam>
   __device__ void operator()(Line<kTeam> line) const {
+    if (!part.has(line.row)) line.cols = 0;
     const Held<T, kTeam> row(x.row(line.row), line);
     T squares[] = {0};
     over_row<T>(
@@ -131,11 +223,11 @@ struct Norms {
 };
 template <class T>
 int32_t normalise(Call &call, pnd_context *context, const Feedback<T> &f, Spread<T> y, T *scales,
-                  Spread<T> x, const void *gains, int64_t layer) {
+                  Spread<T> x, const void *gains, int64_t layer, int64_t t) {
   const T *gain = f.at(gains, layer * f.width);
   return each_row<T>(call, context, f.batch, f.width,
                      x.whole() && y.whole() && moves_whole(gain, f.width),
-                     Norms<T>{y, scales, x, gain, static_cast<T>(f.eps)});
+                     Norms<T>{y, scales, x, gain, static_cast<T>(f.eps), f.runners(t)});
 }
 
 // to = from with each head turned to its position, or with sign -1 back; they may be the same.
@@ -161,7 +253,7 @@ template <class T>
 int32_t turn(Call &call, pnd_context *context, const Feedback<T> &f, Spread<T> to, Spread<T> from,
              int64_t t, int64_t heads, double sign) {
   const int64_t half = f.head_size / 2;
-  return each_of(call, context, f.batch, heads * half,
+  return each_of(call, context, f.batch, heads * half, f.runners(t),
                  Turns<T>{to, from, half, f.past + t, f.base, sign});
 }
 
@@ -188,7 +280,7 @@ struct Mixes {
 };
 template <class T>
 int32_t mix_states(Call &call, pnd_context *context, const Feedback<T> &f, Spread<T> z, int64_t t) {
-  return each_of(call, context, f.batch, f.width,
+  return each_of(call, context, f.batch, f.width, f.runners(t),
                  Mixes<T>{z, f.state(t, 0), f.at(f.share), f.level_count(), f.width});
 }
 
@@ -210,7 +302,8 @@ __global__ void __launch_bounds__(kReadThreads, 1)
   const int64_t block = first_block + blockIdx.x, b = quotient(block, f.heads);
   const int64_t h = block - b * f.heads, size = f.head_size;
   const int64_t column = quotient(h, group) * size;
-  const int64_t place = f.past + t, first = f.first(place), count = place - first;
+  const int64_t first = f.oldest(b, t), count = f.past + t - first;
+  if (first < 0) return;
   const T *q = queries.row(b) + h * size;
   T *weights = p + block * slots;
   T most[] = {kLeast<T>};

@@ -47,7 +47,7 @@ extern "C" {
 #endif
 
 /* Raised with every change of a declaration below; a library and a caller must agree on it. */
-#define PND_ABI_VERSION 6
+#define PND_ABI_VERSION 7
 
 typedef struct pnd_context pnd_context;
 
@@ -475,15 +475,23 @@ PND_API int32_t pnd_lstm_backward(pnd_context *context, int32_t dtype, void *dx,
  * Past     The first `past` rows of past_keys and past_values are steps read before; the rows after
  *          them are never used. T steps equal T1 steps and T - T1 more from their keys and values,
  *          bit for bit.
+ * Resets   first[b] (null: 0) is the first position of the past that row b reads. Where resets[b,t]
+ *          is not 0, it forgets before step t all that it remembered: steps from t on read nothing
+ *          of what is before t. Positions count on. Who goes on after a reset at step t of the last
+ *          window gives first[b] = past + t of that window.
+ * Lengths  Row b's steps from lengths[b] on are not computed: their states, keys and values are 0,
+ *          whatever x and resets hold there. Who goes on with such a row resets it at the next
+ *          window's first step, as its keys of 0 would be read.
  *
  * states [batch, steps, layers + 1, width]; keys, values [batch, steps, kv_heads, head_size];
  * x [batch, steps, width]; past_keys, past_values (nullable, or neither) [batch, room, kv_heads,
  * head_size], room at least 1 without them too; attention_gain, mlp_gain [layers, width];
  * query [layers, width, heads, head_size]; mix [layers, heads, head_size, width];
  * wide [layers, width, inner]; narrow [layers, inner, width]; share [layers + 1];
- * memory_gain [width]; key, value [width, kv_heads, head_size]; heads a multiple of kv_heads;
- * head_size even, at most 256; 0 <= past <= room, past 0 without past_keys; steps, layers and past
- * at most 2^40; 0 <= window <= 2^40; eps >= 0; 0 < base <= 2^1000.
+ * memory_gain [width]; key, value [width, kv_heads, head_size]; first (nullable) [batch] in
+ * [0, past]; resets (nullable) [batch, steps]; lengths (nullable) [batch] in [0, steps]; heads a
+ * multiple of kv_heads; head_size even, at most 256; 0 <= past <= room, past 0 without past_keys;
+ * steps, layers and past at most 2^40; 0 <= window <= 2^40; eps >= 0; 0 < base <= 2^1000.
  * Order: a product is one chain over its inputs, which starts from what it is added to; the
  * softmax's sum runs in 32 lanes of positions; sums over remembered steps and over l go upwards.
  * Source: Fan et al., arXiv:2002.09402, with rotary positions for the relative ones. */
@@ -492,15 +500,18 @@ PND_API int32_t pnd_feedback(pnd_context *context, int32_t dtype, void *states, 
                              const void *past_values, const void *attention_gain, const void *query,
                              const void *mix, const void *mlp_gain, const void *wide,
                              const void *narrow, const void *share, const void *memory_gain,
-                             const void *key, const void *value, int64_t batch, int64_t steps,
-                             int64_t layers, int64_t width, int64_t inner, int64_t heads,
-                             int64_t kv_heads, int64_t head_size, int64_t past, int64_t room,
-                             int64_t window, double eps, double base);
+                             const void *key, const void *value, const int32_t *first,
+                             const int32_t *resets, const int32_t *lengths, int64_t batch,
+                             int64_t steps, int64_t layers, int64_t width, int64_t inner,
+                             int64_t heads, int64_t kv_heads, int64_t head_size, int64_t past,
+                             int64_t room, int64_t window, double eps, double base);
 /* The adjoints of the inputs, from dstates, that of every state, and dkeys, dvalues (nullable:
  * zeros) [batch, steps, kv_heads, head_size], those of what the steps remembered. dpast_keys and
  * dpast_values are null exactly where past_keys and past_values are, and zero from row `past` on.
- * Who leaves these aside truncates back-propagation through time at this call's first step. Each
- * step is computed anew from its states.
+ * No adjoint passes a reset. Of steps that are not computed dx is 0, dstates, dkeys and dvalues are
+ * not used, and the weights' adjoints get nothing. Who leaves dpast_keys and dpast_values aside
+ * truncates back-propagation through time at this call's first step. Each step is computed anew
+ * from its states.
  * Order: the adjoint of a remembered step adds up from the last step that read it, of its layers
  * from the top, of the heads of a group upwards; those of weights are chains over (step, batch),
  * the steps from the last in groups of max(1, 256 / batch), upwards inside a group. */
@@ -511,7 +522,8 @@ PND_API int32_t pnd_feedback_backward(
     const void *dkeys, const void *dvalues, const void *states, const void *keys,
     const void *values, const void *past_keys, const void *past_values, const void *attention_gain,
     const void *query, const void *mix, const void *mlp_gain, const void *wide, const void *narrow,
-    const void *share, const void *memory_gain, const void *key, const void *value, int64_t batch,
+    const void *share, const void *memory_gain, const void *key, const void *value,
+    const int32_t *first, const int32_t *resets, const int32_t *lengths, int64_t batch,
     int64_t steps, int64_t layers, int64_t width, int64_t inner, int64_t heads, int64_t kv_heads,
     int64_t head_size, int64_t past, int64_t room, int64_t window, double eps, double base);
 

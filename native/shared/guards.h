@@ -556,6 +556,7 @@ struct Feedback {
   int32_t dtype;
   const void *past_keys, *past_values, *attention_gain, *query, *mix, *mlp_gain, *wide, *narrow,
       *share, *memory_gain, *key, *value;
+  const int32_t *first, *resets, *lengths;
   int64_t batch, steps, layers, width, inner, heads, kv_heads, head_size, past, room, window;
   double eps, base;
 
@@ -603,7 +604,10 @@ struct Feedback {
         .input("share", share, {levels()})
         .input("memory_gain", memory_gain, {width})
         .input("key", key, {width, kv_heads, head_size})
-        .input("value", value, {width, kv_heads, head_size});
+        .input("value", value, {width, kv_heads, head_size})
+        .nullable_input("first", first, {batch}, sizeof *first)
+        .nullable_input("resets", resets, {batch, steps}, sizeof *resets)
+        .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
   }
 };
 

@@ -5,10 +5,11 @@
 // z = norm(sum over l of share_l x_l); then keys_t = rotary(z key), values_t = z value
 // Shapes   x [batch, steps, width]; states [batch, steps, layers + 1, width]; keys, values [batch,
 //          steps, kv_heads, head_size]; past_keys, past_values [batch, room, kv_heads, head_size];
-//          the weights as ponder.h says
+//          first, lengths [batch]; resets [batch, steps]; the weights as ponder.h says
 // Method   the weights are packed once per call, or for few steps read where they are. A task's
 //          sequences take each step together, so that it reads the weights once; a task never waits
-//          for another. Each keeps its keys transposed: the scores of many positions are one vector
+//          for another; it leaves out those that have ended. Each keeps its keys transposed: the
+//          scores of many positions are one vector
 // Order    ponder.h's
 // Error    <= 2 x the plain loop
 // Work     per step and layer 4 width (heads head_size + inner) flops and 4 heads head_size per
@@ -31,6 +32,7 @@ template <class T>
 struct Room {
   int64_t narrow, queries, wide, memory;  // distances between rows
   T *x, *normed, *q, *read, *inner, *gated, *k, *v, *keys, *p;
+  int64_t *running;
 
   explicit Room(const Feedback<T> &f)
       : narrow(stride_of<T>(f.width)),
@@ -51,6 +53,7 @@ struct Room {
     piece(v, most * memory);
     piece(keys, most * f.kv_width() * f.slots());
     piece(p, f.heads * f.slots());
+    piece(running, most);
   }
 };
 
@@ -63,26 +66,44 @@ class Scan {
       : f_(f), x_(x), layers_(layers), key_(key), value_(value), cosine_(cosine), sine_(sine) {}
 
   // All steps of the sequences [first, end).
-  void run(int64_t first, int64_t end, Room<T> room) const {
-    const int64_t rows = end - first, memory = f_.kv_width() * f_.slots();
-    for (int64_t r = 0; r < rows; ++r) {
-      f_.transpose(room.keys + r * memory, f_.past_keys, f_.keys, first + r, f_.past);
+  void run(int64_t first, int64_t end, const Room<T> &room) const {
+    for (int64_t b = first; b < end; ++b) {
+      f_.transpose(keys_of(b - first, room), f_.past_keys, f_.keys, b, f_.past);
+      clear_rest(b);
     }
     for (int64_t t = 0; t < f_.steps; ++t) {
-      for (int64_t r = 0; r < rows; ++r) {
-        const T *from = x_ + ((first + r) * f_.steps + t) * f_.width;
+      const Running rows(room.running, f_, t, first, end);
+      if (rows.count == 0) return;
+      for (int64_t r = 0; r < rows.count; ++r) {
+        const T *from = x_ + (rows[r] * f_.steps + t) * f_.width;
         copy_run(room.x + r * room.narrow, from, f_.width);
-        copy_run(f_.state(first + r, t, 0), from, f_.width);
+        copy_run(f_.state(rows[r], t, 0), from, f_.width);
       }
+      const bool some_read = rows.read(f_, t);
       for (int64_t l = 0; l < f_.layers; ++l) {
-        if (f_.past + t > 0) read(l, t, first, rows, room);
-        think(l, t, first, rows, room);
+        if (some_read) read(l, t, first, rows, room);
+        think(l, t, rows, room);
       }
       remember(t, first, rows, room);
     }
   }
 
  private:
+  T *keys_of(int64_t sequence, const Room<T> &room) const {
+    return room.keys + sequence * f_.kv_width() * f_.slots();
+  }
+
+  // Zeros for the steps that are not computed.
+  void clear_rest(int64_t b) const {
+    const int64_t start = f_.length(b), count = f_.steps - start;
+    if (count == 0) return;
+    std::memset(f_.state(b, start, 0), 0, count * f_.levels() * f_.width * sizeof(T));
+    for (T *rows : {f_.keys, f_.values}) {
+      std::memset(rows + (b * f_.steps + start) * f_.kv_width(), 0,
+                  count * f_.kv_width() * sizeof(T));
+    }
+  }
+
   void turn(T *x, int64_t t, int64_t heads) const {
     turn_heads(x, x, cosine_ + t * f_.pairs(), sine_ + t * f_.pairs(), heads, f_.head_size / 2);
   }
@@ -93,46 +114,51 @@ class Scan {
     }
   }
 
-  // x += attention(...) mix.
-  void read(int64_t l, int64_t t, int64_t first, int64_t rows, const Room<T> &room) const {
-    normalise_all(rows, f_.of(f_.attention_gain, l * f_.width), room);
-    multiply(room.q, room.queries, room.normed, room.narrow, rows, layers_[l].query, false);
-    for (int64_t r = 0; r < rows; ++r) {
+  // x += attention(...) mix, where a row reads something.
+  void read(int64_t l, int64_t t, int64_t first, const Running &rows, const Room<T> &room) const {
+    normalise_all(rows.count, f_.of(f_.attention_gain, l * f_.width), room);
+    multiply(room.q, room.queries, room.normed, room.narrow, rows.count, layers_[l].query, false);
+    for (int64_t r = 0; r < rows.count; ++r) {
       T *q = room.q + r * room.queries;
       turn(q, t, f_.heads);
-      read_memory(room.read + r * room.queries, room.p, f_.slots(), f_, first + r, f_.past + t, q,
-                  room.keys + r * f_.kv_width() * f_.slots());
+      read_memory(room.read + r * room.queries, room.p, f_.slots(), f_, rows[r], f_.past + t, q,
+                  keys_of(rows[r] - first, room));
     }
-    multiply(room.x, room.narrow, room.read, room.queries, rows, layers_[l].mix, true);
+    multiply(room.x, room.narrow, room.read, room.queries, rows.count, layers_[l].mix, true);
+    for (int64_t r = 0; r < rows.count; ++r) {
+      if (f_.reads(rows[r], t)) continue;
+      const T *before = f_.state(rows[r], t, l);
+      copy_run(room.x + r * room.narrow, before, f_.width);
+    }
   }
 
   // x += gelu(norm(x) wide) narrow, the next state.
-  void think(int64_t l, int64_t t, int64_t first, int64_t rows, const Room<T> &room) const {
-    normalise_all(rows, f_.of(f_.mlp_gain, l * f_.width), room);
-    multiply(room.inner, room.wide, room.normed, room.narrow, rows, layers_[l].wide, false);
-    for (int64_t r = 0; r < rows; ++r) {
+  void think(int64_t l, int64_t t, const Running &rows, const Room<T> &room) const {
+    normalise_all(rows.count, f_.of(f_.mlp_gain, l * f_.width), room);
+    multiply(room.inner, room.wide, room.normed, room.narrow, rows.count, layers_[l].wide, false);
+    for (int64_t r = 0; r < rows.count; ++r) {
       map_run<kFormulaPack>(
           room.gated + r * room.wide, f_.inner, [](auto v) PND_INLINED { return gated<Gelu>(v); },
           static_cast<const T *>(room.inner + r * room.wide));
     }
-    multiply(room.x, room.narrow, room.gated, room.wide, rows, layers_[l].narrow, true);
-    for (int64_t r = 0; r < rows; ++r) {
-      copy_run(f_.state(first + r, t, l + 1), room.x + r * room.narrow, f_.width);
+    multiply(room.x, room.narrow, room.gated, room.wide, rows.count, layers_[l].narrow, true);
+    for (int64_t r = 0; r < rows.count; ++r) {
+      copy_run(f_.state(rows[r], t, l + 1), room.x + r * room.narrow, f_.width);
     }
   }
 
-  void remember(int64_t t, int64_t first, int64_t rows, const Room<T> &room) const {
-    for (int64_t r = 0; r < rows; ++r) {
-      mix_states(room.x + r * room.narrow, f_, first + r, t);
+  void remember(int64_t t, int64_t first, const Running &rows, const Room<T> &room) const {
+    for (int64_t r = 0; r < rows.count; ++r) {
+      mix_states(room.x + r * room.narrow, f_, rows[r], t);
     }
-    normalise_all(rows, f_.of(f_.memory_gain), room);
-    multiply(room.k, room.memory, room.normed, room.narrow, rows, key_, false);
-    multiply(room.v, room.memory, room.normed, room.narrow, rows, value_, false);
+    normalise_all(rows.count, f_.of(f_.memory_gain), room);
+    multiply(room.k, room.memory, room.normed, room.narrow, rows.count, key_, false);
+    multiply(room.v, room.memory, room.normed, room.narrow, rows.count, value_, false);
     const int64_t size = f_.kv_width(), slots = f_.slots(), at = f_.past + t - f_.origin();
-    for (int64_t r = 0; r < rows; ++r) {
-      T *k = room.k + r * room.memory, *columns = room.keys + r * size * slots + at;
+    for (int64_t r = 0; r < rows.count; ++r) {
+      T *k = room.k + r * room.memory, *columns = keys_of(rows[r] - first, room) + at;
       turn(k, t, f_.kv_heads);
-      const int64_t to = ((first + r) * f_.steps + t) * size;
+      const int64_t to = (rows[r] * f_.steps + t) * size;
       copy_run(f_.keys + to, static_cast<const T *>(k), size);
       copy_run(f_.values + to, static_cast<const T *>(room.v + r * room.memory), size);
       for (int64_t i = 0; i < size; ++i) columns[i * slots] = k[i];
@@ -147,13 +173,16 @@ class Scan {
 };
 
 template <class T>
-void run(Call &call, pnd_context *context, const Feedback<T> &f, const T *x) {
-  const Tasks tasks(f.batch, context->threads);
-  const int64_t count = f.layers;
+void run(Call &call, pnd_context *context, Feedback<T> &f, const T *x) {
+  const Tasks tasks(f, context->threads);
+  const int64_t count = f.layers, begins = f.forgets() ? f.batch * f.steps : 0;
   int64_t own = 0;
-  Room<T>(f).pieces(f, tasks.most, [&](T *&, int64_t n) { own += Scratch::bytes<T>(n); });
+  Room<T>(f).pieces(f, tasks.most, [&](auto *&p, int64_t n) {
+    own += Scratch::bytes<std::remove_reference_t<decltype(*p)>>(n);
+  });
   int64_t shared = Scratch::bytes<Layer<T>>(count) + Scratch::bytes<double>(f.pairs()) +
-                   2 * Scratch::bytes<T>(f.steps * f.pairs());
+                   2 * Scratch::bytes<T>(f.steps * f.pairs()) + Scratch::bytes<int64_t>(begins) +
+                   Scratch::bytes<int64_t>(tasks.count + 1);
   const Weight<T> ofs[] = {f.query_of(0, false), f.mix_of(0, false), f.wide_of(0, false),
                            f.narrow_of(0, false)};
   for (const Weight<T> &w : ofs) shared += count * Scratch::bytes<T>(w.size());
@@ -174,6 +203,13 @@ void run(Call &call, pnd_context *context, const Feedback<T> &f, const T *x) {
       w->panels = scratch.take<T>(w->size());
     }
   }
+  int64_t *starts = scratch.take<int64_t>(tasks.count + 1);
+  tasks.cut(starts, f.lengths);
+  if (f.forgets()) {
+    int64_t *table = scratch.take<int64_t>(begins);
+    for (int64_t b = 0; b < f.batch; ++b) f.begin_each(table, b);
+    f.begins = table;
+  }
   const bool few = f.steps < kFewSteps;
   parallel(context, 4 * count + 2, [&](int64_t i, int) {
     Weight<T> *of[] = {&layers[i / 4 % count].query, &layers[i / 4 % count].mix,
@@ -184,8 +220,10 @@ void run(Call &call, pnd_context *context, const Feedback<T> &f, const T *x) {
   parallel(context, tasks.count, [&](int64_t task, int worker) {
     Scratch own_scratch(context, worker);
     Room<T> room(f);
-    room.pieces(f, tasks.most, [&](T *&p, int64_t n) { p = own_scratch.take<T>(n); });
-    scan.run(tasks.start(task), tasks.start(task + 1), room);
+    room.pieces(f, tasks.most, [&](auto *&p, int64_t n) {
+      p = own_scratch.take<std::remove_reference_t<decltype(*p)>>(n);
+    });
+    scan.run(starts[task], starts[task + 1], room);
   });
 }
 
@@ -195,20 +233,25 @@ int32_t pnd_feedback(pnd_context *context, int32_t dtype, void *states, void *ke
                      const void *x, const void *past_keys, const void *past_values,
                      const void *attention_gain, const void *query, const void *mix,
                      const void *mlp_gain, const void *wide, const void *narrow, const void *share,
-                     const void *memory_gain, const void *key, const void *value, int64_t batch,
-                     int64_t steps, int64_t layers, int64_t width, int64_t inner, int64_t heads,
-                     int64_t kv_heads, int64_t head_size, int64_t past, int64_t room,
+                     const void *memory_gain, const void *key, const void *value,
+                     const int32_t *first, const int32_t *resets, const int32_t *lengths,
+                     int64_t batch, int64_t steps, int64_t layers, int64_t width, int64_t inner,
+                     int64_t heads, int64_t kv_heads, int64_t head_size, int64_t past, int64_t room,
                      int64_t window, double eps, double base) {
   Call call(context, "feedback");
   const guard::Feedback sizes{
-      dtype, past_keys,   past_values, attention_gain, query, mix,    mlp_gain, wide,  narrow,
-      share, memory_gain, key,         value,          batch, steps,  layers,   width, inner,
-      heads, kv_heads,    head_size,   past,           room,  window, eps,      base};
+      dtype,  past_keys, past_values, attention_gain, query,  mix,    mlp_gain,
+      wide,   narrow,    share,       memory_gain,    key,    value,  first,
+      resets, lengths,   batch,       steps,          layers, width,  inner,
+      heads,  kv_heads,  head_size,   past,           room,   window, eps,
+      base};
   guard::feedback(call, sizes, states, keys, values, x);
+  check_rows(call, sizes);
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    run(call, context, Feedback<T>(sizes, states, keys, values), static_cast<const T *>(x));
+    Feedback<T> f(sizes, states, keys, values);
+    run(call, context, f, static_cast<const T *>(x));
   });
   return call.status();
 }

@@ -3,6 +3,9 @@
 // panels, the rows of a task, and how a step reads the memory.
 #pragma once
 
+#include <algorithm>
+#include <numeric>
+
 #include "activation.h"
 #include "rms_norm.h"
 #include "rotary.h"
@@ -107,6 +110,7 @@ void multiply(T *c, int64_t c_stride, const T *a, int64_t a_stride, int64_t rows
 template <class T>
 struct Feedback : guard::Feedback {
   T *states, *keys, *values;
+  const int64_t *begins = nullptr;  // begin_each's table, where a step may forget
 
   Feedback(const guard::Feedback &call, void *states, void *keys, void *values)
       : guard::Feedback(call),
@@ -122,12 +126,29 @@ struct Feedback : guard::Feedback {
   T *state(int64_t b, int64_t t, int64_t level) const {
     return states + ((b * steps + t) * levels() + level) * width;
   }
-  // The first position that a step at this one reads.
-  int64_t first(int64_t place) const {
+  // Whether steps may read less than all that stands before them.
+  bool forgets() const { return first != nullptr || resets != nullptr; }
+  // Row b's steps that are computed.
+  int64_t length(int64_t b) const { return lengths == nullptr ? steps : lengths[b]; }
+  // The oldest position that a step at this one reads of those that it remembers.
+  int64_t window_start(int64_t place) const {
     return window == 0 ? 0 : std::max<int64_t>(0, place - window);
   }
+  int64_t oldest(int64_t b, int64_t place) const {
+    return begins == nullptr ? window_start(place)
+                             : std::max(window_start(place), begins[b * steps + place - past]);
+  }
+  bool reads(int64_t b, int64_t t) const { return oldest(b, past + t) < past + t; }
+  // Writes to `table` [batch, steps] what each step of a sequence remembers the positions from.
+  void begin_each(int64_t *table, int64_t b) const {
+    int64_t place = first == nullptr ? 0 : first[b];
+    for (int64_t t = 0; t < steps; ++t) {
+      if (resets != nullptr && resets[b * steps + t] != 0) place = past + t;
+      table[b * steps + t] = place;
+    }
+  }
   // Positions in scratch memory: from `origin` on, which keeps them in their lanes.
-  int64_t origin() const { return first(past) / kLanes * kLanes; }
+  int64_t origin() const { return window_start(past) / kLanes * kLanes; }
   int64_t slots() const {
     // Rows of an odd number of lines do not share cache sets.
     const int64_t blocks = (past + steps - origin() + kLanes - 1) / kLanes;
@@ -147,11 +168,13 @@ struct Feedback : guard::Feedback {
     if (start < to) f(now + (b * steps + start - past) * kv_width(), start, to - start);
   }
 
-  // A sequence's rows up to position `end` as columns: to [kv_width, slots].
+  // A sequence's rows up to position `end` as columns: to [kv_width, slots]. Those that no step
+  // remembers are left out.
   void transpose(T *to, const void *before, const T *now, int64_t b, int64_t end) const {
     constexpr int64_t kBlock = 32 / static_cast<int64_t>(sizeof(T));
     const int64_t size = kv_width(), stride = slots();
-    runs(before, now, b, origin(), end, [&](const T *rows, int64_t from, int64_t count) {
+    const int64_t start = std::max(origin(), begins == nullptr ? 0 : begins[b * steps]);
+    runs(before, now, b, start, end, [&](const T *rows, int64_t from, int64_t count) {
       T *column = to + from - origin();
       const int64_t whole = count / kBlock * kBlock, whole_size = size / kBlock * kBlock;
       for (int64_t j = 0; j < whole; j += kBlock) {
@@ -183,6 +206,13 @@ struct Feedback : guard::Feedback {
   }
 };
 
+// Refuses rows that begin or end where they cannot.
+inline void check_rows(Call &call, const guard::Feedback &f) {
+  if (call.refused()) return;
+  if (f.first != nullptr) call.indices("first", f.first, f.batch, 0, f.past + 1);
+  if (f.lengths != nullptr) call.indices("lengths", f.lengths, f.batch, 0, f.steps + 1);
+}
+
 // Cosines and sines of all steps, one row of `pairs` for each.
 template <class T>
 void all_angles(T *cosine, T *sine, double *rates, const Feedback<T> &f, double sign) {
@@ -193,16 +223,51 @@ void all_angles(T *cosine, T *sine, double *rates, const Feedback<T> &f, double 
   }
 }
 
-// Sequences cut into tasks.
+// The sequences of a task that run at a step, upwards.
+struct Running {
+  const int64_t *rows;
+  int64_t count;
+
+  template <class T>
+  Running(int64_t *room, const Feedback<T> &f, int64_t t, int64_t first, int64_t end)
+      : rows(room), count(0) {
+    for (int64_t b = first; b < end; ++b) {
+      if (t < f.length(b)) room[count++] = b;
+    }
+  }
+  int64_t operator[](int64_t r) const { return rows[r]; }
+  // Whether one of them reads the memory at step t.
+  template <class T>
+  bool read(const Feedback<T> &f, int64_t t) const {
+    return std::any_of(rows, rows + count, [&](int64_t b) { return f.reads(b, t); });
+  }
+};
+
+// Sequences cut into tasks of about as many steps.
 struct Tasks {
   int64_t batch, most, count;
 
-  Tasks(int64_t batch, int64_t threads) : batch(batch) {
+  Tasks(const guard::Feedback &f, int64_t threads) : batch(f.batch) {
     const int64_t even = (batch + threads - 1) / threads;
     most = std::clamp(even, kLeastSequences, kMostSequences);
     count = (batch + most - 1) / most;
+    if (f.lengths != nullptr) most = std::min(batch, kMostSequences);
   }
-  int64_t start(int64_t task) const { return task * batch / count; }
+  // The first sequence of each task, and behind the last: starts [count + 1].
+  void cut(int64_t *starts, const int32_t *lengths) const {
+    const int64_t total =
+        lengths == nullptr ? batch : std::accumulate(lengths, lengths + batch, int64_t{0});
+    int64_t b = 0, seen = 0;
+    starts[0] = 0;
+    for (int64_t task = 1; task <= count; ++task) {
+      const int64_t least = batch - (count - task) * most, end = starts[task - 1] + most;
+      while (b < std::min(end, batch) && (b < least || seen * count < total * task)) {
+        seen += lengths == nullptr ? 1 : lengths[b];
+        ++b;
+      }
+      starts[task] = b;
+    }
+  }
 };
 
 // y = x scale gain, with scale = 1 / sqrt(mean x^2 + eps), which is returned.
@@ -234,8 +299,8 @@ struct Visible {
   int64_t begin, first, end;
 
   template <class T>
-  Visible(const Feedback<T> &f, int64_t place)
-      : first(f.first(place) - f.origin()), end(place - f.origin()) {
+  Visible(const Feedback<T> &f, int64_t b, int64_t place)
+      : first(f.oldest(b, place) - f.origin()), end(place - f.origin()) {
     begin = first / kLanes * kLanes;
   }
 };
@@ -323,13 +388,13 @@ template <class T>
 void read_memory(T *read, T *p, int64_t p_stride, const Feedback<T> &f, int64_t b, int64_t place,
                  const T *q, const T *keys) {
   const int64_t size = f.head_size, group = f.heads / f.kv_heads, slots = f.slots();
-  const Visible seen(f, place);
+  const Visible seen(f, b, place);
   std::memset(read, 0, f.q_width() * sizeof(T));
   for (int64_t h = 0; h < f.heads; ++h) {
     const int64_t column = h / group * size;
     T *weights = p + h * p_stride;
     attend(weights, seen, q + h * size, keys + column * slots, slots, size, f.scale());
-    f.runs(f.past_values, f.values, b, f.first(place), place,
+    f.runs(f.past_values, f.values, b, f.oldest(b, place), place,
            [&](const T *rows, int64_t from, int64_t count) {
              add_rows(read + h * size, weights + from - f.origin(), rows + column, f.kv_width(),
                       count, size);

@@ -37,7 +37,7 @@ const std::set<std::string> kNullableMemory = {"decay",  "rate",    "erase",   "
                                                "dlast",  "initial", "dinitial"};
 
 // Of feedback memory alone; its past is there or not as a whole.
-const std::set<std::string> kNullableFeedback = {"dkeys", "dvalues"};
+const std::set<std::string> kNullableFeedback = {"dkeys", "dvalues", "first", "resets", "lengths"};
 // Of pnd_mask alone.
 const std::set<std::string> kNullableOfMask = {
     "log_probability", "inclusion", "weight", "corrupted", "label", "logits", "eligible"};
@@ -45,10 +45,11 @@ const std::set<std::string> kNullableOfMask = {
 bool is_fast_weights(const Function &f) {
   return std::strncmp(f.name, "pnd_fast_weights", 16) == 0;
 }
+bool is_feedback(const Function &f) { return std::strncmp(f.name, "pnd_feedback", 12) == 0; }
 bool is_nullable(const Function &f, size_t i) {
   const std::string name = f.parameters[i];
   if (std::strcmp(f.name, "pnd_mask") == 0) return kNullableOfMask.count(name) > 0;
-  if (std::strcmp(f.name, "pnd_feedback_backward") == 0) return kNullableFeedback.count(name) > 0;
+  if (is_feedback(f)) return kNullableFeedback.count(name) > 0;
   return kNullable.count(name) > 0 || (is_fast_weights(f) && kNullableMemory.count(name) > 0);
 }
 
@@ -379,6 +380,10 @@ TEST_F(WrongCalls, IndicesOutsideTheirRangeAreRefusedWithPlaceAndValue) {
       {"pnd_gru_backward", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_lstm", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_lstm_backward", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_feedback", "first", {-1, 1, most, least}, {0}},
+      {"pnd_feedback", "lengths", {-1, 2, most, least}, {0, 1}},
+      {"pnd_feedback_backward", "first", {-1, 1, most, least}, {0}},
+      {"pnd_feedback_backward", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_fast_weights", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_fast_weights_backward", "lengths", {-1, 2, most, least}, {0, 1}},
       {"pnd_adamw", "step", {0, -1, least}, {1, 2, most}},

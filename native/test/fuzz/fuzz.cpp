@@ -79,7 +79,7 @@ class Arena {
   }
 
  private:
-  static constexpr size_t kSlots = 32;
+  static constexpr size_t kSlots = 40;
   const int64_t slot_;
   char *start_;
 };

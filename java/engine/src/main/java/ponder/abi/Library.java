@@ -25,7 +25,7 @@ import java.util.Locale;
  */
 public final class Library {
   /** The version of the header that {@link Kernels} was written from. */
-  static final int ABI_VERSION = 6;
+  static final int ABI_VERSION = 7;
 
   private static final long TEXT_BYTES = 1024;
   private static final MethodHandle OPEN = handle(ADDRESS, JAVA_INT, JAVA_INT, JAVA_LONG);

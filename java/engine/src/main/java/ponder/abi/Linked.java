@@ -50,9 +50,9 @@ final class Linked implements Kernels {
   private static final MethodHandle IP7L3 = handle("IPPPPPPPLLL");
   private static final MethodHandle IP9L11DI2 = handle("IPPPPPPPPPLLLLLLLLLLLDII");
   private static final MethodHandle IP14L11DI2 = handle("IPPPPPPPPPPPPPPLLLLLLLLLLLDII");
-  private static final MethodHandle IP16L11D2 = handle("IPPPPPPPPPPPPPPPPLLLLLLLLLLLDD");
-  private static final MethodHandle IP31L11D2 =
-      handle("IPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPLLLLLLLLLLLDD");
+  private static final MethodHandle IP19L11D2 = handle("IPPPPPPPPPPPPPPPPPPPLLLLLLLLLLLDD");
+  private static final MethodHandle IP34L11D2 =
+      handle("IPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPLLLLLLLLLLLDD");
   private static final MethodHandle IP8L3 = handle("IPPPPPPPPLLL");
   private static final MethodHandle IP10L3 = handle("IPPPPPPPPPPLLL");
   private static final MethodHandle IP11L3 = handle("IPPPPPPPPPPPLLL");
@@ -812,9 +812,9 @@ final class Linked implements Kernels {
       MemorySegment p14,
       MemorySegment p15,
       MemorySegment p16,
-      long n17,
-      long n18,
-      long n19,
+      MemorySegment p17,
+      MemorySegment p18,
+      MemorySegment p19,
       long n20,
       long n21,
       long n22,
@@ -823,14 +823,18 @@ final class Linked implements Kernels {
       long n25,
       long n26,
       long n27,
-      double d28,
-      double d29) {
+      long n28,
+      long n29,
+      long n30,
+      double d31,
+      double d32) {
     try {
       check(
           (int)
-              IP16L11D2.invokeExact(
+              IP19L11D2.invokeExact(
                   function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
-                  p14, p15, p16, n17, n18, n19, n20, n21, n22, n23, n24, n25, n26, n27, d28, d29));
+                  p14, p15, p16, p17, p18, p19, n20, n21, n22, n23, n24, n25, n26, n27, n28, n29,
+                  n30, d31, d32));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -870,9 +874,9 @@ final class Linked implements Kernels {
       MemorySegment p29,
       MemorySegment p30,
       MemorySegment p31,
-      long n32,
-      long n33,
-      long n34,
+      MemorySegment p32,
+      MemorySegment p33,
+      MemorySegment p34,
       long n35,
       long n36,
       long n37,
@@ -881,15 +885,19 @@ final class Linked implements Kernels {
       long n40,
       long n41,
       long n42,
-      double d43,
-      double d44) {
+      long n43,
+      long n44,
+      long n45,
+      double d46,
+      double d47) {
     try {
       check(
           (int)
-              IP31L11D2.invokeExact(
+              IP34L11D2.invokeExact(
                   function, context, i0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13,
                   p14, p15, p16, p17, p18, p19, p20, p21, p22, p23, p24, p25, p26, p27, p28, p29,
-                  p30, p31, n32, n33, n34, n35, n36, n37, n38, n39, n40, n41, n42, d43, d44));
+                  p30, p31, p32, p33, p34, n35, n36, n37, n38, n39, n40, n41, n42, n43, n44, n45,
+                  d46, d47));
     } catch (Throwable t) {
       throw unexpected(t);
     }
@@ -2055,6 +2063,9 @@ final class Linked implements Kernels {
       MemorySegment memoryGain,
       MemorySegment key,
       MemorySegment value,
+      MemorySegment first,
+      MemorySegment resets,
+      MemorySegment lengths,
       long batch,
       long steps,
       long layers,
@@ -2083,6 +2094,8 @@ final class Linked implements Kernels {
     reach(times(bytes(dtype), layers + 1), share);
     reach(times(bytes(dtype), width), memoryGain);
     reach(times(times(times(bytes(dtype), width), kvHeads), headSize), key, value);
+    reach(times(4, batch), first, lengths);
+    reach(times(times(4, batch), steps), resets);
     call(
         feedback,
         dtype,
@@ -2102,6 +2115,9 @@ final class Linked implements Kernels {
         memoryGain,
         key,
         value,
+        first,
+        resets,
+        lengths,
         batch,
         steps,
         layers,
@@ -2151,6 +2167,9 @@ final class Linked implements Kernels {
       MemorySegment memoryGain,
       MemorySegment key,
       MemorySegment value,
+      MemorySegment first,
+      MemorySegment resets,
+      MemorySegment lengths,
       long batch,
       long steps,
       long layers,
@@ -2192,6 +2211,8 @@ final class Linked implements Kernels {
         dvalues,
         keys,
         values);
+    reach(times(4, batch), first, lengths);
+    reach(times(times(4, batch), steps), resets);
     call(
         feedbackBackward,
         dtype,
@@ -2226,6 +2247,9 @@ final class Linked implements Kernels {
         memoryGain,
         key,
         value,
+        first,
+        resets,
+        lengths,
         batch,
         steps,
         layers,

@@ -3,6 +3,7 @@ package ponder.op;
 
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import ponder.DType;
 import ponder.Grown;
@@ -25,16 +26,28 @@ import ponder.abi.Kernels;
  * </pre>
  *
  * <p>The op's value are the states x_l; it saves the keys and values. Its inputs are x, the weights
- * in their order, and what was remembered before, where {@code begun} says so. Source: Fan et al.,
- * arXiv:2002.09402, with rotary positions for the relative ones.
+ * in their order, what was remembered before, from where on each sequence reads it, resets and
+ * lengths, each where a field says so. Source: Fan et al., arXiv:2002.09402, with rotary positions
+ * for the relative ones.
  *
  * @param past how many steps were remembered before the first
  * @param window how many of the steps before it a step reads; 0 for all
  * @param eps what the norms add to mean squares
  * @param base the growth of the rotary positions' wavelengths
  * @param begun whether keys and values from before are given
+ * @param first whether it is told from which position of the past on each sequence reads
+ * @param resets whether resets tell where sequences forget
+ * @param lengths whether lengths tell where sequences end
  */
-public record Feedback(long past, long window, double eps, double base, boolean begun)
+public record Feedback(
+    long past,
+    long window,
+    double eps,
+    double base,
+    boolean begun,
+    boolean first,
+    boolean resets,
+    boolean lengths)
     implements Op.Fused {
   static final int WEIGHTS = 10;
   private static final long MOST = 1L << 40;
@@ -88,12 +101,12 @@ public record Feedback(long past, long window, double eps, double base, boolean 
 
   /** Returns a memory of all steps before. */
   public static Feedback of(double eps, double base) {
-    return new Feedback(0, 0, eps, base, false);
+    return new Feedback(0, 0, eps, base, false, false, false, false);
   }
 
   /** Returns the same where a step reads the last {@code window} of the steps before; 0: all. */
   public Feedback window(long window) {
-    return new Feedback(past, window, eps, base, begun);
+    return new Feedback(past, window, eps, base, begun, first, resets, lengths);
   }
 
   /**
@@ -103,7 +116,18 @@ public record Feedback(long past, long window, double eps, double base, boolean 
    * @throws IllegalArgumentException if shapes or types do not fit
    */
   public Read read(Tensor x, Weights weights) {
-    return new Feedback(0, window, eps, base, false).read(inputs(x, weights));
+    return read(x, weights, Boundaries.none());
+  }
+
+  /**
+   * Reads the first steps of sequences that begin anew or end before the last one.
+   *
+   * @param boundaries a reset makes its sequence forget all steps before; states, keys and values of
+   *     steps from a length on are 0
+   * @throws IllegalArgumentException if shapes or types do not fit or a length is outside its range
+   */
+  public Read read(Tensor x, Weights weights, Boundaries boundaries) {
+    return with(0, false, false, boundaries).read(boundaries.after(inputs(x, weights)));
   }
 
   /**
@@ -114,14 +138,33 @@ public record Feedback(long past, long window, double eps, double base, boolean 
    * @param values as many
    */
   public Read read(Tensor x, Weights weights, Grown keys, Grown values) {
+    return read(x, weights, keys, values, null, Boundaries.none());
+  }
+
+  /**
+   * Reads the steps that follow of sequences that begin anew or end before the last one. Who goes on
+   * with a sequence that has ended resets it at its first step here.
+   *
+   * @param first [batch], I32, in [0, steps before]: which of the steps before a sequence reads
+   *     first, such as that of its last reset; null for all
+   */
+  public Read read(
+      Tensor x, Weights weights, Grown keys, Grown values, Tensor first, Boundaries boundaries) {
     boolean room = keys.room().shape().equals(values.room().shape());
-    return new Feedback(keys.count(), window, eps, base, true)
-        .read(
-            inputs(
-                x,
-                weights,
-                room ? keys.room() : keys.tensor(),
-                room ? values.room() : values.tensor()));
+    Tensor[] in =
+        inputs(
+            x, weights, room ? keys.room() : keys.tensor(), room ? values.room() : values.tensor());
+    if (first != null) {
+      in = Arrays.copyOf(in, in.length + 1);
+      in[in.length - 1] = first;
+    }
+    return with(keys.count(), true, first != null, boundaries).read(boundaries.after(in));
+  }
+
+  private Feedback with(long past, boolean begun, boolean first, Boundaries boundaries) {
+    boolean resets = boundaries.resets() != null;
+    boolean lengths = boundaries.lengths() != null;
+    return new Feedback(past, window, eps, base, begun, first, resets, lengths);
   }
 
   private static Tensor[] inputs(Tensor x, Weights w, Tensor... past) {
@@ -140,11 +183,26 @@ public record Feedback(long past, long window, double eps, double base, boolean 
         result.value(), memory.slice(0, 0, 1).reshape(s), memory.slice(0, 1, 1).reshape(s));
   }
 
+  /** Returns where sequences begin anew and end, of an op's inputs. */
+  Boundaries boundaries(Tensor... in) {
+    return Boundaries.of(resets, lengths, in);
+  }
+
+  /** Returns the input that tells what of the past each sequence reads, or null. */
+  Tensor firstOf(Tensor... in) {
+    return first ? in[floats()] : null;
+  }
+
+  /** Returns how many inputs have derivatives. */
+  int floats() {
+    return WEIGHTS + (begun ? 3 : 1);
+  }
+
   // ---- the kernels -----------------------------------------------------------------------------
 
   @Override
   public Tensor definition(Tensor... in) {
-    return new FeedbackSteps(this, in).states();
+    return FeedbackSteps.states(this, in);
   }
 
   @Override
@@ -174,6 +232,9 @@ public record Feedback(long past, long window, double eps, double base, boolean 
             m[8],
             m[9],
             m[10],
+            m[13],
+            m[14],
+            m[15],
             s.batch(),
             s.steps(),
             s.layers(),
@@ -190,12 +251,16 @@ public record Feedback(long past, long window, double eps, double base, boolean 
     return new Result(states, keys, values);
   }
 
-  /** Returns the memory of each input, null for a past that is not there. */
-  private static MemorySegment[] memories(Launch launch, Tensor... in) {
-    var memories = new MemorySegment[WEIGHTS + 3];
-    for (int i = 0; i < memories.length; i++) {
-      memories[i] = i < in.length ? launch.memory(in[i]) : MemorySegment.NULL;
-    }
+  /** Returns the memory of each array, null for what is not there. */
+  private MemorySegment[] memories(Launch launch, Tensor... in) {
+    var memories = new MemorySegment[WEIGHTS + 6];
+    Arrays.fill(memories, MemorySegment.NULL);
+    for (int i = 0; i < floats(); i++) memories[i] = launch.memory(in[i]);
+    if (in.length == floats()) return memories;
+    if (first) memories[WEIGHTS + 3] = launch.memory(firstOf(in));
+    Boundaries boundaries = boundaries(in);
+    memories[WEIGHTS + 4] = boundaries.resets(launch);
+    memories[WEIGHTS + 5] = boundaries.lengths(launch);
     return memories;
   }
 
@@ -212,12 +277,12 @@ public record Feedback(long past, long window, double eps, double base, boolean 
       MemorySegment dvalues,
       Result y,
       Tensor... in) {
-    FeedbackSizes s = FeedbackSizes.of(in);
+    FeedbackSizes s = FeedbackSizes.of(this, in);
     var derivatives = new Tensor[in.length];
-    for (int i = 0; i < in.length; i++) {
+    for (int i = 0; i < floats(); i++) {
       derivatives[i] = launch.output(in[i].dtype(), in[i].shape());
     }
-    MemorySegment[] d = memories(launch, derivatives);
+    MemorySegment[] d = memories(launch, Arrays.copyOf(derivatives, floats()));
     MemorySegment[] m = memories(launch, in);
     Kernels.of(launch)
         .feedbackBackward(
@@ -253,6 +318,9 @@ public record Feedback(long past, long window, double eps, double base, boolean 
             m[8],
             m[9],
             m[10],
+            m[13],
+            m[14],
+            m[15],
             s.batch(),
             s.steps(),
             s.layers(),
@@ -272,26 +340,30 @@ public record Feedback(long past, long window, double eps, double base, boolean 
   // ---- what it costs ---------------------------------------------------------------------------
 
   /**
-   * The products; per step a norm's 4 per element and 4, gelu 8, rotary 3 per element, and 4 per
+   * The products of the steps that run; per step a norm's 4 per element and 4, gelu 8, rotary 3 per element, and 4 per
    * pair for its angle; of what a head reads scale, largest, difference, exp, sum and share; the
    * mixed states 2 per state's element.
    */
   @Override
   public Work work(Tensor... in) {
-    FeedbackSizes s = FeedbackSizes.of(in);
+    FeedbackSizes s = FeedbackSizes.of(this, in);
+    FeedbackReach.Count count = new FeedbackReach(this, in).count();
+    final long readings = s.layers() * count.reading();
+    final long reads = s.layers() * s.heads() * count.positions();
     long perStep = 2 * s.levels() * s.width() + s.norm() + 3 * s.kvWidth();
     long perLayer = s.norm() + 8 * s.inner();
     long perReading = s.norm() + 3 * s.qWidth() + s.heads();
     long others =
-        s.rows() * (perStep + s.layers() * perLayer)
-            + s.readings(past) * perReading
-            + 6 * s.reads(this)
+        count.running() * (perStep + s.layers() * perLayer)
+            + readings * perReading
+            + 6 * reads
             + 4 * s.steps() * (s.headSize() / 2);
     long products =
-        4 * s.width() * (s.rows() * (s.layers() * s.inner() + s.kvWidth()))
-            + 4 * s.width() * s.qWidth() * s.readings(past)
-            + 4 * s.headSize() * s.reads(this);
-    return new Work(products + others, products, s.bytesRead(this, in) + s.bytesFound(in));
+        4 * s.width() * (count.running() * (s.layers() * s.inner() + s.kvWidth()))
+            + 4 * s.width() * s.qWidth() * readings
+            + 4 * s.headSize() * reads;
+    return new Work(
+        products + others, products, s.bytesRead(this, count, in) + s.bytesFound(s.rows(), in));
   }
 
   /**
@@ -302,25 +374,30 @@ public record Feedback(long past, long window, double eps, double base, boolean 
    */
   @Override
   public Work backwardWork(Tensor... in) {
-    FeedbackSizes s = FeedbackSizes.of(in);
+    FeedbackSizes s = FeedbackSizes.of(this, in);
+    FeedbackReach.Count count = new FeedbackReach(this, in).count();
+    final long readings = s.layers() * count.reading();
+    final long reads = s.layers() * s.heads() * count.positions();
     long normBack = 12 * s.width() + 1;
     long perStep = s.levels() * (7 * s.width() + 1) + s.norm() + normBack + 3 * s.kvWidth();
     long perLayer = s.norm() + normBack + 24 * s.inner();
     long perReading = s.norm() + normBack + 6 * s.qWidth() + s.heads();
     long others =
-        s.rows() * (perStep + s.layers() * perLayer)
-            + s.readings(past) * perReading
-            + 11 * s.reads(this)
+        count.running() * (perStep + s.layers() * perLayer)
+            + readings * perReading
+            + 11 * reads
             + 8 * s.steps() * (s.headSize() / 2);
     long products =
-        s.width() * (s.rows() * (10 * s.layers() * s.inner() + 8 * s.kvWidth()))
-            + 12 * s.width() * s.qWidth() * s.readings(past)
-            + 12 * s.headSize() * s.reads(this);
+        s.width() * (count.running() * (10 * s.layers() * s.inner() + 8 * s.kvWidth()))
+            + 12 * s.width() * s.qWidth() * readings
+            + 12 * s.headSize() * reads;
     // Read: the adjoints of the states, what the forward call found, and its inputs but x.
     long written = 0;
-    for (Tensor t : in) written += t.bytes();
-    long states = s.rows() * s.levels() * s.width() * in[0].dtype().bytes();
-    long read = states + s.bytesFound(in) + s.bytesRead(this, in) - in[0].bytes();
+    for (int i = 0; i < floats(); i++) written += in[i].bytes();
+    long row = s.width() * in[0].dtype().bytes();
+    long states = count.running() * s.levels() * row;
+    long read = states + s.bytesFound(count.running(), in);
+    read += s.bytesRead(this, count, in) - count.running() * row;
     return new Work(products + others, products, read + written);
   }
 }

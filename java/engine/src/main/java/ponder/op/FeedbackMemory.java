@@ -21,7 +21,7 @@ import ponder.abi.Kernels;
 record FeedbackMemory(Feedback op, Result found) implements Op.Fused {
   @Override
   public Tensor definition(Tensor... in) {
-    return new FeedbackSteps(op, in).memory();
+    return FeedbackSteps.memory(op, in);
   }
 
   @Override

@@ -34,7 +34,7 @@ record FeedbackSizes(
   };
 
   /** Returns the sizes of inputs that were checked. */
-  static FeedbackSizes of(Tensor... in) {
+  static FeedbackSizes of(Feedback op, Tensor... in) {
     Shape x = in[0].shape();
     Shape query = in[2].shape();
     return new FeedbackSizes(
@@ -46,12 +46,15 @@ record FeedbackSizes(
         query.dim(2),
         in[9].shape().dim(1),
         query.dim(3),
-        in.length > Feedback.WEIGHTS + 1 ? in[Feedback.WEIGHTS + 1].shape().dim(1) : 1);
+        op.begun() ? in[Feedback.WEIGHTS + 1].shape().dim(1) : 1);
   }
 
   /** Checks the inputs of an op against each other. */
   static FeedbackSizes check(Feedback op, Tensor... in) {
-    int wanted = Feedback.WEIGHTS + (op.begun() ? 3 : 1);
+    int wanted = op.floats();
+    for (boolean given : new boolean[] {op.first(), op.resets(), op.lengths()}) {
+      if (given) wanted++;
+    }
     if (in.length != wanted) {
       throw new IllegalArgumentException("feedback: " + in.length + " inputs, not " + wanted);
     }
@@ -61,7 +64,7 @@ record FeedbackSizes(
     requireRank(in[5], 5, 3, "[layers, width, inner]");
     requireRank(in[9], 9, 3, "[width, kv_heads, head_size]");
     if (op.begun()) requireRank(in[11], 11, 4, "[batch, room, kv_heads, head_size]");
-    FeedbackSizes s = of(in);
+    FeedbackSizes s = of(op, in);
     if (s.headSize % 2 != 0 || s.headSize > LARGEST_HEAD) {
       throw new IllegalArgumentException(
           "feedback: query has shape " + in[2].shape() + "; head_size must be even, at most 256");
@@ -72,10 +75,16 @@ record FeedbackSizes(
               .formatted(in[2].shape(), in[9].shape()));
     }
     Shape[] shapes = s.shapes();
-    for (int i = 0; i < in.length; i++) {
+    for (int i = 0; i < op.floats(); i++) {
       DType.require("feedback: " + NAMES[i], in[i].dtype(), in[0].dtype());
       Shape.require("feedback: " + NAMES[i], in[i].shape(), shapes[i], "x", in[0].shape());
     }
+    if (op.first()) {
+      Tensor first = op.firstOf(in);
+      DType.require("feedback: first", first.dtype(), DType.I32);
+      Shape.require("feedback: first", first.shape(), Shape.of(s.batch), "x", in[0].shape());
+    }
+    op.boundaries(in).check("feedback", in[0].shape());
     if (op.past() > (op.begun() ? s.room : 0)) {
       throw new IllegalArgumentException(
           "feedback: past is %s, beyond the %s steps remembered"
@@ -139,31 +148,17 @@ record FeedbackSizes(
     return 4 * width + 4;
   }
 
-  /** Returns how often a layer reads the memory: not where nothing is remembered. */
-  long readings(long past) {
-    return batch * layers * (past == 0 ? steps - 1 : steps);
-  }
-
-  /** Returns how many positions heads read, of all sequences, steps and layers. */
-  long reads(Feedback op) {
-    long positions = 0;
-    for (long t = 0; t < steps; t++) {
-      long place = op.past() + t;
-      positions += op.window() == 0 ? place : Math.min(place, op.window());
-    }
-    return batch * layers * heads * positions;
-  }
-
-  /** Returns the bytes of the inputs, of the past those that are read. */
-  long bytesRead(Feedback op, Tensor... in) {
+  /** Returns the bytes of the inputs: of x the steps that run, of the past those that are read. */
+  long bytesRead(Feedback op, FeedbackReach.Count count, Tensor... in) {
     long bytes = 0;
-    for (int i = 0; i <= Feedback.WEIGHTS; i++) bytes += in[i].bytes();
-    long seen = op.window() == 0 ? op.past() : Math.min(op.past(), op.window());
-    return bytes + 2 * batch * seen * kvWidth() * in[0].dtype().bytes();
+    for (int i = 1; i < in.length; i++) bytes += in[i].bytes();
+    if (op.begun()) bytes -= 2 * in[Feedback.WEIGHTS + 1].bytes();
+    long numbers = count.running() * width + 2 * count.ofThePast() * kvWidth();
+    return bytes + numbers * in[0].dtype().bytes();
   }
 
-  /** Returns the bytes of the states, keys and values. */
-  long bytesFound(Tensor... in) {
-    return rows() * (levels() * width + 2 * kvWidth()) * in[0].dtype().bytes();
+  /** Returns the bytes of the states, keys and values of so many steps. */
+  long bytesFound(long rows, Tensor... in) {
+    return rows * (levels() * width + 2 * kvWidth()) * in[0].dtype().bytes();
   }
 }

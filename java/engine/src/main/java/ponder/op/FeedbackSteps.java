@@ -6,7 +6,10 @@ import java.util.List;
 import ponder.Shape;
 import ponder.Tensor;
 
-/** What {@link Feedback} means, step by step in primitives. */
+/**
+ * What {@link Feedback} means, step by step in primitives. Sequences that do not all begin and end
+ * together are read one by one, so that nothing of what one has forgotten reaches it.
+ */
 final class FeedbackSteps {
   private final Feedback op;
   private final FeedbackSizes s;
@@ -15,15 +18,18 @@ final class FeedbackSteps {
   private final List<Tensor> keys = new ArrayList<>();
   private final List<Tensor> values = new ArrayList<>();
 
-  FeedbackSteps(Feedback op, Tensor... in) {
+  /** Reads sequences of which each step reads from the same position on. */
+  private FeedbackSteps(Feedback op, int length, long[] oldest, Tensor... in) {
     this.op = op;
     this.in = in;
-    s = FeedbackSizes.of(in);
+    s = FeedbackSizes.of(op, in);
     Tensor k = op.past() == 0 ? null : in[Feedback.WEIGHTS + 1].slice(1, 0, op.past());
     Tensor v = op.past() == 0 ? null : in[Feedback.WEIGHTS + 2].slice(1, 0, op.past());
-    for (long t = 0; t < s.steps(); t++) {
+    for (int t = 0; t < length; t++) {
       long place = op.past() + t;
-      Tensor z = norm(mixed(t, k, v), in[8], 0);
+      long read = place - oldest[t];
+      Tensor seen = read == 0 ? null : k.slice(1, oldest[t], read);
+      Tensor z = norm(mixed(t, seen, read == 0 ? null : v.slice(1, oldest[t], read)), in[8], 0);
       keys.add(turned(product(z, in[9], 0, s.kvWidth()), s.kvHeads(), place));
       values.add(split(product(z, in[10], 0, s.kvWidth()), s.kvHeads()));
       k = k == null ? keys.getLast() : k.concat(keys.getLast(), 1);
@@ -31,20 +37,52 @@ final class FeedbackSteps {
     }
   }
 
-  /** Returns [batch, steps, layers + 1, width]. */
-  Tensor states() {
-    return joined(states);
+  /** Returns the states of all sequences, [batch, steps, layers + 1, width]. */
+  static Tensor states(Feedback op, Tensor... in) {
+    FeedbackSizes s = FeedbackSizes.of(op, in);
+    Shape step = Shape.of(1, 1, s.levels(), s.width());
+    return joined(all(op, in).stream().map(part -> part.joined(part.states, step)).toList(), 0);
   }
 
   /** Returns the keys, then the values: [2, batch, steps, kv_heads, head_size]. */
-  Tensor memory() {
+  static Tensor memory(Feedback op, Tensor... in) {
+    FeedbackSizes s = FeedbackSizes.of(op, in);
+    Shape step = Shape.of(1, 1, s.kvHeads(), s.headSize());
+    List<FeedbackSteps> all = all(op, in);
+    Tensor keys = joined(all.stream().map(part -> part.joined(part.keys, step)).toList(), 0);
+    Tensor values = joined(all.stream().map(part -> part.joined(part.values, step)).toList(), 0);
     Shape shape = s.remembered().insert(0, 1);
-    return joined(keys).reshape(shape).concat(joined(values).reshape(shape), 0);
+    return keys.reshape(shape).concat(values.reshape(shape), 0);
   }
 
-  private static Tensor joined(List<Tensor> steps) {
-    Tensor all = steps.getFirst();
-    for (Tensor step : steps.subList(1, steps.size())) all = all.concat(step, 1);
+  private static List<FeedbackSteps> all(Feedback op, Tensor... in) {
+    var reach = new FeedbackReach(op, in);
+    Shape x = in[0].shape();
+    if (reach.isUniform()) {
+      return List.of(new FeedbackSteps(op, Math.toIntExact(x.dim(1)), reach.oldest(0), in));
+    }
+    List<FeedbackSteps> all = new ArrayList<>();
+    for (int b = 0; b < x.dim(0); b++) {
+      Tensor[] own = in.clone();
+      own[0] = in[0].slice(0, b, 1);
+      for (int i = Feedback.WEIGHTS + 1; i < op.floats(); i++) own[i] = in[i].slice(0, b, 1);
+      all.add(new FeedbackSteps(op, reach.length(b), reach.oldest(b), own));
+    }
+    return all;
+  }
+
+  /** Returns the steps after each other, zeros after the last. */
+  private Tensor joined(List<Tensor> computed, Shape step) {
+    Shape whole = step.with(1, s.steps());
+    if (computed.isEmpty()) {
+      return Constant.of(in[0], whole, new double[Math.toIntExact(whole.size())]);
+    }
+    return joined(computed, 1).pad(1, 0, s.steps());
+  }
+
+  private static Tensor joined(List<Tensor> parts, int axis) {
+    Tensor all = parts.getFirst();
+    for (Tensor part : parts.subList(1, parts.size())) all = all.concat(part, axis);
     return all;
   }
 
@@ -56,7 +94,7 @@ final class FeedbackSteps {
     for (long l = 0; l < s.layers(); l++) {
       if (k != null) {
         Tensor q = turned(product(norm(x, in[1], l), in[2], l, s.qWidth()), s.heads(), place);
-        Tensor read = Attention.causal().window(op.window()).definition(q, k, v);
+        Tensor read = Attention.causal().definition(q, k, v);
         read = read.reshape(s.batch(), 1, s.qWidth());
         x = x.add(product(read, in[3], l, s.width()));
       }

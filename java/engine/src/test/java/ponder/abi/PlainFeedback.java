@@ -32,6 +32,9 @@ abstract class PlainFeedback extends PlainFastWeights {
       MemorySegment memoryGain,
       MemorySegment key,
       MemorySegment value,
+      MemorySegment first,
+      MemorySegment resets,
+      MemorySegment lengths,
       long batch,
       long steps,
       long layers,
@@ -65,7 +68,7 @@ abstract class PlainFeedback extends PlainFastWeights {
       key,
       value
     };
-    var run = new Run(dtype, sizes, in);
+    var run = new Run(dtype, sizes, new Reach(sizes, first, resets, lengths), in);
     write(dtype, states, run.states.values());
     write(dtype, keys, run.keys.values());
     write(dtype, values, run.values.values());
@@ -105,6 +108,9 @@ abstract class PlainFeedback extends PlainFastWeights {
       MemorySegment memoryGain,
       MemorySegment key,
       MemorySegment value,
+      MemorySegment first,
+      MemorySegment resets,
+      MemorySegment lengths,
       long batch,
       long steps,
       long layers,
@@ -143,7 +149,7 @@ abstract class PlainFeedback extends PlainFastWeights {
       key,
       value
     };
-    var run = new Run(dtype, sizes, x, in);
+    var run = new Run(dtype, sizes, new Reach(sizes, first, resets, lengths), x, in);
     var adjoints = new double[run.tape.count];
     run.states.seed(adjoints, read(dtype, dstates, batch, steps, layers + 1, width));
     for (int i = 0; i < 2; i++) {
@@ -245,6 +251,18 @@ abstract class PlainFeedback extends PlainFastWeights {
         {width, kvHeads, headSize},
         {width, kvHeads, headSize}
       };
+    }
+  }
+
+  /** Where sequences begin anew and end; null for what is not given. */
+  private record Reach(int[] first, int[] resets, int[] lengths) {
+    Reach(Sizes s, MemorySegment first, MemorySegment resets, MemorySegment lengths) {
+      this(
+          missing(first) ? null : readIndex(first, "first", s.batch, 0, s.past + 1L),
+          missing(resets)
+              ? null
+              : readIndex(resets, "resets", s.batch * s.steps, Integer.MIN_VALUE, 1L << 31),
+          missing(lengths) ? null : readIndex(lengths, "lengths", s.batch, 0, s.steps + 1L));
     }
   }
 
@@ -359,13 +377,15 @@ abstract class PlainFeedback extends PlainFastWeights {
     final Results values = new Results(tape);
     final int[][] in;
     private final Sizes s;
+    private final Reach reach;
 
-    Run(int dtype, Sizes sizes, MemorySegment... in) {
-      this(dtype, sizes, read(dtype, in[0], sizes.shapes()[0]), in);
+    Run(int dtype, Sizes sizes, Reach reach, MemorySegment... in) {
+      this(dtype, sizes, reach, read(dtype, in[0], sizes.shapes()[0]), in);
     }
 
-    Run(int dtype, Sizes sizes, double[] x, MemorySegment... in) {
+    Run(int dtype, Sizes sizes, Reach reach, double[] x, MemorySegment... in) {
       s = sizes;
+      this.reach = reach;
       this.in = new int[in.length][];
       for (int i = 0; i < in.length; i++) {
         if (i > 0 && missing(in[i])) continue;
@@ -383,16 +403,27 @@ abstract class PlainFeedback extends PlainFastWeights {
         k[j] = row(in[1], b * s.room + j, kv);
         v[j] = row(in[2], b * s.room + j, kv);
       }
+      int begin = reach.first == null ? 0 : reach.first[b];
       for (int t = 0; t < s.steps; t++) {
         int place = s.past + t;
+        if (reach.lengths != null && t >= reach.lengths[b]) {
+          for (int i = 0; i < (s.layers + 1) * s.width; i++) states.add(tape.number(0));
+          for (int i = 0; i < kv; i++) {
+            keys.add(tape.number(0));
+            values.add(tape.number(0));
+          }
+          continue;
+        }
+        if (reach.resets != null && reach.resets[b * s.steps + t] != 0) begin = place;
+        int first = s.window == 0 ? begin : (int) Math.max(begin, place - s.window);
         var x = new int[s.layers + 1][];
         x[0] = row(in[0], b * s.steps + t, s.width);
         states.add(x[0]);
         for (int l = 0; l < s.layers; l++) {
           int[] y = x[l];
-          if (place > 0) {
+          if (first < place) {
             int[] q = product(null, norm(y, 3, l), 4, l, s.heads * s.headSize);
-            y = product(y, attention(turned(q, place), k, v, place), 5, l, s.width);
+            y = product(y, attention(turned(q, place), k, v, first, place), 5, l, s.width);
           }
           int[] gates = product(null, norm(y, 6, l), 7, l, s.inner);
           for (int i = 0; i < gates.length; i++) gates[i] = gelu(gates[i]);
@@ -462,8 +493,7 @@ abstract class PlainFeedback extends PlainFastWeights {
       return tape.number(round(round(tape.value(a) * byA) + round(tape.value(b) * byB)));
     }
 
-    private int[] attention(int[] q, int[][] k, int[][] v, int place) {
-      int first = s.window == 0 ? 0 : (int) Math.max(0, place - s.window);
+    private int[] attention(int[] q, int[][] k, int[][] v, int first, int place) {
       double scale = round(1 / Math.sqrt(s.headSize));
       var read = new int[q.length];
       for (int h = 0; h < s.heads; h++) {

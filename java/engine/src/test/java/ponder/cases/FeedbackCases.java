@@ -11,11 +11,14 @@ import java.util.stream.Stream;
 import ponder.Tensor;
 import ponder.op.Feedback;
 
-/** The entries of feedback memory: without a past and with one, all of it or a window. */
+/**
+ * The entries of feedback memory: without a past and with one, all of it or a window; with
+ * sequences that begin anew in it, before a step, and end.
+ */
 final class FeedbackCases {
   private static final String COLUMNS =
       "batch steps layers width inner heads kv_heads head_size past room window eps base"
-          + " past_keys past_values dpast_keys dpast_values dkeys dvalues";
+          + " past_keys past_values dpast_keys dpast_values dkeys dvalues first resets lengths";
 
   /** Numbers of a size that products of many keep near 1. */
   private static final Values PRODUCT =
@@ -32,10 +35,15 @@ final class FeedbackCases {
       "1 1 1 2 3 1 1 2 0 1 0 1e-5 10000 no",
       "2 3 2 6 7 2 1 2 0 1 0 1e-5 10000 no",
       "2 5 1 8 5 2 2 4 3 5 0 1e-5 10000 past",
-      "1 4 2 7 9 3 3 2 5 5 2 0.1 100 past"
+      "1 4 2 7 9 3 3 2 5 5 2 0.1 100 past",
+      "3 4 2 6 7 2 1 2 0 1 0 1e-5 10000 no resets lengths",
+      "2 6 1 4 5 2 2 2 3 4 0 1e-5 10000 past first resets",
+      "3 5 1 4 6 1 1 4 4 4 3 1e-5 10000 past first lengths"
     };
     String[] large = {
-      "3 9 2 33 40 2 1 16 20 24 7 1e-5 10000 past", "5 17 1 48 33 3 3 8 0 1 0 1e-5 10000 no"
+      "3 9 2 33 40 2 1 16 20 24 7 1e-5 10000 past",
+      "6 19 2 33 40 2 1 16 20 24 0 1e-5 10000 past first resets lengths",
+      "5 17 1 48 33 3 3 8 0 1 0 1e-5 10000 no"
     };
     Case forward =
         new Case("feedback")
@@ -56,6 +64,9 @@ final class FeedbackCases {
             .in("value width kv_heads head_size", PRODUCT)
             .in("past_keys batch room kv_heads head_size", UNIT)
             .in("past_values batch room kv_heads head_size", UNIT)
+            .index("first batch", 0, "past+1")
+            .index("resets batch steps", -1, 2)
+            .index("lengths batch", 0, "steps+1")
             .table(COLUMNS, rows(table))
             .large(rows(large))
             .limit(call -> call.type() == Type.F32 ? Limit.relative(1e-5) : null)
@@ -86,13 +97,21 @@ final class FeedbackCases {
             .limit(call -> call.type() == Type.F32 ? Limit.relative(1e-4) : null));
   }
 
+  /** Returns rows of that table from their numbers, whether there is a past, and what is told. */
   private static String[] rows(String... rows) {
     return Stream.of(rows)
         .map(
-            row ->
-                row.endsWith(" past")
-                    ? row.replace(" past", " given given given given given given")
-                    : row.replace(" no", " null null null null null null"))
+            row -> {
+              List<String> words = List.of(row.split(" "));
+              int numbers = words.indexOf("no") + words.indexOf("past") + 1;
+              String past = words.contains("past") ? " given" : " null";
+              var made = new StringBuilder(String.join(" ", words.subList(0, numbers)));
+              made.append(past.repeat(6));
+              for (String name : List.of("first", "resets", "lengths")) {
+                made.append(words.contains(name) ? " given" : " null");
+              }
+              return made.toString();
+            })
         .toArray(String[]::new);
   }
 
@@ -106,6 +125,9 @@ final class FeedbackCases {
         call.number("window"),
         call.real("eps"),
         call.real("base"),
-        call.given("past_keys"));
+        call.given("past_keys"),
+        call.given("first"),
+        call.given("resets"),
+        call.given("lengths"));
   }
 }

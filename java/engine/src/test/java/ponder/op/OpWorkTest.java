@@ -333,7 +333,7 @@ class OpWorkTest {
         ones(scope, 2, 2, 1, 4),
         ones(scope, 2, 2, 1, 4)
       };
-      var op = new Feedback(2, 3, 1e-5, 10_000, true);
+      Feedback op = new Feedback(2, 3, 1e-5, 10_000, true, false, false, false);
       // Three steps of two rows read 2, 3 and 3 positions, in two layers with two heads each.
       final long reads = (2 + 3 + 3) * 2 * 2 * 2;
       final long rows = 6;
@@ -369,6 +369,24 @@ class OpWorkTest {
       assertEquals(
           layerRows * 160 + rows * 128 + 8 * 256 + 3 * 2 * 2 * 2 * 16,
           first.work(alone).matrixFlops());
+      // The first sequence reads one step of the past, then, after a reset, nothing, then one; the
+      // second ends after a step, which reads both.
+      op = new Feedback(2, 3, 1e-5, 10_000, true, true, true, true);
+      Tensor[] bounded = Arrays.copyOf(in, 16);
+      bounded[13] = scope.indices(Shape.of(2), 1, 0);
+      bounded[14] = scope.indices(Shape.of(2, 3), 0, 1, 0, 0, 1, 0);
+      bounded[15] = scope.indices(Shape.of(2), 3, 1);
+      products = 8 * 160 + 4 * 128 + 6 * 256 + (1 + 0 + 1 + 2) * 4 * 16;
+      others = 4 * (48 + 36 + 12) + 8 * (36 + 8 * 5) + 6 * (36 + 24 + 2);
+      others += (1 + 0 + 1 + 2) * 4 * 6 + 3 * 2 * 4;
+      // x of four steps, three steps of the past, and ten numbers that tell.
+      long told = 4 * 8 + inputs - 48 - 2 * 16 + 3 * 2 * 4 + 10;
+      assertEquals(new Work(products + others, products, 4 * (told + found)), op.work(bounded));
+      assertEquals(
+          8 * 5 * 80 + 4 * 4 * 64 + 6 * 6 * 128 + 16 * 6 * 8,
+          op.backwardWork(bounded).matrixFlops());
+      // Written: the adjoints of all but what tells.
+      assertEquals(4 * (4 * 24 + 4 * 32 + told - 4 * 8 + inputs), op.backwardWork(bounded).bytes());
     }
   }
 
