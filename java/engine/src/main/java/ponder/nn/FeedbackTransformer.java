@@ -7,6 +7,7 @@ import ponder.DType;
 import ponder.Grown;
 import ponder.Shape;
 import ponder.Tensor;
+import ponder.op.Boundaries;
 import ponder.op.Feedback;
 import ponder.op.Softmax;
 
@@ -112,20 +113,55 @@ public record FeedbackTransformer(
    */
   @Override
   public Reading read(Tensor tokens, Memory memory) {
-    memory.require("feedback", 0, 2);
+    return read(tokens, memory, Boundaries.none());
+  }
+
+  /**
+   * Reads the next steps of sequences that begin anew or end before the last one. The memory knows
+   * what a reset has forgotten. Where a sequence ends, hidden is that of states of 0, and who goes on
+   * with it resets it at the next read's first step.
+   *
+   * @param boundaries resets [batch, steps] and lengths [batch]
+   * @throws IllegalArgumentException if a shape, a length or the memory does not fit
+   */
+  public Reading read(Tensor tokens, Memory memory, Boundaries boundaries) {
+    memory.require("feedback", Math.min(1, memory.tensors().size()), 2);
     Tensor x = embedding.apply(tokens);
     Feedback op = Feedback.of(Norm.EPSILON, ROTARY_BASE).window(heads.window());
     boolean begins = memory.steps() == 0;
     Grown keys = begins ? null : memory.grown().get(0);
     Grown values = begins ? null : memory.grown().get(1);
-    Feedback.Read read = begins ? op.read(x, weights()) : op.read(x, weights(), keys, values);
+    Tensor first = begins || memory.tensors().isEmpty() ? null : memory.tensors().get(0);
+    Feedback.Read read =
+        begins
+            ? op.read(x, weights(), boundaries)
+            : op.read(x, weights(), keys, values, first, boundaries);
     keys = begins ? Grown.of(read.keys()) : keys.append(read.keys());
     values = begins ? Grown.of(read.values()) : values.append(read.values());
     Shape s = x.shape();
     long layers = mixture.size() - 1;
     Tensor top = read.states().slice(2, layers, 1).reshape(s);
-    Memory after = new Memory(memory.steps() + s.dim(1), List.of(), List.of(keys, values));
+    first = firstAfter(first, memory.steps(), s, boundaries);
+    List<Tensor> carried = first == null ? List.of() : List.of(first);
+    Memory after = new Memory(memory.steps() + s.dim(1), carried, List.of(keys, values));
     return new Reading(last.apply(top), after);
+  }
+
+  /** Returns the first step that each sequence reads from now on, null for all. */
+  private static Tensor firstAfter(Tensor first, long past, Shape x, Boundaries boundaries) {
+    if (boundaries.resets() == null) return first;
+    int batch = Math.toIntExact(x.dim(0));
+    int steps = Math.toIntExact(x.dim(1));
+    int[] places = first == null ? new int[batch] : first.toInts();
+    int[] resets = boundaries.resets().toInts();
+    int[] lengths = boundaries.lengths() == null ? null : boundaries.lengths().toInts();
+    for (int b = 0; b < batch; b++) {
+      int end = lengths == null ? steps : lengths[b];
+      for (int t = 0; t < end; t++) {
+        if (resets[b * steps + t] != 0) places[b] = Math.toIntExact(past + t);
+      }
+    }
+    return boundaries.resets().device().scope().indices(Shape.of(batch), places);
   }
 
   private Feedback.Weights weights() {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package ponder.nn;
 
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.UnaryOperator;
+import ponder.DType;
 import ponder.Grown;
+import ponder.Shape;
 import ponder.Tensor;
 
 /**
@@ -56,7 +59,16 @@ public record Memory(long steps, List<Tensor> tensors, List<Grown> grown) {
   public Memory rows(Tensor rows) {
     return new Memory(
         steps,
-        tensors.stream().map(t -> t.gather(rows)).toList(),
+        tensors.stream()
+            .map(t -> t.dtype() == DType.I32 ? places(t, rows) : t.gather(rows))
+            .toList(),
         grown.stream().map(g -> g.sequences(rows)).toList());
+  }
+
+  /** Returns the rows of numbers that have no derivative, [batch]. */
+  private static Tensor places(Tensor t, Tensor rows) {
+    int[] places = t.toInts();
+    int[] chosen = Arrays.stream(rows.toInts()).map(row -> places[row]).toArray();
+    return t.device().scope().indices(Shape.of(chosen.length), chosen);
   }
 }

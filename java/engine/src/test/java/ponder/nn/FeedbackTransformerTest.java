@@ -19,6 +19,7 @@ import ponder.Store;
 import ponder.Tensor;
 import ponder.TestDevices;
 import ponder.op.Attention;
+import ponder.op.Boundaries;
 import ponder.op.Rotary;
 
 /** The limits of a feedback memory. */
@@ -84,6 +85,119 @@ class FeedbackTransformerTest {
       }
       assertTrue(apart > 1, "the first window had no part in the derivatives");
     }
+  }
+
+  /** Sequences after each other, a reset before each, are those sequences alone. */
+  @ParameterizedTest
+  @MethodSource("everywhere")
+  void packedSequencesAreTheSequencesAlone(String name) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
+      var model = FeedbackTransformer.create(p, VOCABULARY, LAYERS, 12, Heads.of(3));
+      Tensor[] xs = store.names().stream().map(store::get).toArray(Tensor[]::new);
+      int[] tokens = Nets.tokens(5, BATCH, STEPS, VOCABULARY);
+      // The rows have three sequences and two, the last of which ends before the row does.
+      int[][] starts = {{0, 4, 7, 11}, {0, 3, 9}};
+      var resets = new int[BATCH * STEPS];
+      for (int b = 0; b < BATCH; b++) {
+        for (int i = 0; i < starts[b].length - 1; i++) resets[b * STEPS + starts[b][i]] = 1;
+      }
+      Boundaries boundaries =
+          Boundaries.none()
+              .resets(scope.indices(Shape.of(BATCH, STEPS), resets))
+              .lengths(scope.indices(Shape.of(BATCH), STEPS, 9));
+      Tensor all = scope.indices(Shape.of(BATCH, STEPS), tokens);
+      Tensor packed = model.read(all, Memory.EMPTY, boundaries).hidden();
+      Tensor plain = model.read(all, Memory.EMPTY).hidden();
+      Tensor packedSum = null;
+      Tensor sum = null;
+      double apart = 0;
+      for (int b = 0; b < BATCH; b++) {
+        for (int i = 0; i < starts[b].length - 1; i++) {
+          int from = starts[b][i];
+          int count = starts[b][i + 1] - from;
+          int[] own = Arrays.copyOfRange(tokens, b * STEPS + from, b * STEPS + from + count);
+          Tensor alone = model.read(scope.indices(Shape.of(1, count), own), Memory.EMPTY).hidden();
+          Tensor part = packed.slice(0, b, 1).slice(1, from, count);
+          double[] got = part.toDoubles();
+          assertArrayEquals(alone.toDoubles(), got, 1e-12);
+          double[] mixed = plain.slice(0, b, 1).slice(1, from, count).toDoubles();
+          for (int j = 0; j < got.length; j++) apart += Math.abs(got[j] - mixed[j]);
+          packedSum = plus(packedSum, part);
+          sum = plus(sum, alone);
+        }
+      }
+      assertTrue(apart > 1, "the resets made no difference");
+      Tensor[] expected = Gradient.of(sum, xs);
+      Tensor[] found = Gradient.of(packedSum, xs);
+      for (int i = 0; i < xs.length; i++) {
+        assertArrayEquals(expected[i].toDoubles(), found[i].toDoubles(), 1e-11);
+      }
+    }
+  }
+
+  private static Tensor plus(Tensor sum, Tensor hidden) {
+    Tensor cubes = hidden.mul(hidden).mul(hidden).sum();
+    return sum == null ? cubes : sum.add(cubes);
+  }
+
+  /** What a window forgot, the next one does not remember. */
+  @ParameterizedTest
+  @MethodSource("everywhere")
+  void aMemoryKnowsWhatWasForgotten(String name) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.openUnrecorded()) {
+      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
+      var model = FeedbackTransformer.create(p, VOCABULARY, LAYERS, 12, Heads.of(3));
+      int[] tokens = Nets.tokens(5, BATCH, STEPS, VOCABULARY);
+      var resets = new int[BATCH * STEPS];
+      for (int place : new int[] {3, STEPS + 1, STEPS + 8}) resets[place] = 1;
+      double[] whole = read(model, scope, tokens, resets, STEPS);
+      for (int[] pieces : new int[][] {{2, 9}, {4, 7}, {4, 1, 6}, {1, 1, 1, 1, 7}}) {
+        assertArrayEquals(whole, read(model, scope, tokens, resets, pieces));
+      }
+      // A sequence that has ended begins anew in the next window; its neighbour goes on.
+      Tensor start = Nets.columns(scope, tokens, BATCH, 0, 5);
+      Tensor rest = Nets.columns(scope, tokens, BATCH, 5, STEPS);
+      Boundaries ends = Boundaries.none().lengths(scope.indices(Shape.of(BATCH), 5, 2));
+      var anew = new int[BATCH * (STEPS - 5)];
+      anew[STEPS - 5] = 1;
+      Boundaries begins = Boundaries.none().resets(scope.indices(Shape.of(BATCH, STEPS - 5), anew));
+      Memory memory = model.read(start, Memory.EMPTY, ends).memory();
+      SequenceModel.Reading reading = model.read(rest, memory, begins);
+      double[] plain = read(model, scope, tokens, new int[BATCH * STEPS], STEPS);
+      double[] found = reading.hidden().slice(0, 0, 1).toDoubles();
+      assertArrayEquals(Arrays.copyOfRange(plain, 5 * 12, STEPS * 12), found);
+      double[] alone = model.read(rest.slice(0, 1, 1), Memory.EMPTY).hidden().toDoubles();
+      assertArrayEquals(alone, reading.hidden().slice(0, 1, 1).toDoubles(), 1e-12);
+      // Rows of a memory know it too.
+      Memory turned = reading.memory().map(Tensor::detach).rows(scope.indices(Shape.of(2), 1, 0));
+      Tensor next = scope.indices(Shape.of(BATCH, 1), 3, 4);
+      double[] a = model.read(next, reading.memory()).hidden().toDoubles();
+      double[] b = model.read(scope.indices(Shape.of(BATCH, 1), 4, 3), turned).hidden().toDoubles();
+      assertArrayEquals(Arrays.copyOf(a, 12), Arrays.copyOfRange(b, 12, 24));
+      assertArrayEquals(Arrays.copyOfRange(a, 12, 24), Arrays.copyOf(b, 12));
+    }
+  }
+
+  /** Returns the hidden states of a read in pieces of these lengths. */
+  private static double[] read(
+      FeedbackTransformer model, Scope scope, int[] tokens, int[] resets, int... pieces) {
+    Memory memory = Memory.EMPTY;
+    Tensor hidden = null;
+    for (int steps : pieces) {
+      int from = (int) memory.steps();
+      Tensor part = Nets.columns(scope, tokens, BATCH, from, from + steps);
+      Boundaries own =
+          Boundaries.none().resets(Nets.columns(scope, resets, BATCH, from, from + steps));
+      SequenceModel.Reading reading = model.read(part, memory, own);
+      hidden = hidden == null ? reading.hidden() : hidden.concat(reading.hidden(), 1);
+      memory = reading.memory();
+    }
+    return hidden.toDoubles();
   }
 
   private static double[][] slopes(SequenceModel.Reading reading, Tensor... xs) {
