@@ -15,7 +15,7 @@
 // Work     per step and layer 4 width (heads head_size + inner) flops and 4 heads head_size per
 //          remembered step; 4 width kv_heads head_size per step
 // Source   Fan, Lavril, Grave, Joulin, Sukhbaatar, arXiv:2002.09402
-#include "feedback.h"
+#include "feedback_read.h"
 
 namespace {
 

@@ -6,7 +6,7 @@
 
 #include <array>
 
-#include "feedback.h"
+#include "feedback_read.h"
 
 // Rows of a group of steps, as deep as a product takes at once.
 constexpr int64_t kGroupOfRows = kDepth;
