@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// feedback_rows.cuh: the sizes of a call of feedback memory, rows that lie at a distance, and which
+// sequences a step computes and how far back each reads.
+// Ended    a sequence that a step leaves out is not written; a product leaves out those behind the
+//          last that runs, and makes of the others what nobody reads
+#pragma once
+
+#include "map.cuh"
+#include "packs.cuh"
+#include "product.cuh"
+
+// Rows of an array `stride` apart: [row][column].
+template <class T>
+struct Spread {
+  T *data;
+  int64_t stride;
+
+  __host__ __device__ T *row(int64_t r) const { return data + r * stride; }
+  bool whole() const { return moves_whole(data, stride); }
+};
+
+// Some of the rows, by the oldest position that each remembers, or -1: those below `end`.
+struct Part {
+  const int64_t *begins = nullptr;  // null: all rows
+  int64_t stride = 1, end = std::numeric_limits<int64_t>::max();
+
+  __device__ bool runs(int64_t row) const { return begins == nullptr || begins[row * stride] >= 0; }
+  __device__ bool has(int64_t row) const {
+    return begins == nullptr ||
+           static_cast<uint64_t>(begins[row * stride]) < static_cast<uint64_t>(end);
+  }
+};
+
+template <class T>
+struct Feedback : guard::Feedback {
+  T *states, *keys, *values;
+  int64_t *begins = nullptr;   // [batch, steps], see Part; null: 0
+  int64_t *running = nullptr;  // [steps], the last sequence that runs at each, + 1; null: batch
+
+  Feedback(const guard::Feedback &call, const void *states, const void *keys, const void *values)
+      : guard::Feedback(call), states(at(states)), keys(at(keys)), values(at(values)) {}
+
+  static T *at(const void *array, int64_t place = 0) {
+    return static_cast<T *>(const_cast<void *>(array)) + place;
+  }
+  __host__ __device__ int64_t q_width() const { return heads * head_size; }
+  __host__ __device__ int64_t kv_width() const { return kv_heads * head_size; }
+  __host__ __device__ int64_t level_count() const { return layers + 1; }
+  // One level of a step's states, or of their adjoints: a row for each sequence.
+  Spread<T> state(int64_t t, int64_t level) const { return state(states, t, level); }
+  Spread<T> state(T *of, int64_t t, int64_t level) const {
+    return {of + (t * level_count() + level) * width, steps * level_count() * width};
+  }
+  // What a step remembered, or its adjoint.
+  Spread<T> remembered(T *of, int64_t t) const { return {of + t * kv_width(), steps * kv_width()}; }
+  bool bounded() const { return first != nullptr || resets != nullptr || lengths != nullptr; }
+  // The sequences that step t computes, and those of them that read what they remember.
+  Part runners(int64_t t) const { return {begins == nullptr ? begins : begins + t, steps}; }
+  Part readers(int64_t t) const {
+    return {begins == nullptr ? begins : begins + t, steps, past + t};
+  }
+  Extent rows(int64_t t) const { return {batch, running == nullptr ? running : running + t}; }
+  // The oldest position that sequence b reads at step t; -1 where it does not run.
+  __device__ int64_t oldest(int64_t b, int64_t t) const {
+    const int64_t place = past + t, begin = begins == nullptr ? 0 : begins[b * steps + t];
+    const int64_t seen = window == 0 || place < window ? 0 : place - window;
+    return begin < 0 || begin > seen ? begin : seen;
+  }
+  // The most positions that a step reads.
+  int64_t slots() const {
+    const int64_t all = past + steps;
+    return window == 0 || all < window ? all : window;
+  }
+  // The row of a position among what is remembered.
+  __device__ const T *row(const void *before, const T *now, int64_t b, int64_t position) const {
+    if (position < past) {
+      return static_cast<const T *>(before) + (b * room + position) * kv_width();
+    }
+    return now + (b * steps + position - past) * kv_width();
+  }
+  __device__ T scale() const { return 1 / sqrt(static_cast<T>(head_size)); }
+};
+
+// Each element of the rows that run, a function of (row, column).
+template <class F>
+struct EachOf {
+  int64_t cols;
+  Part part;
+  F f;
+  __device__ void operator()(int64_t i) const {
+    const int64_t row = quotient(i, cols);
+    if (part.runs(row)) f(row, i - row * cols);
+  }
+};
+template <class F>
+int32_t each_of(Call &call, pnd_context *context, int64_t rows, int64_t cols, Part part, F f) {
+  return each(call, context, rows * cols, EachOf<F>{cols, part, f});
+}
+
+// Of each sequence what its steps remember the positions from.
+struct Begins {
+  int64_t *begins;
+  const int32_t *first, *resets, *lengths;
+  Faults *faults;
+  Checked firsts, ends;
+  int64_t steps, past;
+
+  // A value outside its range is noted and counts as 0.
+  __device__ static int64_t checked(Range range, int64_t b, int value) {
+    return range.holds(b, value) ? value : 0;
+  }
+  __device__ void operator()(int64_t b) const {
+    int64_t place = first == nullptr ? 0 : checked({faults, firsts, 0, past + 1}, b, first[b]);
+    const int64_t end =
+        lengths == nullptr ? steps : checked({faults, ends, 0, steps + 1}, b, lengths[b]);
+    for (int64_t t = 0; t < steps; ++t) {
+      if (resets != nullptr && resets[b * steps + t] != 0) place = past + t;
+      begins[b * steps + t] = t < end ? place : -1;
+    }
+  }
+};
+// Of each step the last sequence that runs, + 1.
+struct Runs {
+  int64_t *running;
+  const int64_t *begins;
+  int64_t batch, steps;
+  __device__ void operator()(int64_t t) const {
+    int64_t b = batch;
+    while (b > 0 && begins[(b - 1) * steps + t] < 0) --b;
+    running[t] = b;
+  }
+};
+template <class T>
+void begin(Call &call, pnd_context *context, const Feedback<T> &f, Checked firsts, Checked ends) {
+  if (f.begins == nullptr) return;
+  each(call, context, f.batch,
+       Begins{f.begins, f.first, f.resets, f.lengths, context->faults, firsts, ends, f.steps,
+              f.past});
+  if (f.running == nullptr || call.refused()) return;
+  each(call, context, f.steps, Runs{f.running, f.begins, f.batch, f.steps});
+}
+
+// Zeros for the steps of sequences that do not run.
+template <class T>
+struct ClearsRest {
+  T *to;
+  const int64_t *begins;
+  int64_t cols;
+  __device__ void operator()(int64_t row, int64_t i) const {
+    if (begins[row] < 0) to[row * cols + i] = 0;
+  }
+};
+template <class T>
+void clear_rest(Call &call, pnd_context *context, const Feedback<T> &f, T *to, int64_t cols) {
+  if (f.lengths == nullptr || call.refused()) return;
+  each_of(call, context, f.batch * f.steps, cols, Part{}, ClearsRest<T>{to, f.begins, cols});
+}
