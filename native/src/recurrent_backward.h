@@ -76,12 +76,6 @@ void begin_back(const Recurrence<S> &all, int64_t b, Computed<S> *carry, Compute
   }
 }
 
-template <class S>
-void write_row(S *to, const Computed<S> *from, int64_t n) {
-  constexpr int64_t kStep = kWidth<Computed<S>>;
-  for (int64_t i = 0; i < n; i += kStep) write_some(to + i, load_some(from + i, n - i), n - i);
-}
-
 template <class S, class Cell>
 void scan_back(pnd_context *context, const Recurrence<S> &all) {
   using T = Computed<S>;

@@ -81,3 +81,15 @@ PND_INLINE void write_some(S *p, Vec<Computed<S>> x, int64_t left) {
 #endif
   }
 }
+
+// n elements of a row.
+template <class S>
+void read_row(Computed<S> *to, const S *from, int64_t n) {
+  constexpr int64_t kStep = kWidth<Computed<S>>;
+  for (int64_t i = 0; i < n; i += kStep) store_some(to + i, read_some(from + i, n - i), n - i);
+}
+template <class S>
+void write_row(S *to, const Computed<S> *from, int64_t n) {
+  constexpr int64_t kStep = kWidth<Computed<S>>;
+  for (int64_t i = 0; i < n; i += kStep) write_some(to + i, load_some(from + i, n - i), n - i);
+}

@@ -24,6 +24,23 @@ struct Bf16 {
   }
 };
 
+using StoredTypes = testing::Types<float, double, Bf16>;
+
+// What sums of a stored type, and what is added to them, are stored as.
+template <class S>
+using SumOf = std::conditional_t<std::is_same_v<S, Bf16>, float, S>;
+
+template <class S>
+constexpr int32_t stored_type() {
+  return std::is_same_v<S, Bf16> ? PND_BF16 : type_of<S>();
+}
+template <class S>
+std::vector<S> random_stored(int64_t n, uint32_t seed, double scale = 1) {
+  std::vector<S> x;
+  for (double v : random_data<double>(n, seed)) x.push_back(S(v * scale));
+  return x;
+}
+
 inline std::vector<Bf16> random_bf16(int64_t n, uint32_t seed) {
   std::vector<Bf16> x;
   for (float v : random_data<float>(n, seed)) x.emplace_back(v);

@@ -5,16 +5,6 @@
 
 #include "bf16.h"
 
-using StoredTypes = testing::Types<float, double, Bf16>;
-
-// What sums of a stored type, and what is added to them, are stored as.
-template <class S>
-using SumOf = std::conditional_t<std::is_same_v<S, Bf16>, float, S>;
-
-template <class S>
-constexpr int32_t stored_type() {
-  return std::is_same_v<S, Bf16> ? PND_BF16 : type_of<S>();
-}
 template <class S>
 const std::vector<Machine> &machines_of() {
   static const std::vector<Machine> all = std::is_same_v<S, Bf16> ? own_machines() : machines();
@@ -42,13 +32,6 @@ std::vector<Shape> shapes() {
     all.insert(all.end(), std::begin(kPairShapes), std::end(kPairShapes));
   }
   return all;
-}
-
-template <class S>
-std::vector<S> random_stored(int64_t n, uint32_t seed, double scale = 1) {
-  std::vector<S> x;
-  for (double v : random_data<double>(n, seed)) x.push_back(S(v * scale));
-  return x;
 }
 
 template <class S>
