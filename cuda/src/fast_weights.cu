@@ -4,22 +4,29 @@
 // low rank: u = S^T erase, S = D S + write u^T + k v^T; out = scale S^T q
 // Shapes   q, k, erase, write [batch, steps, heads, keys]; v, out [batch, steps, heads, values];
 //          decay [batch, steps, heads, 1 or keys]; rate [batch, steps, heads]; state [batch, heads,
-//          keys, values + normalised]
+//          keys, values + normalised]; q, k, v, out of bf16: widened as they are read, computed in
+//          floats and rounded once
 // Method   one block per head and 32 columns of S, which stay in its registers while all steps
 //          pass; the rows of a step go through shared memory. Steps are taken one by one whatever
 //          the chunk is. Normalised: a scan of column z comes first
 // Order    a read is a chain over the keys of each of 8 warps, then over the warps
-// Error    2e-5 of the largest in f32, 1e-12 in f64
+// Error    2e-5 of the largest in f32, 1e-12 in f64, 5e-3 in bf16
 // Work     per step and head 4 keys values flops, 6 with rate, 8 with erase; 1 more with decay
 // Source   Katharopoulos et al., arXiv:2006.16236; Yang et al., arXiv:2412.06464
 #include "fast_weights.cuh"
 
 namespace {
 
-template <class T, int kRows, Memory kKind>
-__global__ void __launch_bounds__(kThreads)
-    scan_kernel(int64_t first_block, FastWeights<T> f, int64_t panels, int64_t first, int64_t end,
-                Reads<T> reads, T *last) {
+// How many blocks a multiprocessor has at least; 0 leaves it to the compiler, which for large
+// states of bf16 would spill.
+template <class S, int kRows>
+constexpr int kAtOnce = kRows == 32 && std::is_same_v<S, Bf16> ? 2 : 0;
+
+template <class S, class To, int kRows, Memory kKind>
+__global__ void __launch_bounds__(kThreads, kAtOnce<S, kRows>)
+    scan_kernel(int64_t first_block, FastWeights<S> f, int64_t panels, int64_t first, int64_t end,
+                Reads<To> reads, Computed<S> *last) {
+  using T = Computed<S>;
   T *shared = shared_memory<T>(), *sums = shared + 2 * StepRows<T>::kRows * f.keys;
   const int64_t block = first_block + blockIdx.x, bh = block / panels;
   const int64_t column = first + block % panels * kPanel + lane_number();
@@ -45,21 +52,25 @@ __global__ void __launch_bounds__(kThreads)
   }
   if (!exists) return;
   for (int64_t t = length + warp_number(); t < f.steps; t += kWarps) {
-    reads.to[f.place(bh, t) * reads.stride + column - reads.first] = T(0);
+    reads.to[f.place(bh, t) * reads.stride + column - reads.first] = stored<To>(T(0));
   }
   if (last != nullptr) part.store(last + state, f.width(), f.keys);
 }
 
 }  // namespace
 
-template <class T>
-int32_t scan(Call &call, pnd_context *context, const FastWeights<T> &f, int64_t first, int64_t end,
-             Reads<T> reads, T *last) {
+template <class S, class To>
+int32_t scan(Call &call, pnd_context *context, const FastWeights<S> &f, int64_t first, int64_t end,
+             Reads<To> reads, Computed<S> *last) {
+  using T = Computed<S>;
   const int64_t panels = (end - first + kPanel - 1) / kPanel;
   const size_t shared = (2 * StepRows<T>::kRows * f.keys + 2 * kThreads) * sizeof(T);
   by_memory(f, [&](auto kind, auto rows) {
-    launch_blocks(call, context, scan_kernel<T, rows(), kind()>, f.heads_of_all() * panels,
-                  dim3(kThreads), shared, f, panels, first, end, reads, last);
+    // Norms, which stay wide, are the plain kind's.
+    if constexpr (std::is_same_v<S, To> || kind() == Memory::kPlain) {
+      launch_blocks(call, context, scan_kernel<S, To, rows(), kind()>, f.heads_of_all() * panels,
+                    dim3(kThreads), shared, f, panels, first, end, reads, last);
+    }
   });
   return call.status();
 }
@@ -67,6 +78,8 @@ template int32_t scan(Call &, pnd_context *, const FastWeights<float> &, int64_t
                       Reads<float>, float *);
 template int32_t scan(Call &, pnd_context *, const FastWeights<double> &, int64_t, int64_t,
                       Reads<double>, double *);
+template int32_t scan(Call &, pnd_context *, const FastWeights<Bf16> &, int64_t, int64_t,
+                      Reads<float>, float *);
 
 int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out, void *last, const void *q,
                          const void *k, const void *v, const void *decay, const void *rate,
@@ -81,9 +94,10 @@ int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out, void *l
                                  keys,  values,  decay_size, scale,   features, normalised};
   guard::fast_weights(call, sizes, out, last, chunk);
   if (call.refused()) return call.status();
-  by_type(dtype, [&](auto type) {
-    using T = decltype(type);
-    const FastWeights<T> f(sizes, context, kMemoryLengths);
+  by_stored_type(dtype, [&](auto type) {
+    using S = decltype(type);
+    using T = Computed<S>;
+    const FastWeights<S> f(sizes, context, kMemoryLengths);
     T *norms = nullptr, *ends = static_cast<T *>(last);
     if (f.normalised) {
       if (call.reserve(0, f.tokens() * sizeof(T)).refused()) return;
@@ -92,7 +106,7 @@ int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out, void *l
       if (call.refused()) return;
     }
     scan(call, context, f, 0, values,
-         Reads<T>{static_cast<T *>(out), values, 0, static_cast<T>(scale), norms}, ends);
+         Reads<S>{static_cast<S *>(out), values, 0, static_cast<T>(scale), norms}, ends);
   });
   return call.status();
 }

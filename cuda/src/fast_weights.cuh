@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // fast_weights.cuh: what fast_weights.cu and fast_weights_backward.cu share: a call's arrays, the
-// rows of a step in shared memory, and a panel of a state in the registers of a block.
+// rows of a step in shared memory, and a panel of a state in the registers of a block. S is the
+// type that q, k, v, out and their adjoints are stored as, T what all else is and is computed as.
 #pragma once
 
 #include "packs.cuh"
@@ -15,8 +16,9 @@ constexpr int kWarps = 8;   // that share its rows: warp w has the keys w, w + 8
 constexpr int kThreads = kPanel * kWarps;
 static_assert(guard::kMostKeys <= kThreads, "a thread loads at most one element of each row");
 
-template <class T>
+template <class S>
 struct FastWeights : guard::FastWeights {
+  using T = Computed<S>;
   Faults *faults;
   Checked checked;
 
@@ -38,11 +40,14 @@ struct FastWeights : guard::FastWeights {
     return resets != nullptr && resets[bh / heads * steps + t] != 0;
   }
   __device__ static T at(const void *array, int64_t i) { return static_cast<const T *>(array)[i]; }
+  __device__ static T token_at(const void *array, int64_t i) {
+    return widened(static_cast<const S *>(array)[i]);
+  }
   // elu + 1, and its derivative.
   __device__ T feature(T x) const { return features == 0 ? x : x > T(0) ? x + T(1) : exp_of(x); }
   __device__ T feature_slope(T x) const { return features == 0 || x > T(0) ? T(1) : exp_of(x); }
   __device__ T value(int64_t place, int64_t column) const {
-    return column < values ? at(v, place * values + column) : column < width() ? T(1) : T(0);
+    return column < values ? token_at(v, place * values + column) : column < width() ? T(1) : T(0);
   }
 };
 
@@ -59,11 +64,12 @@ struct StepRows {
         erase(shared + 3 * keys),
         write(shared + 4 * keys) {}
 
-  __device__ void load(const FastWeights<T> &f, int64_t place) const {
+  template <class S>
+  __device__ void load(const FastWeights<S> &f, int64_t place) const {
     const int64_t j = threadIdx.x, i = place * f.keys + j;
     if (j >= f.keys) return;
-    q[j] = f.feature(f.at(f.q, i));
-    k[j] = f.feature(f.at(f.k, i));
+    q[j] = f.feature(f.token_at(f.q, i));
+    k[j] = f.feature(f.token_at(f.k, i));
     decay[j] = f.decay == nullptr  ? T(1)
                : f.decay_size == 1 ? f.at(f.decay, place)
                                    : f.at(f.decay, i);
@@ -157,20 +163,21 @@ void by_memory(const guard::FastWeights &sizes, F &&f) {
 }
 
 // Where the reads of a scan go: to[place * stride + column - first], times scale and over the norm.
-template <class T>
+template <class To>
 struct Reads {
-  T *to;
+  using T = Computed<To>;
+  To *to;
   int64_t stride, first;
   T scale;
   const T *norms;  // of each place; nullable
 
   __device__ void put(int64_t place, int64_t column, T y) const {
     if (norms != nullptr) y = norms[place] == T(0) ? T(0) : y / norms[place];
-    to[place * stride + column - first] = y * scale;
+    to[place * stride + column - first] = stored<To>(y * scale);
   }
 };
 
 // Scans the columns [first, end) of every head; `last` is nullable.
-template <class T>
-int32_t scan(Call &call, pnd_context *context, const FastWeights<T> &f, int64_t first, int64_t end,
-             Reads<T> reads, T *last);
+template <class S, class To>
+int32_t scan(Call &call, pnd_context *context, const FastWeights<S> &f, int64_t first, int64_t end,
+             Reads<To> reads, Computed<S> *last);

@@ -12,7 +12,7 @@
 //          columns add to the adjoints of the rows, and a last pass adds the blocks up
 // Order    sums over the keys as in fast_weights.cu; over 32 columns 16, 8, 4, 2, 1, then over the
 //          panels; ddecay of size 1 then over the keys
-// Error    1e-4 of the largest in f32, 1e-12 in f64
+// Error    1e-4 of the largest in f32, 1e-12 in f64, 2e-2 in bf16
 // Work     per step and head 8 keys values flops for states, 12 to 18 for adjoints
 // Source   reverse-mode differentiation of the formulas above
 #include "fast_weights.cuh"
@@ -29,12 +29,15 @@ int64_t segment_of(int64_t steps) {
   return n;
 }
 
-template <class T>
-struct Back : FastWeights<T> {
-  using FastWeights<T>::FastWeights;
+template <class S>
+struct Back : FastWeights<S> {
+  using FastWeights<S>::FastWeights;
+  using T = Computed<S>;
   int64_t panels, segment;
-  T *dq, *dk, *dv, *ddecay, *drate, *derase, *dwrite, *dinitial;
-  const T *dout, *dlast;
+  S *dq, *dk, *dv;
+  T *ddecay, *drate, *derase, *dwrite, *dinitial;
+  const S *dout;
+  const T *dlast;
   const T *dy;        // [tokens, columns] where normalised
   T *states;          // of each block: kept ones, those of a segment, G
   T *written;         // of each block [segment, 2, kPanel]
@@ -46,7 +49,7 @@ struct Back : FastWeights<T> {
   // The adjoint of S^T q.
   __device__ T output_slope(int64_t place, int64_t column) const {
     if (dy != nullptr) return dy[place * this->width() + column];
-    return dout[place * this->values + column] * static_cast<T>(this->scale);
+    return widened(dout[place * this->values + column]) * static_cast<T>(this->scale);
   }
 };
 
@@ -67,9 +70,10 @@ __device__ __forceinline__ T sums_of_eight(T (&x)[8]) {
 }
 
 // One block's work: a head and a panel.
-template <class T, int kRows, Memory kKind>
+template <class S, int kRows, Memory kKind>
 struct BackPanel {
-  const Back<T> &f;
+  using T = Computed<S>;
+  const Back<S> &f;
   int64_t bh, panel, column;
   bool exists;
   T *kept, *before, *slope;  // [.., keys, kPanel], this thread's column
@@ -79,7 +83,7 @@ struct BackPanel {
 
   using Part = StatePart<T, kRows>;
 
-  __device__ BackPanel(const Back<T> &call, int64_t block) : f(call) {
+  __device__ BackPanel(const Back<S> &call, int64_t block) : f(call) {
     const int64_t state = f.keys * kPanel;
     bh = block / f.panels;
     panel = block % f.panels;
@@ -157,7 +161,7 @@ struct BackPanel {
       __syncthreads();  // before others overwrite it
     }
     for (int64_t t = length + warp_number(); t < f.steps; t += kWarps) {
-      if (column < f.values) f.dv[f.place(bh, t) * f.values + column] = T(0);
+      if (column < f.values) f.dv[f.place(bh, t) * f.values + column] = stored<S>(T(0));
     }
     if (f.dinitial == nullptr || !exists) return;
     Part g;
@@ -183,7 +187,9 @@ struct BackPanel {
       for (int w = kWarp / 2; w > 0; w /= 2) product += __shfl_xor_sync(kAllLanes, product, w);
       if (threadIdx.x == 0) f.rate_parts[panel * f.tokens() + place] = product;
     }
-    if (column < f.values && warp_number() == 0) f.dv[place * f.values + column] = dv;
+    if (column < f.values && warp_number() == 0) {
+      f.dv[place * f.values + column] = stored<S>(dv);
+    }
     PND_UNROLL
     for (int i = 0; i < kRows; i += 8) {
       if (i * kWarps + warp_number() < f.keys) eight_rows(g, i, rows, place, state, dy, x, u, du);
@@ -240,48 +246,52 @@ struct BackPanel {
 };
 
 // One block a multiprocessor: left to itself the compiler halves the registers and spills.
-template <class T, int kRows, Memory kKind>
-__global__ void __launch_bounds__(kThreads, 1) back_kernel(int64_t first, Back<T> f) {
-  BackPanel<T, kRows, kKind>(f, first + blockIdx.x).run();
+template <class S, int kRows, Memory kKind>
+__global__ void __launch_bounds__(kThreads, 1) back_kernel(int64_t first, Back<S> f) {
+  BackPanel<S, kRows, kKind>(f, first + blockIdx.x).run();
 }
 
 // From the reads S^T q and q . z of a token, and dout, to their adjoints, in place: one warp a
 // token.
-template <class T>
+template <class S>
 struct QuotientSlopes {
-  FastWeights<T> f;
+  using T = Computed<S>;
+  FastWeights<S> f;
   T *y;
-  const T *dout;
+  const S *dout;
 
   __device__ void operator()(int64_t place) const {
     T *row = y + place * f.width();
-    const T *from = dout + place * f.values;
+    const S *from = dout + place * f.values;
     const T norm = row[f.values], factor = static_cast<T>(f.scale) / norm;
     T sum = T(0);
     for (int64_t c = 0; c < f.values; ++c) {
-      sum = fma(from[c], row[c], sum);
-      row[c] = norm == T(0) ? T(0) : from[c] * factor;
+      const T d = widened(from[c]);
+      sum = fma(d, row[c], sum);
+      row[c] = norm == T(0) ? T(0) : d * factor;
     }
     row[f.values] = norm == T(0) ? T(0) : -(sum * factor / norm);
   }
 };
 
 // The adjoints of the rows, element by element, from their parts.
-template <class T>
+template <class S>
 struct RowSlopes {
-  Back<T> f;
+  using T = Computed<S>;
+  Back<S> f;
 
   __device__ void operator()(int64_t i) const {
     const int64_t place = quotient(i, f.keys), row = quotient(place, f.heads);
     const int64_t b = quotient(row, f.steps);
     const bool counts = row - b * f.steps < f.length(b);
-    const auto put = [&](T *to, Slope what, const void *x) {
+    const auto put = [&](auto *to, Slope what, const void *x) {
       if (to == nullptr || f.parts[what] == nullptr) return;
       T sum = T(0);
       for (int64_t p = 0; p < f.panels && counts; ++p) {
         sum += f.parts[what][p * f.tokens() * f.keys + i];
       }
-      to[i] = x == nullptr || !counts ? sum : sum * f.feature_slope(f.at(x, i));
+      if (x != nullptr && counts) sum *= f.feature_slope(f.token_at(x, i));
+      to[i] = stored<std::remove_pointer_t<decltype(to)>>(sum);
     };
     put(f.dq, kQ, f.q);
     put(f.dk, kK, f.k);
@@ -292,9 +302,10 @@ struct RowSlopes {
 };
 
 // The same of a token's scalars.
-template <class T>
+template <class S>
 struct ScalarSlopes {
-  Back<T> f;
+  using T = Computed<S>;
+  Back<S> f;
 
   __device__ void operator()(int64_t place) const {
     const int64_t row = quotient(place, f.heads), b = quotient(row, f.steps);
@@ -312,8 +323,9 @@ struct ScalarSlopes {
   }
 };
 
-template <class T>
-void run_back(Call &call, pnd_context *context, Back<T> &f) {
+template <class S>
+void run_back(Call &call, pnd_context *context, Back<S> &f) {
+  using T = Computed<S>;
   f.panels = (f.width() + kPanel - 1) / kPanel;
   f.segment = segment_of(f.steps);
   const int64_t blocks = f.heads_of_all() * f.panels;
@@ -343,22 +355,22 @@ void run_back(Call &call, pnd_context *context, Back<T> &f) {
   f.dy = nullptr;
   if (f.normalised) {
     T *y = scratch + dy;
-    const FastWeights<T> &of_call = f;
+    const FastWeights<S> &of_call = f;
     scan(call, context, of_call, 0, f.width(), Reads<T>{y, f.width(), 0, T(1), nullptr},
          static_cast<T *>(nullptr));
     if (call.refused()) return;
-    each(call, context, f.tokens(), QuotientSlopes<T>{of_call, y, f.dout});
+    each(call, context, f.tokens(), QuotientSlopes<S>{of_call, y, f.dout});
     f.dy = y;
   }
   if (call.refused()) return;
   const size_t shared = (2 * StepRows<T>::kRows * f.keys + 2 * kThreads) * sizeof(T);
   by_memory(f, [&](auto kind, auto rows) {
-    launch_blocks(call, context, back_kernel<T, rows(), kind()>, blocks, dim3(kThreads), shared, f);
+    launch_blocks(call, context, back_kernel<S, rows(), kind()>, blocks, dim3(kThreads), shared, f);
   });
   if (call.refused()) return;
-  each(call, context, f.tokens() * f.keys, RowSlopes<T>{f});
+  each(call, context, f.tokens() * f.keys, RowSlopes<S>{f});
   if (call.refused() || (f.drate == nullptr && f.ddecay == nullptr)) return;
-  each(call, context, f.tokens(), ScalarSlopes<T>{f});
+  each(call, context, f.tokens(), ScalarSlopes<S>{f});
 }
 
 }  // namespace
@@ -379,18 +391,19 @@ int32_t pnd_fast_weights_backward(pnd_context *context, int32_t dtype, void *dq,
   guard::fast_weights_backward(call, sizes, dq, dk, dv, ddecay, drate, derase, dwrite, dinitial,
                                dout, dlast);
   if (call.refused()) return call.status();
-  by_type(dtype, [&](auto type) {
-    using T = decltype(type);
-    Back<T> f(sizes, context, kMemoryLengthsBackward);
-    f.dq = static_cast<T *>(dq);
-    f.dk = static_cast<T *>(dk);
-    f.dv = static_cast<T *>(dv);
+  by_stored_type(dtype, [&](auto type) {
+    using S = decltype(type);
+    using T = Computed<S>;
+    Back<S> f(sizes, context, kMemoryLengthsBackward);
+    f.dq = static_cast<S *>(dq);
+    f.dk = static_cast<S *>(dk);
+    f.dv = static_cast<S *>(dv);
     f.ddecay = static_cast<T *>(ddecay);
     f.drate = static_cast<T *>(drate);
     f.derase = static_cast<T *>(derase);
     f.dwrite = static_cast<T *>(dwrite);
     f.dinitial = static_cast<T *>(dinitial);
-    f.dout = static_cast<const T *>(dout);
+    f.dout = static_cast<const S *>(dout);
     f.dlast = static_cast<const T *>(dlast);
     run_back(call, context, f);
   });

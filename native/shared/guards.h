@@ -728,9 +728,12 @@ struct FastWeights {
   // The columns of a state, whatever of them was refused.
   int64_t columns() const { return std::clamp<int64_t>(values, 0, kMostKeys) + (normalised == 1); }
 
+  // Of what is not rounded beside PND_BF16: all but q, k, v, out and their adjoints.
+  int64_t wide() const { return bytes_of_sum(dtype); }
+
   // The sizes, which stand before any array.
   void check_sizes(Call &call) const {
-    call.dtype(dtype)
+    call.float_dtype("dtype", dtype)
         .size("batch", batch)
         .size("heads", heads)
         .size("steps", steps)
@@ -751,11 +754,11 @@ struct FastWeights {
     call.input("q", q, {batch, steps, heads, keys})
         .input("k", k, {batch, steps, heads, keys})
         .input("v", v, {batch, steps, heads, values})
-        .nullable_input("decay", decay, {batch, steps, heads, decay_size})
-        .nullable_input("rate", rate, {batch, steps, heads})
-        .nullable_input("erase", erase, {batch, steps, heads, keys})
-        .nullable_input("write", write, {batch, steps, heads, keys})
-        .nullable_input("initial", initial, {batch, heads, keys, columns()})
+        .nullable_input("decay", decay, {batch, steps, heads, decay_size}, wide())
+        .nullable_input("rate", rate, {batch, steps, heads}, wide())
+        .nullable_input("erase", erase, {batch, steps, heads, keys}, wide())
+        .nullable_input("write", write, {batch, steps, heads, keys}, wide())
+        .nullable_input("initial", initial, {batch, heads, keys, columns()}, wide())
         .nullable_input("resets", resets, {batch, steps}, sizeof *resets)
         .nullable_input("lengths", lengths, {batch}, sizeof *lengths);
   }
@@ -765,7 +768,7 @@ inline void fast_weights(Call &call, const FastWeights &f, void *out, void *last
   f.check_sizes(call);
   call.range("chunk", chunk, 0, kMostChunk)
       .output("out", out, {f.batch, f.steps, f.heads, f.values})
-      .output("last", last, {f.batch, f.heads, f.keys, f.columns()});
+      .output("last", last, {f.batch, f.heads, f.keys, f.columns()}, f.wide());
   f.check_arrays(call);
 }
 
@@ -777,7 +780,7 @@ inline void fast_weights_backward(Call &call, const FastWeights &f, void *dq, vo
                            std::initializer_list<int64_t> sizes) {
     call.require((array == nullptr) == (input == nullptr), "%s must be null exactly where %s is",
                  name, name + 1)
-        .nullable_output(name, array, sizes);
+        .nullable_output(name, array, sizes, f.wide());
   };
   call.output("dq", dq, {f.batch, f.steps, f.heads, f.keys})
       .output("dk", dk, {f.batch, f.steps, f.heads, f.keys})
@@ -788,7 +791,7 @@ inline void fast_weights_backward(Call &call, const FastWeights &f, void *dq, vo
   adjoint("dwrite", dwrite, f.write, {f.batch, f.steps, f.heads, f.keys});
   adjoint("dinitial", dinitial, f.initial, {f.batch, f.heads, f.keys, f.columns()});
   call.input("dout", dout, {f.batch, f.steps, f.heads, f.values})
-      .nullable_input("dlast", dlast, {f.batch, f.heads, f.keys, f.columns()});
+      .nullable_input("dlast", dlast, {f.batch, f.heads, f.keys, f.columns()}, f.wide());
   f.check_arrays(call);
 }
 

@@ -5,7 +5,8 @@
 // low rank: u = S^T erase, S = D S + write u^T + k v^T; out = scale S^T q
 // Shapes   q, k, erase, write [batch, steps, heads, keys]; v, out [batch, steps, heads, values];
 //          decay [batch, steps, heads, 1 or keys]; rate [batch, steps, heads]; state [batch, heads,
-//          keys, values + normalised]
+//          keys, values + normalised]; q, k, v, out of bf16: widened as they are read, computed in
+//          floats and rounded once
 // Method   columns of S never meet: a panel of them stays in L1 while all steps of its head pass.
 //          One pass per step writes what the step before left pending, decays, and reads for u and
 //          for out, which adds its own write afterwards. The plain kind waits for nothing: a pass
@@ -13,7 +14,7 @@
 //          each: their rows lie together
 // Order    a read is one chain over the keys; k . q and write . q in 32 lanes
 // Parallel over groups of heads and panels
-// Error    chunked against step by step: 2e-5 of the largest in f32, 1e-12 in f64
+// Error    chunked against step by step: 2e-5 of the largest in f32, 1e-12 in f64, 5e-3 in bf16
 // Work     per step and head 4 keys values flops, 6 with rate, 8 with erase; 1 more with decay
 // Source   Katharopoulos et al., arXiv:2006.16236; Yang et al., arXiv:2412.06464
 #include <new>
@@ -33,8 +34,9 @@ constexpr int64_t kAhead = 4;  // steps; more of one head's rows, pages apart, p
 // The columns [first, first + left) of one head, which one task takes through all steps; column
 // `values` is z, which leaves q . z in `norms` [steps], by which the others divide. Where a step
 // waits for the write of the one before, the columns are cut into two parts that take turns.
-template <class T, int kVectors, Memory kKind, bool kDecay>
+template <class S, int kVectors, Memory kKind, bool kDecay>
 struct Panel {
+  using T = Computed<S>;
   using Columns = Pack<Vec<T>, kVectors>;
   static constexpr int64_t kCols = kVectors * kWidth<T>;
   static constexpr int kParts = kKind == Memory::kPlain ? 1 : 2;
@@ -57,13 +59,13 @@ struct Panel {
     }
   };
 
-  const FastWeights<T> &f;
+  const FastWeights<S> &f;
   int64_t bh, first, left, parts, decay_step, start;
   T *norms, *room, *state[kParts];
   Write pending[kParts];
-  Token<T> tokens[2][kTokens];
+  Token<S> tokens[2][kTokens];
 
-  Panel(const FastWeights<T> &call, int64_t head, int64_t column, T *norms_of_head,
+  Panel(const FastWeights<S> &call, int64_t head, int64_t column, T *norms_of_head,
         Scratch &scratch)
       : f(call), bh(head), first(column), norms(norms_of_head), pending{} {
     left = is_norm() ? 1 : std::min(kParts * kCols, f.values - first);
@@ -73,7 +75,7 @@ struct Panel {
     for (T *&part : state) part = scratch.take<T>(f.keys * kCols);
     room = scratch.take<T>(2 * f.room_elements());
   }
-  static int64_t bytes(const FastWeights<T> &f) {
+  static int64_t bytes(const FastWeights<S> &f) {
     return kParts * Scratch::bytes<T>(f.keys * kCols) + Scratch::bytes<T>(2 * f.room_elements());
   }
   int64_t place(int64_t t) const { return start + t * f.heads; }
@@ -102,7 +104,7 @@ struct Panel {
     for (int64_t t = from; t < length; t += kTokens) {
       // A pending write needs the keys of the block before.
       const int64_t half = t / kTokens % 2, n = std::min(kTokens, length - t);
-      Token<T> *block = tokens[half];
+      Token<S> *block = tokens[half];
       f.tokens(block, bh, t, n, room + half * f.room_elements());
       run_block(block, n, t);
     }
@@ -120,7 +122,7 @@ struct Panel {
   }
 
  private:
-  __attribute__((noinline)) void run_block(const Token<T> *token, int64_t n, int64_t t) {
+  __attribute__((noinline)) void run_block(const Token<S> *token, int64_t n, int64_t t) {
     for (int64_t i = 0; i < n;) {
       const int count = runs_on(token + i, n - i) ? kSteps : 1;
       for (int c = 0; c < count; ++c) fetch(t + i + c + kAhead);
@@ -143,25 +145,30 @@ struct Panel {
   // Asks for the rows of step t: those of one head lie apart, and no processor foresees them.
   void fetch(int64_t t) const {
     if (t >= f.steps) return;
-    const int64_t at = place(t), line = 64 / static_cast<int64_t>(sizeof(T));
-    for (const void *array : {f.q, f.k, f.erase, f.write}) {
-      if (array == nullptr) continue;
-      const T *row = FastWeights<T>::row(array, at, f.keys);
-      for (int64_t j = 0; j < f.keys; j += line) __builtin_prefetch(row + j);
-    }
-    for (int64_t c = first; c < first + left && !is_norm(); c += line) {
-      __builtin_prefetch(FastWeights<T>::row(f.v, at, f.values) + c);
+    const int64_t at = place(t);
+    fetch_row(FastWeights<S>::template row<S>(f.q, at, f.keys), f.keys);
+    fetch_row(FastWeights<S>::template row<S>(f.k, at, f.keys), f.keys);
+    fetch_row(FastWeights<S>::row(f.erase, at, f.keys), f.keys);
+    fetch_row(FastWeights<S>::row(f.write, at, f.keys), f.keys);
+    for (int64_t c = first; c < first + left && !is_norm(); c += kLine<S>) {
+      __builtin_prefetch(FastWeights<S>::template row<S>(f.v, at, f.values) + c);
       __builtin_prefetch(f.out + at * f.values + c, 1);
     }
   }
-  static bool runs_on(const Token<T> *token, int64_t n) {
+  template <class E>
+  static constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
+  template <class E>
+  static void fetch_row(const E *row, int64_t n) {
+    for (int64_t j = 0; row != nullptr && j < n; j += kLine<E>) __builtin_prefetch(row + j);
+  }
+  static bool runs_on(const Token<S> *token, int64_t n) {
     if (n < kSteps) return false;
     for (int i = 1; i < kSteps; ++i) {
       if (token[i].reset) return false;
     }
     return true;
   }
-  Columns values_of(int64_t part, const Token<T> &token) const {
+  Columns values_of(int64_t part, const Token<S> &token) const {
     if (!is_norm()) {
       return load_columns<kVectors>(token.v + first + part * kCols, left_of(part));
     }
@@ -188,7 +195,7 @@ struct Panel {
 
   // kCount steps from t on: each row of the state takes all their writes, and is read after each.
   template <int kCount>
-  PND_INLINE void plain_pass(const Token<T> *token, int64_t t) {
+  PND_INLINE void plain_pass(const Token<S> *token, int64_t t) {
     Columns v[kCount], y[kCount];
     const T *q[kCount], *k[kCount], *decay[kCount];
     PND_UNROLL
@@ -219,7 +226,7 @@ struct Panel {
 
   // Step t: the write before it, the decay, the reads for u and out; its own write is now pending.
   template <bool kPending>
-  PND_INLINE void pass(int64_t part, const Token<T> &token, int64_t t) {
+  PND_INLINE void pass(int64_t part, const Token<S> &token, int64_t t) {
     Columns u{}, y{};
     const Write before = pending[part];
     const T *reader = kKind == Memory::kDelta ? token.k : token.erase, *q = token.q;
@@ -256,8 +263,8 @@ struct Panel {
 constexpr int64_t kRun = 2 * kTokens;
 
 // Calls f(memory, decays) with the call's kind and whether it decays, as constants.
-template <class T, class F>
-void with_kind(const FastWeights<T> &f, F &&body) {
+template <class S, class F>
+void with_kind(const FastWeights<S> &f, F &&body) {
   const auto with_decay = [&](auto kind) {
     f.decay == nullptr ? body(kind, std::false_type{}) : body(kind, std::true_type{});
   };
@@ -272,20 +279,21 @@ void with_kind(const FastWeights<T> &f, F &&body) {
 }
 
 // How many heads take turns: as many as stay in half of a usual L2, and leave a task per thread.
-template <class T>
-int64_t heads_together(const FastWeights<T> &f, int64_t bytes, int64_t panels, int64_t threads) {
+template <class S>
+int64_t heads_together(const FastWeights<S> &f, int64_t bytes, int64_t panels, int64_t threads) {
   constexpr int64_t kUsual = 1 << 19;
   const int64_t tasks = f.batch * f.heads * panels;
   return std::clamp<int64_t>(std::min(kUsual / bytes, tasks / (2 * threads)), 1, f.heads);
 }
 
-template <class T>
-void run_steps(Call &call, pnd_context *context, const FastWeights<T> &f) {
+template <class S>
+void run_steps(Call &call, pnd_context *context, const FastWeights<S> &f) {
+  using T = Computed<S>;
   const int64_t bhs = f.batch * f.heads;
   with_kind(f, [&](auto kind, auto decays) {
     constexpr int kVectors = kind() == Memory::kPlain ? kMostVectors : 2;
-    using Widest = Panel<T, kVectors, kind(), decays()>;
-    using Narrowest = Panel<T, 1, kind(), decays()>;
+    using Widest = Panel<S, kVectors, kind(), decays()>;
+    using Narrowest = Panel<S, 1, kind(), decays()>;
     constexpr int64_t most = Widest::kParts * Widest::kCols;
     const int64_t panels = (f.values + most - 1) / most;
     const int64_t group = heads_together(f, Widest::bytes(f), panels, context->threads);
@@ -344,11 +352,11 @@ int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out, void *l
   guard::fast_weights(call, sizes, out, last, chunk);
   check_lengths(call, sizes);
   if (call.refused()) return call.status();
-  by_type(dtype, [&](auto type) {
-    using T = decltype(type);
-    FastWeights<T> f(sizes);
-    f.out = static_cast<T *>(out);
-    f.last = static_cast<T *>(last);
+  by_stored_type(dtype, [&](auto type) {
+    using S = decltype(type);
+    FastWeights<S> f(sizes);
+    f.out = static_cast<S *>(out);
+    f.last = static_cast<Computed<S> *>(last);
     f.chunk = chunk;
     chunk == 0 ? run_steps(call, context, f) : run_chunked(call, context, f);
   });

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // fast_weights.h: what the step form, the chunked form and the backward function share: a call's
-// sizes and arrays, the tokens of one head, and the sums that run over its keys and columns.
+// sizes and arrays, the tokens of one head, and the sums that run over its keys and columns. S is
+// the type that q, k, v, out and their adjoints are stored as, T what all else is and is computed
+// as.
 #pragma once
 
 #include "rows.h"
+#include "stored.h"
 #include "tile.h"
 // After simd.h, which it builds on.
 #include "formulas.h"
@@ -14,20 +17,28 @@ enum class Memory { kPlain, kDelta, kLowRank };
 constexpr int64_t kTokens = 16;
 
 // One step of one head. The pointers are to rows of the inputs or of scratch memory.
-template <class T>
+template <class S>
 struct Token {
-  const T *q, *k, *v, *decay, *erase, *write;
+  using T = Computed<S>;
+  const T *q, *k;
+  const S *v;
+  const T *decay, *erase, *write;
   T rate, kq, wq;  // k . q and write . q
   bool reset;
 };
 
-template <class T>
+template <class S>
 struct FastWeights : guard::FastWeights {
-  T *out, *last;
+  using T = Computed<S>;
+  static constexpr bool kRounds = !std::is_same_v<S, T>;
+  S *out;
+  T *last;
   int64_t chunk;
   // Of the backward function.
-  T *dq, *dk, *dv, *ddecay, *drate, *derase, *dwrite, *dinitial;
-  const T *dout, *dlast;
+  S *dq, *dk, *dv;
+  T *ddecay, *drate, *derase, *dwrite, *dinitial;
+  const S *dout;
+  const T *dlast;
 
   explicit FastWeights(const guard::FastWeights &call) : guard::FastWeights(call) {}
 
@@ -43,20 +54,22 @@ struct FastWeights : guard::FastWeights {
   int64_t stride() const { return (columns() + kWidth<T> - 1) / kWidth<T> * kWidth<T>; }
   // Whether the multiplications are so few that a second thread would not pay.
   bool is_small() const { return batch * steps * heads < (1 << 15) / (keys * values); }
-  static const T *row(const void *array, int64_t at, int64_t size) {
-    return array == nullptr ? nullptr : static_cast<const T *>(array) + at * size;
+  template <class E = T>
+  static const E *row(const void *array, int64_t at, int64_t size) {
+    return array == nullptr ? nullptr : static_cast<const E *>(array) + at * size;
   }
   // Elements of scratch that tokens() needs.
-  int64_t room_elements() const { return features ? 2 * kTokens * keys : 0; }
+  int64_t room_elements() const { return features || kRounds ? 2 * kTokens * keys : 0; }
 
-  // Prepares the n <= kTokens tokens from step t on; `room` holds their features.
-  void tokens(Token<T> *to, int64_t bh, int64_t t, int64_t n, T *room) const {
+  // Prepares the n <= kTokens tokens from step t on; `room` holds their q and k where these
+  // are not the arrays' own.
+  void tokens(Token<S> *to, int64_t bh, int64_t t, int64_t n, T *room) const {
     int64_t at = place(bh, t);
     const int32_t *reset = resets == nullptr ? nullptr : resets + bh / heads * steps + t;
     for (int64_t i = 0; i < n; ++i, at += heads) {
-      Token<T> token{row(q, at, keys),
-                     row(k, at, keys),
-                     row(v, at, values),
+      Token<S> token{prepared(room + 2 * i * keys, row<S>(q, at, keys)),
+                     prepared(room + (2 * i + 1) * keys, row<S>(k, at, keys)),
+                     row<S>(v, at, values),
                      row(decay, at, decay_size),
                      row(erase, at, keys),
                      row(write, at, keys),
@@ -64,10 +77,6 @@ struct FastWeights : guard::FastWeights {
                      T(0),
                      T(0),
                      false};
-      if (features) {
-        token.q = feature(room + 2 * i * keys, token.q);
-        token.k = feature(room + (2 * i + 1) * keys, token.k);
-      }
       if (rate != nullptr) token.rate = *row(rate, at, 1);
       if (rate != nullptr || erase != nullptr) token.kq = dot_of(token.k, token.q, keys);
       if (erase != nullptr) token.wq = dot_of(token.write, token.q, keys);
@@ -77,31 +86,37 @@ struct FastWeights : guard::FastWeights {
   }
 
  private:
-  // elu + 1
-  const T *feature(T *to, const T *x) const {
-    map_run(
-        to, keys, [](Vec<T> a) { return choose(a > Vec<T>{}, a + splat<T>(1), exp_of(a)); }, x);
+  // A row of keys as it is, or in `to`: widened, and elu + 1 where the call asks for it.
+  const T *prepared(T *to, const S *x) const {
+    if constexpr (!kRounds) {
+      if (!features) return x;
+    }
+    for (int64_t j = 0; j < keys; j += kWidth<T>) {
+      Vec<T> a = read_some(x + j, keys - j);
+      if (features) a = choose(a > Vec<T>{}, a + splat<T>(1), exp_of(a));
+      store_some(to + j, a, keys - j);
+    }
     return to;
   }
 };
 
 // Of the columns from `first` on, `left` of which exist, `kVectors` vectors; zeros past the end.
-template <int kVectors, class T>
-PND_INLINE Pack<Vec<T>, kVectors> load_columns(const T *p, int64_t left) {
+template <int kVectors, class S, class T = Computed<S>>
+PND_INLINE Pack<Vec<T>, kVectors> load_columns(const S *p, int64_t left) {
   Pack<Vec<T>, kVectors> x;
   PND_UNROLL
   for (int c = 0; c < kVectors; ++c) {
     const int64_t here = left - c * kWidth<T>;
-    x.v[c] = here <= 0 ? Vec<T>{} : load_some(p + c * kWidth<T>, here);
+    x.v[c] = here <= 0 ? Vec<T>{} : read_some(p + c * kWidth<T>, here);
   }
   return x;
 }
-template <int kVectors, class T>
-PND_INLINE void store_columns(T *p, const Pack<Vec<T>, kVectors> &x, int64_t left) {
+template <class S, class V, int kVectors, class T = Computed<S>>
+PND_INLINE void store_columns(S *p, const Pack<V, kVectors> &x, int64_t left) {
   PND_UNROLL
   for (int c = 0; c < kVectors; ++c) {
     const int64_t here = left - c * kWidth<T>;
-    if (here > 0) store_some(p + c * kWidth<T>, x.v[c], here);
+    if (here > 0) write_some(p + c * kWidth<T>, x.v[c], here);
   }
 }
 
@@ -124,5 +139,5 @@ inline void check_lengths(Call &call, const guard::FastWeights &f) {
 }
 
 // The chunked form. (fast_weights_chunk.cpp)
-template <class T>
-void run_chunked(Call &call, pnd_context *context, const FastWeights<T> &f);
+template <class S>
+void run_chunked(Call &call, pnd_context *context, const FastWeights<S> &f);

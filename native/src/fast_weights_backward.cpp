@@ -13,7 +13,7 @@
 //          takes two passes over G: down the columns for e and du, along the rows for the rest
 // Order    sums over the keys are chains, those over the columns in 32 lanes
 // Parallel over heads
-// Error    relative 1e-4 of the largest in f32, 1e-12 in f64
+// Error    relative 1e-4 of the largest in f32, 1e-12 in f64, 2e-2 in bf16
 // Work     per step and head 8 keys values flops for states, 12 to 18 for adjoints
 // Source   reverse-mode differentiation of the formulas above
 #include "fast_weights.h"
@@ -109,59 +109,62 @@ struct RowSums {
   }
 };
 
-template <class T, Memory kKind>
+template <class S, Memory kKind>
 struct Back {
-  const FastWeights<T> &f;
+  using T = Computed<S>;
+  const FastWeights<S> &f;
   int64_t bh, keys, columns, stride, segment;
-  Token<T> *tokens;         // [segment]
+  Token<S> *tokens;         // [segment]
   T *kept, *before;         // [segments and segment, keys, stride]: the states before those steps
   T *slope;                 // [keys, stride]: G
   T *held, *written, *dy;   // [segment, stride]: u (delta: v - u), what k writes, the outputs'
   T *normed;                // [steps, stride] where normalised: S^T q, q . z
   T *de, *du, *key_slopes;  // [stride], [stride], [keys]
-  T *features;              // [2, segment, keys]
+  T *dq_sums, *dk_sums;     // [keys], where the arrays are of less than they add up in
+  T *features;              // [2, segment, keys]: q and k where not the arrays' own
   T one[1] = {1};
 
-  Back(const FastWeights<T> &call, int64_t head, Scratch scratch)
+  Back(const FastWeights<S> &call, int64_t head, Scratch scratch)
       : f(call),
         bh(head),
         keys(f.keys),
         columns(f.columns()),
         stride(stride_of(f)),
         segment(segment_of(f.steps)) {
-    tokens = scratch.take<Token<T>>(segment);
+    tokens = scratch.take<Token<S>>(segment);
     kept = scratch.take<T>((f.steps + segment - 1) / segment * keys * stride);
     before = scratch.take<T>(segment * keys * stride);
     slope = scratch.take<T>(keys * stride);
     for (T **rows : {&held, &written, &dy}) *rows = scratch.take<T>(segment * stride);
     normed = scratch.take<T>(f.normalised ? f.steps * stride : 0);
     for (T **row : {&de, &du}) *row = scratch.take<T>(stride);
-    key_slopes = scratch.take<T>(keys);
-    features = scratch.take<T>(f.features ? 2 * segment * keys : 0);
+    for (T **row : {&key_slopes, &dq_sums, &dk_sums}) *row = scratch.take<T>(keys);
+    features = scratch.take<T>(prepares(f) ? 2 * segment * keys : 0);
   }
-  static int64_t bytes(const FastWeights<T> &f) {
+  static int64_t bytes(const FastWeights<S> &f) {
     const auto of = [](int64_t count) { return Scratch::bytes<T>(count); };
     const int64_t n = segment_of(f.steps), stride = stride_of(f), state = f.keys * stride;
-    return Scratch::bytes<Token<T>>(n) + of((f.steps + n - 1) / n * state) + of(n * state) +
+    return Scratch::bytes<Token<S>>(n) + of((f.steps + n - 1) / n * state) + of(n * state) +
            of(state) + 3 * of(n * stride) + of(f.normalised ? f.steps * stride : 0) +
-           2 * of(stride) + of(f.keys) + of(f.features ? 2 * n * f.keys : 0);
+           2 * of(stride) + 3 * of(f.keys) + of(prepares(f) ? 2 * n * f.keys : 0);
   }
+  static bool prepares(const FastWeights<S> &f) { return f.room_elements() > 0; }
   // Whole vectors, and an odd number of lines: the rows of a block of columns fall into all sets.
-  static int64_t stride_of(const FastWeights<T> &f) {
+  static int64_t stride_of(const FastWeights<S> &f) {
     constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
     return ((f.stride() + kLine - 1) / kLine | 1) * kLine;
   }
 
   void run() {
     const int64_t length = f.length(bh), state = keys * stride;
-    load_state(before, stride, FastWeights<T>::row(f.initial, bh, keys * columns), keys, columns);
+    load_state(before, stride, FastWeights<S>::row(f.initial, bh, keys * columns), keys, columns);
     for (int64_t t = 0; t < length; t += segment) {
       const int64_t n = std::min(segment, length - t);
       std::memcpy(kept + t / segment * state, before, state * sizeof(T));
       take_tokens(t, n);
       advance(n, 0, t);
     }
-    load_state(slope, stride, FastWeights<T>::row(f.dlast, bh, keys * columns), keys, columns);
+    load_state(slope, stride, FastWeights<S>::row(f.dlast, bh, keys * columns), keys, columns);
     clear_after(length);
     for (int64_t t = (length - 1) / segment * segment; t >= 0 && length > 0; t -= segment) {
       const int64_t n = std::min(segment, length - t);
@@ -187,10 +190,10 @@ struct Back {
   void take_tokens(int64_t t, int64_t n) {
     for (int64_t i = 0; i < n; i += kTokens) {
       f.tokens(tokens + i, bh, t + i, std::min(kTokens, n - i),
-               features + (f.features ? 2 * i * keys : 0));
+               features + (prepares(f) ? 2 * i * keys : 0));
     }
   }
-  const T *decay_of(const Token<T> &token) const {
+  const T *decay_of(const Token<S> &token) const {
     return f.decay == nullptr ? one : token.decay;  // a factor of 1 changes nothing
   }
   int64_t decay_step() const { return f.decay == nullptr || f.decay_size == 1 ? 0 : 1; }
@@ -209,7 +212,7 @@ struct Back {
   struct Reader {
     const T *row, *decay;
   };
-  Reader reader_of(const Token<T> &token) const {
+  Reader reader_of(const Token<S> &token) const {
     if (kKind == Memory::kDelta) return {token.k, decay_of(token)};
     return {token.erase, one};
   }
@@ -231,11 +234,11 @@ struct Back {
 
   // The state after a token that writes x, and what the next one reads of it (nullable).
   template <bool kReads, bool kDecay, int kVectors>
-  PND_INLINE Pack<Vec<T>, kVectors> take_step(const Token<T> &token, const T *state, T *after,
+  PND_INLINE Pack<Vec<T>, kVectors> take_step(const Token<S> &token, const T *state, T *after,
                                               const Pack<Vec<T>, kVectors> &u,
                                               const Pack<Vec<T>, kVectors> &x, Reader by) const {
     Pack<Vec<T>, kVectors> sum{};
-    const Token<T> now = token;
+    const Token<S> now = token;
     const T *decay = decay_of(now);
     const int64_t n = keys, next_row = stride, step = kDecay ? decay_step() : 0;
     for (int64_t j = 0; j < n; ++j, state += next_row, after += next_row) {
@@ -261,7 +264,7 @@ struct Back {
     for (int64_t i = 0; i < n; ++i) {
       T *x = written + i * stride;
       std::memset(x, 0, stride * sizeof(T));
-      std::memcpy(x, tokens[i].v, f.values * sizeof(T));
+      read_row(x, tokens[i].v, f.values);
       if (f.normalised) x[f.values] = 1;
     }
     each_block([&](int64_t c, auto vectors) {
@@ -275,7 +278,7 @@ struct Back {
     Pack<Vec<T>, kVectors> u{};
     bool known = kKind == Memory::kPlain;
     for (int64_t i = 0; i < n; ++i) {
-      const Token<T> &token = tokens[i];
+      const Token<S> &token = tokens[i];
       T *state = before + i * apart + c, *after = state + apart;
       if (token.reset) {
         for (int64_t j = 0; j < keys; ++j) store_pack(state + j * stride, Pack<Vec<T>, kVectors>{});
@@ -309,7 +312,7 @@ struct Back {
   }
   // A vector of row j after the step.
   template <bool kDecay = true>
-  static PND_INLINE Vec<T> next(const Token<T> &token, int64_t j, Vec<T> s, T decay, Vec<T> x,
+  static PND_INLINE Vec<T> next(const Token<S> &token, int64_t j, Vec<T> s, T decay, Vec<T> x,
                                 [[maybe_unused]] Vec<T> u) {
     if constexpr (kDecay) s *= splat(decay);
     if constexpr (kKind == Memory::kLowRank) s = fma(splat(token.write[j]), u, s);
@@ -318,40 +321,50 @@ struct Back {
 
   // The adjoint of S^T q, and with it of q . z.
   void output_slopes(int64_t t, T *to) const {
-    const T *dout = f.dout + f.place(bh, t) * f.values;
-    std::memset(to, 0, stride * sizeof(T));
+    const S *dout = f.dout + f.place(bh, t) * f.values;
     T factor = static_cast<T>(f.scale);
+    std::memset(to, 0, stride * sizeof(T));
     if (f.normalised) {
       const T *y = normed + t * stride, norm = y[f.values];
       if (norm == 0) return;
       factor /= norm;
-      to[f.values] = -(dot_of(dout, y, f.values) * factor / norm);
+      read_row(to, dout, f.values);
+      to[f.values] = -(dot_of(to, y, f.values) * factor / norm);
+    } else {
+      read_row(to, dout, f.values);
     }
-    for (int64_t c = 0; c < f.values; ++c) to[c] = dout[c] * factor;
+    for (int64_t c = 0; c < f.values; ++c) to[c] *= factor;
   }
 
-  void step_back(int64_t t, const Token<T> &token, const T *state, const T *u, const T *x,
+  void step_back(int64_t t, const Token<S> &token, const T *state, const T *u, const T *x,
                  const T *dout) {
     const int64_t at = f.place(bh, t);
     columns_back(token, dout);
-    T *dv = f.dv + at * f.values;
-    std::memcpy(dv, de, f.values * sizeof(T));
     if constexpr (kKind == Memory::kDelta) {
       f.drate[at] = dot_of(de, u, columns);
-      for (int64_t c = 0; c < f.values; ++c) dv[c] *= token.rate;
-      for (int64_t c = 0; c < stride; ++c) du[c] = -(de[c] * token.rate);
+      for (int64_t c = 0; c < stride; ++c) {
+        de[c] *= token.rate;
+        du[c] = -de[c];
+      }
     }
+    write_row(f.dv + at * f.values, de, f.values);
     f.decay == nullptr ? rows_back<false>(at, token, state, u, x, dout)
                        : rows_back<true>(at, token, state, u, x, dout);
     if (f.decay != nullptr && f.decay_size == 1) f.ddecay[at] = sum_of(key_slopes, keys);
-    if (f.features) {
-      feature_back(f.dq + at * keys, FastWeights<T>::row(f.q, at, keys), token.q);
-      feature_back(f.dk + at * keys, FastWeights<T>::row(f.k, at, keys), token.k);
+    finish_row(f.dq + at * keys, dq_sums, FastWeights<S>::template row<S>(f.q, at, keys), token.q);
+    finish_row(f.dk + at * keys, dk_sums, FastWeights<S>::template row<S>(f.k, at, keys), token.k);
+  }
+  // Where the sums of a row are made: in place unless they are still to be rounded.
+  static T *sums_of(S *row, [[maybe_unused]] T *room) {
+    if constexpr (FastWeights<S>::kRounds) {
+      return room;
+    } else {
+      return row;
     }
   }
 
   // G += q dy^T; de = G^T k; du = G^T write.
-  void columns_back(Token<T> token, const T *dout) const {
+  void columns_back(Token<S> token, const T *dout) const {
     // To the compiler, the stores to G might change any member.
     const int64_t n = keys, next_row = stride;
     T *const first = slope;
@@ -377,11 +390,12 @@ struct Back {
 
   // The sums over the columns, and G before the step.
   template <bool kDecay>
-  void rows_back(int64_t at, Token<T> token, const T *state, const T *u, const T *x,
+  void rows_back(int64_t at, Token<S> token, const T *state, const T *u, const T *x,
                  const T *dout) const {
     const int64_t n = keys, next_row = stride, width = columns;
     const T *const back_row = du;
-    T *const dq_row = f.dq + at * keys, *const dk_row = f.dk + at * keys;
+    T *const dq_row = sums_of(f.dq + at * keys, dq_sums);
+    T *const dk_row = sums_of(f.dk + at * keys, dk_sums);
     T *slopes = slope;
     const T *decay = decay_of(token);
     const int64_t step = decay_step();
@@ -436,16 +450,19 @@ struct Back {
   }
 
   // (elu + 1)' is 1 above 0 and exp below, which is the feature.
-  void feature_back(T *d, const T *x, const T *feature) const {
-    for (int64_t j = 0; j < keys; ++j) {
-      if (!(x[j] > 0)) d[j] *= feature[j];
+  void finish_row(S *row, T *room, const S *x, const T *feature) const {
+    T *sums = sums_of(row, room);
+    for (int64_t j = 0; j < keys && f.features; ++j) {
+      if (!(widened(x[j]) > 0)) sums[j] *= feature[j];
     }
+    if constexpr (FastWeights<S>::kRounds) write_row(row, sums, keys);
   }
 
   void clear_after(int64_t length) const {
     for (int64_t t = length; t < f.steps; ++t) {
-      const auto clear = [&](T *array, int64_t size) {
-        if (array != nullptr) std::memset(array + f.place(bh, t) * size, 0, size * sizeof(T));
+      const auto clear = [&](auto *array, int64_t size) {
+        if (array == nullptr) return;
+        std::memset(static_cast<void *>(array + f.place(bh, t) * size), 0, size * sizeof *array);
       };
       clear(f.dq, keys);
       clear(f.dk, keys);
@@ -458,9 +475,9 @@ struct Back {
   }
 };
 
-template <class T, Memory kKind>
-void run_back(Call &call, pnd_context *context, const FastWeights<T> &f) {
-  using B = Back<T, kKind>;
+template <class S, Memory kKind>
+void run_back(Call &call, pnd_context *context, const FastWeights<S> &f) {
+  using B = Back<S, kKind>;
   if (call.reserve(B::bytes(f)).refused()) return;
   parallel(context, f.batch * f.heads, f.is_small(),
            [&](int64_t bh, int worker) { B(f, bh, Scratch(context, worker)).run(); });
@@ -485,26 +502,27 @@ int32_t pnd_fast_weights_backward(pnd_context *context, int32_t dtype, void *dq,
                                dout, dlast);
   check_lengths(call, sizes);
   if (call.refused()) return call.status();
-  by_type(dtype, [&](auto type) {
-    using T = decltype(type);
-    FastWeights<T> f(sizes);
-    f.dq = static_cast<T *>(dq);
-    f.dk = static_cast<T *>(dk);
-    f.dv = static_cast<T *>(dv);
+  by_stored_type(dtype, [&](auto type) {
+    using S = decltype(type);
+    using T = Computed<S>;
+    FastWeights<S> f(sizes);
+    f.dq = static_cast<S *>(dq);
+    f.dk = static_cast<S *>(dk);
+    f.dv = static_cast<S *>(dv);
     f.ddecay = static_cast<T *>(ddecay);
     f.drate = static_cast<T *>(drate);
     f.derase = static_cast<T *>(derase);
     f.dwrite = static_cast<T *>(dwrite);
     f.dinitial = static_cast<T *>(dinitial);
-    f.dout = static_cast<const T *>(dout);
+    f.dout = static_cast<const S *>(dout);
     f.dlast = static_cast<const T *>(dlast);
     switch (f.kind()) {
       case Memory::kPlain:
-        return run_back<T, Memory::kPlain>(call, context, f);
+        return run_back<S, Memory::kPlain>(call, context, f);
       case Memory::kDelta:
-        return run_back<T, Memory::kDelta>(call, context, f);
+        return run_back<S, Memory::kDelta>(call, context, f);
       case Memory::kLowRank:
-        return run_back<T, Memory::kLowRank>(call, context, f);
+        return run_back<S, Memory::kLowRank>(call, context, f);
     }
   });
   return call.status();

@@ -37,12 +37,13 @@ void add_rows_of(T *y, const T *c, const T *x, int64_t stride, int64_t n) {
 }
 
 // One head. The low-rank kind makes two writes a step, of u and of v.
-template <class T>
+template <class S>
 struct Chunks {
-  const FastWeights<T> &f;
+  using T = Computed<S>;
+  const FastWeights<S> &f;
   int64_t bh, most, keys, stride;
   Memory kind;
-  Token<T> *tokens;        // [most]
+  Token<S> *tokens;        // [most]
   T *state;                // [keys, stride]
   T *reads, *queries;      // [most, keys]: P(0,t-1) r_t and P(0,t) q_t
   T *ends_k, *ends_write;  // [most, keys]: P(i,end) w_i
@@ -52,14 +53,14 @@ struct Chunks {
   T *through, *moved;      // [keys]: P(0,t); a write on its way
   T *features, *room;      // [2, most, keys]; of products
 
-  Chunks(const FastWeights<T> &call, int64_t head, Scratch scratch)
+  Chunks(const FastWeights<S> &call, int64_t head, Scratch scratch)
       : f(call),
         bh(head),
         most(std::min(call.chunk, call.steps)),
         keys(call.keys),
         stride(call.stride()),
         kind(call.kind()) {
-    tokens = scratch.take<Token<T>>(most);
+    tokens = scratch.take<Token<S>>(most);
     state = scratch.take<T>(keys * stride);
     for (T **rows : {&reads, &queries, &ends_k, &ends_write}) *rows = scratch.take<T>(most * keys);
     for (T **square : {&of_k, &of_write, &out_k, &out_write}) {
@@ -70,17 +71,17 @@ struct Chunks {
     features = scratch.take<T>(2 * most * keys);
     room = scratch.take<T>(kProductScratch<T>);
   }
-  static int64_t bytes(const FastWeights<T> &f) {
+  static int64_t bytes(const FastWeights<S> &f) {
     const auto of = [](int64_t count) { return Scratch::bytes<T>(count); };
     const int64_t most = std::min(f.chunk, f.steps);
-    return Scratch::bytes<Token<T>>(most) + of(f.keys * f.stride()) + 4 * of(most * f.keys) +
+    return Scratch::bytes<Token<S>>(most) + of(f.keys * f.stride()) + 4 * of(most * f.keys) +
            4 * of(most * most) + 3 * of(most * f.stride()) + 2 * of(f.keys) +
            of(2 * most * f.keys) + of(kProductScratch<T>);
   }
 
   void run() {
     const int64_t length = f.length(bh);
-    load_state(state, stride, FastWeights<T>::row(f.initial, bh, keys * f.columns()), keys,
+    load_state(state, stride, FastWeights<S>::row(f.initial, bh, keys * f.columns()), keys,
                f.columns());
     for (int64_t t = 0; t < length; t += most) {
       const int64_t n = std::min(most, length - t);
@@ -94,7 +95,7 @@ struct Chunks {
       }
     }
     for (int64_t t = length; t < f.steps; ++t) {
-      std::memset(f.out + f.place(bh, t) * f.values, 0, f.values * sizeof(T));
+      std::memset(static_cast<void *>(f.out + f.place(bh, t) * f.values), 0, f.values * sizeof(S));
     }
     T *last = f.last + bh * keys * f.columns();
     for (int64_t j = 0; j < keys; ++j) {
@@ -103,7 +104,7 @@ struct Chunks {
   }
 
  private:
-  void decayed(T *row, const Token<T> &token) const {
+  void decayed(T *row, const Token<S> &token) const {
     if (f.decay == nullptr) return;
     for (int64_t j = 0; j < keys; ++j) row[j] *= token.decay[f.decay_size == 1 ? 0 : j];
   }
@@ -112,7 +113,7 @@ struct Chunks {
   }
 
   // The columns of A and B that belong to the write w of step i, and what is left of w at the end.
-  void follow(const Token<T> *token, int64_t i, int64_t n, const T *w, T *of, T *out, T *ends) {
+  void follow(const Token<S> *token, int64_t i, int64_t n, const T *w, T *of, T *out, T *ends) {
     std::memcpy(moved, w, keys * sizeof(T));
     for (int64_t t = i; t < n; ++t) {
       if (t > i) {
@@ -125,7 +126,7 @@ struct Chunks {
     std::memcpy(ends + i * keys, moved, keys * sizeof(T));
   }
 
-  void run_chunk(const Token<T> *token, int64_t n, int64_t first) {
+  void run_chunk(const Token<S> *token, int64_t n, int64_t first) {
     const bool low_rank = kind == Memory::kLowRank, reads_first = kind != Memory::kPlain;
     std::fill_n(through, keys, T(1));
     for (int64_t t = 0; t < n; ++t) {
@@ -135,7 +136,7 @@ struct Chunks {
       times(queries + t * keys, through, token[t].q);
       follow(token, t, n, token[t].k, of_k, out_k, ends_k);
       if (low_rank) follow(token, t, n, token[t].write, of_write, out_write, ends_write);
-      std::memcpy(x + t * stride, token[t].v, f.values * sizeof(T));
+      read_row(x + t * stride, token[t].v, f.values);
       if (f.normalised) x[t * stride + f.values] = 1;
     }
     const Matrix<T> s{state, stride, false};
@@ -167,23 +168,26 @@ struct Chunks {
     if (low_rank) write(ends_write, u);
   }
 
-  void finish(const T *read, T *out) const {
+  // Makes of a read what belongs into out.
+  void finish(T *read, S *out) const {
     const T scale = static_cast<T>(f.scale);
     for (int64_t c = 0; c < f.values; ++c) {
       T y = read[c];
       if (f.normalised) y = read[f.values] == 0 ? T(0) : y / read[f.values];
-      out[c] = y * scale;
+      read[c] = y * scale;
     }
+    write_row(out, read, f.values);
   }
 };
 
 }  // namespace
 
-template <class T>
-void run_chunked(Call &call, pnd_context *context, const FastWeights<T> &f) {
-  if (call.reserve(Chunks<T>::bytes(f)).refused()) return;
+template <class S>
+void run_chunked(Call &call, pnd_context *context, const FastWeights<S> &f) {
+  if (call.reserve(Chunks<S>::bytes(f)).refused()) return;
   parallel(context, f.batch * f.heads, f.is_small(),
-           [&](int64_t bh, int worker) { Chunks<T>(f, bh, Scratch(context, worker)).run(); });
+           [&](int64_t bh, int worker) { Chunks<S>(f, bh, Scratch(context, worker)).run(); });
 }
 template void run_chunked(Call &, pnd_context *, const FastWeights<float> &);
 template void run_chunked(Call &, pnd_context *, const FastWeights<double> &);
+template void run_chunked(Call &, pnd_context *, const FastWeights<Bf16> &);

@@ -27,9 +27,11 @@ constexpr int64_t kBlock = 4096;  // bytes of each array: more than any of the c
 const std::set<std::string> kFree = {"pnd_message", "pnd_abi_version", "pnd_build"};
 const std::set<std::string> kAnyType = {"pnd_fill", "pnd_broadcast", "pnd_swap_axes", "pnd_slice",
                                         "pnd_pad",  "pnd_put",       "pnd_concat",    "pnd_gather"};
-const std::set<std::string> kBf16 = {
-    "pnd_cast", "pnd_matmul",       "pnd_attention", "pnd_attention_backward",
-    "pnd_gru",  "pnd_gru_backward", "pnd_lstm",      "pnd_lstm_backward"};
+const std::set<std::string> kBf16 = {"pnd_cast",         "pnd_matmul",
+                                     "pnd_attention",    "pnd_attention_backward",
+                                     "pnd_gru",          "pnd_gru_backward",
+                                     "pnd_lstm",         "pnd_lstm_backward",
+                                     "pnd_fast_weights", "pnd_fast_weights_backward"};
 const std::set<std::string> kNullable = {"mask", "dmask", "resets", "lengths", "dlast_cell"};
 // Of fast-weight memory alone.
 const std::set<std::string> kNullableMemory = {"decay",  "rate",    "erase",   "write",

@@ -292,7 +292,12 @@ struct Call {
         // Beside bf16, what adds up is f32.
         static const std::set<std::string> kSums = {
             "lse", "bias", "dbias", "cells", "initial_cell", "dlast_cell", "dinitial_cell"};
-        if (a.dtype == PND_BF16 && kSums.count(name) > 0) a.dtype = PND_F32;
+        // A fast-weight memory rounds its tokens alone.
+        static const std::set<std::string> kTokens = {"q",  "k",  "v",  "out",
+                                                      "dq", "dk", "dv", "dout"};
+        const bool sums =
+            find("decay_size") >= 0 ? kTokens.count(name) == 0 : kSums.count(name) > 0;
+        if (a.dtype == PND_BF16 && sums) a.dtype = PND_F32;
         a.width = a.dtype == PND_F64 ? 8 : a.dtype == PND_BF16 ? 2 : 4;
       }
       a.count = 1;

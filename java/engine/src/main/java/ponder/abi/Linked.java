@@ -2368,12 +2368,13 @@ final class Linked implements Kernels {
       double scale,
       int features,
       int normalised) {
-    reach(times(times(times(times(bytes(dtype), batch), steps), heads), keys), q, k, erase, write);
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), keys), q, k);
     reach(times(times(times(times(bytes(dtype), batch), steps), heads), values), out, v);
-    reach(times(times(times(times(bytes(dtype), batch), steps), heads), decaySize), decay);
-    reach(times(times(times(bytes(dtype), batch), steps), heads), rate);
+    reach(times(times(times(times(sumBytes(dtype), batch), steps), heads), keys), erase, write);
+    reach(times(times(times(times(sumBytes(dtype), batch), steps), heads), decaySize), decay);
+    reach(times(times(times(sumBytes(dtype), batch), steps), heads), rate);
     reach(
-        times(times(times(times(bytes(dtype), batch), heads), keys), values + normalised),
+        times(times(times(times(sumBytes(dtype), batch), heads), keys), values + normalised),
         last,
         initial);
     reach(times(times(4, batch), steps), resets);
@@ -2437,18 +2438,19 @@ final class Linked implements Kernels {
       double scale,
       int features,
       int normalised) {
-    reach(
-        times(times(times(times(bytes(dtype), batch), steps), heads), keys),
-        dq,
-        dk,
-        derase,
-        dwrite);
-    reach(times(times(times(times(bytes(dtype), batch), steps), heads), keys), q, k, erase, write);
+    reach(times(times(times(times(bytes(dtype), batch), steps), heads), keys), dq, dk, q, k);
     reach(times(times(times(times(bytes(dtype), batch), steps), heads), values), dv, dout, v);
-    reach(times(times(times(times(bytes(dtype), batch), steps), heads), decaySize), ddecay, decay);
-    reach(times(times(times(bytes(dtype), batch), steps), heads), drate, rate);
     reach(
-        times(times(times(times(bytes(dtype), batch), heads), keys), values + normalised),
+        times(times(times(times(sumBytes(dtype), batch), steps), heads), keys),
+        derase,
+        dwrite,
+        erase,
+        write);
+    reach(
+        times(times(times(times(sumBytes(dtype), batch), steps), heads), decaySize), ddecay, decay);
+    reach(times(times(times(sumBytes(dtype), batch), steps), heads), drate, rate);
+    reach(
+        times(times(times(times(sumBytes(dtype), batch), heads), keys), values + normalised),
         dinitial,
         dlast,
         initial);

@@ -2,6 +2,7 @@
 package ponder.op;
 
 import java.lang.foreign.MemorySegment;
+import ponder.DType;
 import ponder.Launch;
 import ponder.Op;
 import ponder.Result;
@@ -151,7 +152,7 @@ public record FastWeights(
 
   @Override
   public Tensor definition(Tensor... in) {
-    return new FastWeightsSteps(this, in).reads();
+    return new FastWeightsSteps(this, in).reads().cast(in[0].dtype());
   }
 
   @Override
@@ -160,7 +161,7 @@ public record FastWeights(
     Tensor q = in[0];
     Shape s = q.shape();
     Tensor out = launch.output(q.dtype(), in[2].shape());
-    Tensor last = launch.output(q.dtype(), state(in));
+    Tensor last = launch.output(q.dtype().sums(), state(in));
     Kernels.of(launch)
         .fastWeights(
             q.dtype().code(),
@@ -200,7 +201,7 @@ public record FastWeights(
     Shape s = q.shape();
     Tensor[] d = new Tensor[in.length];
     for (int i = 0; i < in.length; i++) {
-      if (in[i].dtype() == q.dtype()) d[i] = launch.output(q.dtype(), in[i].shape());
+      if (in[i].dtype() != DType.I32) d[i] = launch.output(in[i].dtype(), in[i].shape());
     }
     Kernels.of(launch)
         .fastWeightsBackward(
@@ -300,7 +301,7 @@ public record FastWeights(
   }
 
   private long stateBytes(Tensor... in) {
-    return state(in).size() * in[0].dtype().bytes();
+    return state(in).size() * in[0].dtype().sums().bytes();
   }
 
   private long lengthBytes(Tensor... in) {

@@ -125,10 +125,11 @@ public final class FastWeightsInputs {
   /**
    * Returns what each step reads after its write.
    *
-   * @param q [batch, steps, heads, keys], F32 or F64; keys and values at most 256
-   * @param k the shape of q
-   * @param v [batch, steps, heads, values]
-   * @return the shape of v
+   * @param q [batch, steps, heads, keys], F32, F64 or BF16; keys and values at most 256. Beside
+   *     BF16 all but q, k and v is F32: it adds up or multiplies up over the steps
+   * @param k the shape and type of q
+   * @param v [batch, steps, heads, values], the type of q
+   * @return the shape and type of v
    * @throws IllegalArgumentException if shapes or types do not fit, or a length is out of its range
    */
   public Tensor apply(Tensor q, Tensor k, Tensor v) {
@@ -175,34 +176,36 @@ public final class FastWeightsInputs {
     }
     Tensor q = in[0];
     Shape s = q.shape();
-    DType.requireArithmetic("fastWeights: q", q.dtype());
+    DType.requireFloat("fastWeights: q", q.dtype());
+    DType sums = q.dtype().sums();
     if (s.rank() != 4 || s.dim(3) > LARGEST) {
       throw new IllegalArgumentException(
           "fastWeights: q has shape " + s + ", must be [batch, steps, heads, keys], keys <= 256");
     }
-    require("k", in[1], q, s);
+    require("k", in[1], q.dtype(), q, s);
     Shape v = in[2].shape();
     if (v.rank() != 4 || v.dim(3) > LARGEST || !v.equals(s.with(3, v.dim(3)))) {
       throw new IllegalArgumentException(
           "fastWeights: v has shape %s, q has %s; v must be %s, values <= 256"
               .formatted(v, s, "[batch, steps, heads, values] of the same sizes"));
     }
-    require("v", in[2], q, v);
-    if (op.rate(in) != null)
-      require("rate", op.rate(in), q, Shape.of(s.dim(0), s.dim(1), s.dim(2)));
-    if (op.erase(in) != null) require("erase", op.erase(in), q, s);
-    if (op.write(in) != null) require("write", op.write(in), q, s);
+    require("v", in[2], q.dtype(), q, v);
+    if (op.rate(in) != null) {
+      require("rate", op.rate(in), sums, q, Shape.of(s.dim(0), s.dim(1), s.dim(2)));
+    }
+    if (op.erase(in) != null) require("erase", op.erase(in), sums, q, s);
+    if (op.write(in) != null) require("write", op.write(in), sums, q, s);
     if (op.decayed()) {
       boolean all = op.decay(in).shape().equals(s);
-      require("decay", op.decay(in), q, all ? s : s.with(3, 1));
+      require("decay", op.decay(in), sums, q, all ? s : s.with(3, 1));
     }
-    if (op.begun()) require("initial", op.initial(in), q, op.state(in));
+    if (op.begun()) require("initial", op.initial(in), sums, q, op.state(in));
     requireIndex("resets", op.resets(in), Shape.of(s.dim(0), s.dim(1)), s);
     requireIndex("lengths", op.lengths(in), Shape.of(s.dim(0)), s);
   }
 
-  private static void require(String name, Tensor t, Tensor q, Shape shape) {
-    DType.require("fastWeights: " + name, t.dtype(), q.dtype());
+  private static void require(String name, Tensor t, DType type, Tensor q, Shape shape) {
+    DType.require("fastWeights: " + name, t.dtype(), type);
     Shape.require("fastWeights: " + name, t.shape(), shape, "q", q.shape());
   }
 

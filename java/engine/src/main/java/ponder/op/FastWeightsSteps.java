@@ -7,7 +7,7 @@ import java.util.function.IntPredicate;
 import ponder.Shape;
 import ponder.Tensor;
 
-/** What {@link FastWeights} means, step by step in primitives. */
+/** What {@link FastWeights} means, step by step in primitives of the type that it computes in. */
 final class FastWeightsSteps {
   private final FastWeights op;
   private final Tensor[] in;
@@ -17,7 +17,8 @@ final class FastWeightsSteps {
 
   FastWeightsSteps(FastWeights op, Tensor... in) {
     this.op = op;
-    this.in = in;
+    this.in = in.clone();
+    for (int i = 0; i < 3; i++) this.in[i] = in[i].cast(in[i].dtype().sums());
     batch = Math.toIntExact(in[0].shape().dim(0));
     resets = op.restarted() ? op.resets(in).toInts() : null;
     lengths = op.padded() ? op.lengths(in).toInts() : null;

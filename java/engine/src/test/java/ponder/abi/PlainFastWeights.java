@@ -34,7 +34,7 @@ abstract class PlainFastWeights extends PlainRecurrent {
       double scale,
       int features,
       int normalised) {
-    floats(dtype);
+    storedFloats(dtype);
     range("chunk", chunk, 0, 257);
     var sizes = new Sizes(batch, heads, steps, keys, values, decaySize, features, normalised);
     var in = new Inputs(dtype, sizes, q, k, v, decay, rate, erase, write, initial, resets, lengths);
@@ -53,7 +53,7 @@ abstract class PlainFastWeights extends PlainRecurrent {
       System.arraycopy(scan.last(), 0, ends, head * sizes.state(), sizes.state());
     }
     write(dtype, out, result);
-    write(dtype, last, ends);
+    write(sumType(dtype), last, ends);
   }
 
   @Override
@@ -88,7 +88,7 @@ abstract class PlainFastWeights extends PlainRecurrent {
       double scale,
       int features,
       int normalised) {
-    floats(dtype);
+    storedFloats(dtype);
     var sizes = new Sizes(batch, heads, steps, keys, values, decaySize, features, normalised);
     var in = new Inputs(dtype, sizes, q, k, v, decay, rate, erase, write, initial, resets, lengths);
     double[] douts = read(dtype, dout, batch, steps, heads, values);
@@ -100,15 +100,15 @@ abstract class PlainFastWeights extends PlainRecurrent {
     write(dtype, dq, slopes.q);
     write(dtype, dk, slopes.k);
     write(dtype, dv, slopes.v);
-    if (!missing(ddecay)) write(dtype, ddecay, slopes.decay());
-    if (!missing(drate)) write(dtype, drate, slopes.rate);
-    if (!missing(derase)) write(dtype, derase, slopes.erase);
-    if (!missing(dwrite)) write(dtype, dwrite, slopes.write);
-    if (!missing(dinitial)) write(dtype, dinitial, slopes.initial);
+    if (!missing(ddecay)) write(sumType(dtype), ddecay, slopes.decay());
+    if (!missing(drate)) write(sumType(dtype), drate, slopes.rate);
+    if (!missing(derase)) write(sumType(dtype), derase, slopes.erase);
+    if (!missing(dwrite)) write(sumType(dtype), dwrite, slopes.write);
+    if (!missing(dinitial)) write(sumType(dtype), dinitial, slopes.initial);
   }
 
   private double[] states(int dtype, MemorySegment memory, Sizes s) {
-    return read(dtype, memory, s.batch, s.heads, s.keys, s.columns());
+    return read(sumType(dtype), memory, s.batch, s.heads, s.keys, s.columns());
   }
 
   /** The sizes of a call. */
@@ -190,10 +190,10 @@ abstract class PlainFastWeights extends PlainRecurrent {
       this.q = read(dtype, q, s.tokens(), s.keys);
       this.k = read(dtype, k, s.tokens(), s.keys);
       this.v = read(dtype, v, s.tokens(), s.values);
-      this.decay = missing(decay) ? null : read(dtype, decay, s.tokens(), s.decaySize);
-      this.rate = missing(rate) ? null : read(dtype, rate, s.tokens());
-      this.erase = missing(erase) ? null : read(dtype, erase, s.tokens(), s.keys);
-      this.write = missing(write) ? null : read(dtype, write, s.tokens(), s.keys);
+      this.decay = missing(decay) ? null : read(sumType(dtype), decay, s.tokens(), s.decaySize);
+      this.rate = missing(rate) ? null : read(sumType(dtype), rate, s.tokens());
+      this.erase = missing(erase) ? null : read(sumType(dtype), erase, s.tokens(), s.keys);
+      this.write = missing(write) ? null : read(sumType(dtype), write, s.tokens(), s.keys);
       this.initial = missing(initial) ? null : states(dtype, initial, s);
       long rows = (long) s.batch * s.steps;
       this.resets =

@@ -57,39 +57,53 @@ final class FastWeightsCases {
     };
     Case forward =
         new Case("fast_weights")
-            .out("out batch steps heads values", "last batch heads keys values+normalised")
+            .types(Cases.STORED)
+            .ownBits(Type.BF16)
+            .out("out batch steps heads values")
+            .sums("last batch heads keys values+normalised")
             .in("q batch steps heads keys", ANY)
             .in("k batch steps heads keys", KEYS)
             .in("v batch steps heads values", ANY)
-            .in("rate batch steps heads", UNIT)
-            .in("erase batch steps heads keys", WEIGHTS)
-            .in("write batch steps heads keys", WEIGHTS)
-            .in("decay batch steps heads decay_size", UNIT)
-            .in("initial batch heads keys values+normalised", UNIT)
+            .inSums("rate batch steps heads", UNIT)
+            .inSums("erase batch steps heads keys", WEIGHTS)
+            .inSums("write batch steps heads keys", WEIGHTS)
+            .inSums("decay batch steps heads decay_size", UNIT)
+            .inSums("initial batch heads keys values+normalised", UNIT)
             .index("resets batch steps", -1, 2)
             .index("lengths batch", 0, "steps+1")
             .table(COLUMNS, rows(table))
             .large(rows(large))
-            .limit(call -> call.type() == Type.F32 ? Limit.relative(2e-5) : null)
+            .limit(call -> limit(call, 2e-5, 5e-3))
             .op(FastWeightsCases::build, FastWeightsCases::op);
     cases.add(forward);
     cases.add(
         new Case("fast_weights_backward")
+            .types(Cases.STORED)
+            .ownBits(Type.BF16)
             .out(
                 "dq batch steps heads keys",
                 "dk batch steps heads keys",
-                "dv batch steps heads values",
+                "dv batch steps heads values")
+            .sums(
                 "ddecay batch steps heads decay_size",
                 "drate batch steps heads",
                 "derase batch steps heads keys",
                 "dwrite batch steps heads keys",
                 "dinitial batch heads keys values+normalised")
             .in("dout batch steps heads values", ANY)
-            .in("dlast batch heads keys values+normalised", ANY)
+            .inSums("dlast batch heads keys values+normalised", ANY)
             .after(forward)
             .table(COLUMNS, rows(table))
             .large(rows(large))
-            .limit(call -> call.type() == Type.F32 ? Limit.relative(1e-4) : null));
+            .limit(call -> limit(call, 1e-4, 2e-2)));
+  }
+
+  private static Limit limit(Call call, double f32, double bf16) {
+    return switch (call.type()) {
+      case F32 -> Limit.relative(f32);
+      case BF16 -> Limit.relative(bf16);
+      default -> null;
+    };
   }
 
   /** Returns rows of that table from their sizes and what differs from none. */

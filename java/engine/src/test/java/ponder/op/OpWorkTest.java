@@ -310,6 +310,12 @@ class OpWorkTest {
               24 * 4 * 5 * 8,
               4 * (2 * 120 + 2 * 168 + 2 * 4 * 5 * 8)),
           means.work(keys, keys, values));
+
+      // Of BF16, all but q, k, v and what is read is F32.
+      for (int i = 0; i < 3; i++) in[i] = in[i].cast(DType.BF16);
+      bytes = 2 * (2 * 120 + 168) + 4 * (24 + 24 + 2);
+      assertEquals(bytes + 2 * 168 + 4 * 2 * 4 * cells, delta.work(in).bytes());
+      assertEquals(2 * bytes - 4 * 2 + 2 * 168, delta.backwardWork(in).bytes());
     }
   }
 
