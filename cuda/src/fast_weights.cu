@@ -7,8 +7,9 @@
 //          keys, values + normalised]; q, k, v, out of bf16: widened as they are read, computed in
 //          floats and rounded once
 // Method   one block per head and 32 columns of S, which stay in its registers while all steps
-//          pass; the rows of a step go through shared memory. Steps are taken one by one whatever
-//          the chunk is. Normalised: a scan of column z comes first
+//          pass; the rows of a step go through shared memory. Normalised: a scan of column z comes
+//          first. Chunks of bf16 that tensor cores can take go there (fast_weights_chunk.cu);
+//          otherwise steps are taken one by one whatever the chunk is
 // Order    a read is a chain over the keys of each of 8 warps, then over the warps
 // Error    2e-5 of the largest in f32, 1e-12 in f64, 5e-3 in bf16
 // Work     per step and head 4 keys values flops, 6 with rate, 8 with erase; 1 more with decay
@@ -99,6 +100,13 @@ int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out, void *l
     using T = Computed<S>;
     const FastWeights<S> f(sizes, context, kMemoryLengths);
     T *norms = nullptr, *ends = static_cast<T *>(last);
+    if constexpr (std::is_same_v<S, Bf16>) {
+      if (takes_chunks(sizes, chunk)) {
+        const Reads<S> reads{static_cast<S *>(out), values, 0, static_cast<T>(scale), nullptr};
+        scan_chunks(call, context, f, chunk, reads, ends);
+        return;
+      }
+    }
     if (f.normalised) {
       if (call.reserve(0, f.tokens() * sizeof(T)).refused()) return;
       norms = static_cast<T *>(context->scratch);

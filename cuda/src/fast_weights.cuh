@@ -181,3 +181,9 @@ struct Reads {
 template <class S, class To>
 int32_t scan(Call &call, pnd_context *context, const FastWeights<S> &f, int64_t first, int64_t end,
              Reads<To> reads, Computed<S> *last);
+
+// Whether a call in bf16 goes in chunks on tensor cores, which scan_chunks does:
+// fast_weights_chunk.
+bool takes_chunks(const guard::FastWeights &f, int64_t chunk);
+int32_t scan_chunks(Call &call, pnd_context *context, const FastWeights<Bf16> &f, int64_t chunk,
+                    Reads<Bf16> reads, float *last);

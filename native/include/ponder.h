@@ -578,9 +578,12 @@ PND_API int32_t pnd_top_k_read_backward(pnd_context *context, int32_t dtype, voi
  * Chunk       0: step by step; T steps equal T1 and T - T1 more from `last`, bit for bit. Else so
  *             many steps at a time, their writes from one triangular system (UT transform), decays
  *             multiplied onwards in time and never divided; the same holds where T1 is a multiple.
- *             A CUDA library goes step by step whatever the chunk.
+ *             A CUDA library takes chunks in PND_BF16 alone, and there 16, 32, 48 or 64 steps of
+ *             the plain kind or, without features, of delta, for keys <= 128 and decay_size 1; else
+ *             it goes step by step whatever the chunk.
  * PND_BF16    too: q, k, v, out and their adjoints are then of bf16, each rounded once; all else,
- *             which adds up or multiplies up over the steps, is of f32, the state among it.
+ *             which adds up or multiplies up over the steps, is of f32, the state among it. Factors
+ *             of a chunk's products may be rounded to bf16.
  *
  * q, k [batch, steps, heads, keys]; v, out [batch, steps, heads, values]; keys, values <= 256;
  * decay (nullable) [batch, steps, heads, decay_size], any finite factors, decay_size 1 or keys

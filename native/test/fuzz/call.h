@@ -227,7 +227,11 @@ struct Call {
       for (const char *name : {"ddecay", "drate", "derase", "dwrite", "dinitial"}) {
         if (find(name) >= 0) given(name) = given(name + 1);
       }
-      if (find("chunk") >= 0) integer("chunk") = std::clamp<int64_t>(integer("chunk"), 0, 256);
+      if (find("chunk") >= 0) {
+        integer("chunk") = std::clamp<int64_t>(integer("chunk"), 0, 256);
+        // As tensor cores take them.
+        if (bytes.one_of(2)) integer("chunk") = 16 * (1 + bytes.below(4));
+      }
     }
     if (find("scheme") >= 0) {
       integer("scheme") = bytes.below(6);

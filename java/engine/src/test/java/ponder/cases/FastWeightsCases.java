@@ -48,12 +48,15 @@ final class FastWeightsCases {
       "2 2 5 3 4 0.5 erase decay=3 initial",
       "3 1 7 4 3 1 erase decay=1 resets lengths initial chunk=3",
       "1 2 17 5 4 1 rate decay=5 chunk=7 resets",
-      "1 2 9 4 3 1 features normalised chunk=4 resets lengths"
+      "1 2 9 4 3 1 features normalised chunk=4 resets lengths",
+      "1 2 19 5 9 1 rate decay=1 chunk=16 resets initial",
+      "2 1 18 9 6 0.5 features decay=1 chunk=16 lengths"
     };
     String[] large = {
       "2 4 70 33 65 1 rate decay=1 resets",
       "2 4 70 64 64 1 features normalised lengths",
-      "1 4 65 33 40 1 erase decay=33 initial chunk=16"
+      "1 4 65 33 40 1 erase decay=33 initial chunk=16",
+      "1 2 130 100 70 1 rate decay=1 chunk=64 resets lengths"
     };
     Case forward =
         new Case("fast_weights")
