@@ -26,10 +26,10 @@ struct Gru {
                                           int64_t stride, Vec<Computed<S>> h, const S *x) {
     using T = Computed<S>;
     const int64_t at = gru.row(b, t), width = gru.width;
-    const Vec<T> reset = sigmoid_of(read_some(x, cols) + load(sum));
-    const Vec<T> keep = sigmoid_of(read_some(x + width, cols) + load(sum + stride));
+    const Vec<T> reset = sigmoid_gate(read_some(x, cols) + load(sum));
+    const Vec<T> keep = sigmoid_gate(read_some(x + width, cols) + load(sum + stride));
     const Vec<T> u = load(sum + 2 * stride);
-    const Vec<T> n = tanh_of(fma(reset, u, read_some(x + 2 * width, cols)));
+    const Vec<T> n = tanh_gate(fma(reset, u, read_some(x + 2 * width, cols)));
     S *gates = gru.gates + at * 4 * width + unit;
     write_some(gates, reset, cols);
     write_some(gates + width, keep, cols);

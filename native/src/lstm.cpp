@@ -28,10 +28,10 @@ struct Lstm {
                                           int64_t stride, Vec<Computed<S>>, const S *x) {
     using T = Computed<S>;
     const int64_t at = lstm.row(b, t), width = lstm.width;
-    const Vec<T> i = sigmoid_of(read_some(x, cols) + load(sum));
-    const Vec<T> f = sigmoid_of(read_some(x + width, cols) + load(sum + stride));
-    const Vec<T> g = tanh_of(read_some(x + 2 * width, cols) + load(sum + 2 * stride));
-    const Vec<T> o = sigmoid_of(read_some(x + 3 * width, cols) + load(sum + 3 * stride));
+    const Vec<T> i = sigmoid_gate(read_some(x, cols) + load(sum));
+    const Vec<T> f = sigmoid_gate(read_some(x + width, cols) + load(sum + stride));
+    const Vec<T> g = tanh_gate(read_some(x + 2 * width, cols) + load(sum + 2 * stride));
+    const Vec<T> o = sigmoid_gate(read_some(x + 3 * width, cols) + load(sum + 3 * stride));
     const Vec<T> cell = fma(f, read_or_zero(lstm.cell_before(b, t), unit, cols), i * g);
     S *gates = lstm.gates + at * kGates * width + unit;
     write_some(gates, i, cols);
@@ -39,7 +39,7 @@ struct Lstm {
     write_some(gates + 2 * width, g, cols);
     write_some(gates + 3 * width, o, cols);
     write_some(lstm.cells + at * width + unit, cell, cols);
-    return o * tanh_of(cell);
+    return o * tanh_gate(cell);
   }
 
   // slope = di, df, dg, do, which are dx too; dcell becomes that of the cell before. The state

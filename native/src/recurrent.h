@@ -26,10 +26,8 @@
 #include <numeric>
 
 #include "context.h"
-#include "simd.h"
+#include "gates.h"
 #include "tile_bf16.h"
-// After simd.h, which it builds on.
-#include "formulas.h"
 
 constexpr int64_t kMostRows = 64;  // sequences of one task
 
@@ -197,6 +195,20 @@ struct Packed {
   }
 };
 
+// Asks for what step t of a sequence writes of some units, and for what the next one reads.
+template <class S, class Cell>
+PND_INLINE void ask_ahead(const Recurrence<S> &all, int64_t b, int64_t t, int64_t unit) {
+  const int64_t width = all.width, at = all.row(b, t) * width + unit;
+  PND_UNROLL
+  for (int g = 0; g < 4; ++g) __builtin_prefetch(all.gates + at * 4 - 3 * unit + g * width, 1);
+  __builtin_prefetch(all.hidden + at, 1);
+  if constexpr (Cell::kHasCell) __builtin_prefetch(all.cells + at, 1);
+  if (t + 1 == all.steps) return;
+  const S *x = all.x + (at + width) * Cell::kGates - (Cell::kGates - 1) * unit;
+  PND_UNROLL
+  for (int g = 0; g < Cell::kGates; ++g) __builtin_prefetch(x + g * width, 0, 2);
+}
+
 // One step of kRows sequences from `row` on of a group: the units of one panel. `state` is the
 // operand before the step, `next` the one after it.
 template <class S, class Cell, int kRows, int kSpan>
@@ -208,33 +220,42 @@ __attribute__((noinline)) void step_panel(const Group<S> &group, Packed<S, Cell,
   using T = Computed<S>;
   const Recurrence<S> &all = group.all;
   const int64_t width = all.width;
-  if constexpr (kSpan > 1) {
-    // A tile of few sequences is soon done, and would wait for the memory it writes.
-    for (int r = 0; r < kRows; ++r) {
-      const int64_t at = all.row(group[row + r], t) * width, unit = panel * P::kUnits;
-      PND_UNROLL
-      for (int g = 0; g < 4; ++g) __builtin_prefetch(all.gates + at * 4 + g * width + unit, 1);
-      __builtin_prefetch(all.hidden + at + unit, 1);
-    }
-  }
   Tile<UnitOf<S>, kRows, Cell::kGates * kSpan> tile;
   tile.load_from(packed.bias + panel * P::kRow, 0);
-  add_rows(tile, state, row, packed.weight + panel * P::panel_size(width), P::kRow,
-           units_of<UnitOf<S>>(width));
+  // Sequences lie far apart, and the gates would wait for what they write, the next step for what
+  // it reads: row by row it comes while the products run.
+  using U = UnitOf<S>;
+  const int64_t depth = units_of<U>(width), part = depth / kRows & -4;
+  const U *weight = packed.weight + panel * P::panel_size(width);
+  for (int64_t r = 0, k = 0; r < kRows; ++r) {
+    ask_ahead<S, Cell>(all, group[row + r], t, panel * P::kUnits);
+    const int64_t end = r + 1 == kRows ? depth : k + part;
+    for (int64_t n; k < end; k += n) {
+      n = std::min(kDepth - k % kDepth, end - k);
+      tile.template add_product<kRowStride<U>, 1>(state.at(row, k), weight + k * P::kRow, P::kRow,
+                                                  n);
+    }
+  }
   T sums[kRows * P::kRow];
   tile.store_to(sums, P::kRow);
   for (int r = 0; r < kRows; ++r) {
     const int64_t b = group[row + r];
     for (int s = 0; s < kSpan; ++s) {
       const int64_t unit = panel * P::kUnits + s * kWidth<T>;
-      const int64_t cols = std::min<int64_t>(kWidth<T>, width - unit);
-      if (cols <= 0) break;
       const T *sum = sums + r * P::kRow + s * kWidth<T>;
-      const Vec<T> h = get<S>(state, row + r, unit, cols);
-      const Vec<T> after = Cell::step(all, b, t, unit, cols, sum, P::kUnits, h,
-                                      inputs + (row + r) * Cell::kGates * width + unit);
-      write_some(all.hidden + all.row(b, t) * width + unit, after, cols);
-      put<S>(next, row + r, unit, after, cols);
+      const auto step = [&](int64_t cols) PND_INLINED {
+        const Vec<T> h = get<S>(state, row + r, unit, cols);
+        const Vec<T> after = Cell::step(all, b, t, unit, cols, sum, P::kUnits, h,
+                                        inputs + (row + r) * Cell::kGates * width + unit);
+        write_some(all.hidden + all.row(b, t) * width + unit, after, cols);
+        put<S>(next, row + r, unit, after, cols);
+      };
+      // A whole vector is a case of its own, with no question at each of its loads and stores.
+      if (width - unit >= kWidth<T>) {
+        step(kWidth<T>);
+      } else if (width > unit) {
+        step(width - unit);
+      }
     }
   }
 }
