@@ -8,9 +8,10 @@ Writes a line of JSON per row, the most important rows first, and none after N s
 makes a table of them. --quick takes the first shape of each kind. Where the library works on no
 device, as the simulator's does, sizes are tiny and the times mean nothing. Figures count a matrix
 product as 2 m n k; attention as 4 batch heads queries keys size (half of it if causal), its
-backward as 2.5 times that; cross-entropy as its products alone (2 rows classes width, the backward
-twice that); everything else as its inputs read once and its outputs written once. Peaks are
-measured in the same run: a copy of 1 GiB, and cuBLAS on 8192^3.
+backward as 2.5 times that; fast weights as products in chunks of 64, the backward likewise;
+cross-entropy as its products alone (2 rows classes width, the backward twice that); everything else
+as its inputs read once and its outputs written once. Peaks are measured in the same run: a copy of
+1 GiB, and cuBLAS on 8192^3.
 """
 import argparse
 import os
@@ -176,6 +177,52 @@ def recurrent(bench):
                   {name: lambda: rival(False)}, [hidden])
         bench.row(f"matmul, {cell}, both ways", text, dtype, (steps, "us/step"), whole,
                   {name: lambda: rival(True)}, slopes)
+        bench.release()
+
+
+MEMORIES = [  # dtype, rule, batch, heads, steps, keys, values, chunk; the target forward
+    ("BF16", "gated delta", 4, 16, 8192, 128, 128, 64, 240),
+    ("BF16", "delta", 4, 16, 8192, 128, 128, 64, 240),
+    ("BF16", "plain", 4, 16, 8192, 128, 128, 64, 240),
+    ("BF16", "plain", 8, 16, 4096, 64, 64, 64, None),
+    ("BF16", "delta", 8, 16, 4096, 64, 64, 64, None),
+    ("BF16", "delta", 4, 16, 2048, 128, 128, 0, None),
+    ("F32", "delta", 4, 16, 2048, 128, 128, 0, None)]
+
+
+def fast_weights(bench):
+    """Work is that of chunks of 64, whatever they are."""
+    lib = bench.library
+    for dtype, rule, batch, heads, steps, keys, values, chunk, target in bench.some(MEMORIES):
+        batch, heads, steps, keys, values = map(bench.size, (batch, heads, steps, keys, values))
+        sums = "F32" if dtype == "BF16" else dtype
+        tokens = (batch, steps, heads)
+        q, k = (bench.numbers((*tokens, keys), dtype, power) for power in (0, -4))
+        v, out = bench.numbers((*tokens, values), dtype), bench.empty((*tokens, values), dtype)
+        last = bench.empty((batch, heads, keys, values), sums)
+        rate = bench.numbers(tokens, sums, -1, positive=True) if "delta" in rule else None
+        decay = bench.numbers(tokens, sums, -1, positive=True) if "gated" in rule else None
+        dout = bench.numbers(v.shape, dtype)
+        dq, dk = (bench.empty(q.shape, dtype) for _ in range(2))
+        dv = bench.empty(v.shape, dtype)
+        drate, ddecay = (x and bench.empty(tokens, sums) for x in (rate, decay))
+        sizes = batch, heads, steps, keys, values, 1
+
+        def forward():
+            lib.fast_weights(bench.dtype(dtype), out, last, q, k, v, decay, rate, None, None, None,
+                             None, None, *sizes, chunk, 1.0, 0, 0)
+
+        def backward():
+            lib.fast_weights_backward(bench.dtype(dtype), dq, dk, dv, ddecay, drate, None, None,
+                                      None, dout, None, q, k, v, decay, rate, None, None, None,
+                                      None, None, *sizes, 1.0, 0, 0)
+
+        cells, squares = keys * values, 64 * (keys + values)
+        flops = batch * heads * steps * ((6 if rate else 4) * cells + (4 if rate else 2) * squares)
+        text = (f"{rule}, batch {batch}, heads {heads}, steps {steps}, keys {keys}, "
+                f"values {values}, chunk {chunk}")
+        bench.row("fast_weights", text, dtype, (flops, "TFLOP/s"), forward, target=target)
+        bench.row("fast_weights_backward", text, dtype, (2.5 * flops, "TFLOP/s"), backward)
         bench.release()
 
 
@@ -441,8 +488,8 @@ def step(bench):
     bench.release()
 
 
-SECTIONS = [peaks, attention, matmul, masks, recurrent, optimisers, cross_entropy, rows, index,
-            elements, step]
+SECTIONS = [peaks, attention, matmul, masks, recurrent, fast_weights, optimisers, cross_entropy,
+            rows, index, elements, step]
 
 
 def main():
