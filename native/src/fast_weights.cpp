@@ -23,11 +23,7 @@
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kMostVectors = 4;  // of a panel: its sums and writes fit the registers
-#else
-constexpr int kMostVectors = 2;
-#endif
+constexpr int kMostVectors = 2;  // of a panel: the sums and writes of four steps fit the registers
 
 constexpr int64_t kAhead = 4;  // steps; more of one head's rows, pages apart, push each other out
 
@@ -40,7 +36,7 @@ struct Panel {
   using Columns = Pack<Vec<T>, kVectors>;
   static constexpr int64_t kCols = kVectors * kWidth<T>;
   static constexpr int kParts = kKind == Memory::kPlain ? 1 : 2;
-  static constexpr int kSteps = kKind != Memory::kPlain ? 1 : kVectors < 4 ? 4 : 2;  // of a pass
+  static constexpr int kSteps = kKind == Memory::kPlain ? 4 : 1;  // of a pass
 
   // What a token writes; `k` is null where there is none. A loop over the state keeps a copy of it
   // and of the sizes: to the compiler, the state's stores might change any member.
@@ -291,8 +287,7 @@ void run_steps(Call &call, pnd_context *context, const FastWeights<S> &f) {
   using T = Computed<S>;
   const int64_t bhs = f.batch * f.heads;
   with_kind(f, [&](auto kind, auto decays) {
-    constexpr int kVectors = kind() == Memory::kPlain ? kMostVectors : 2;
-    using Widest = Panel<S, kVectors, kind(), decays()>;
+    using Widest = Panel<S, kMostVectors, kind(), decays()>;
     using Narrowest = Panel<S, 1, kind(), decays()>;
     constexpr int64_t most = Widest::kParts * Widest::kCols;
     const int64_t panels = (f.values + most - 1) / most;
