@@ -11,12 +11,13 @@
 //          between two of these are computed again, in the order of the forward function: a block
 //          of columns takes all those steps before the next block, and stays in L1. Then each step
 //          takes two passes over G: down the columns for e and du, along the rows for the rest
+//          The plain kind keeps no state where it can do without: fast_weights_back_plain.h
 // Order    sums over the keys are chains, those over the columns in 32 lanes
 // Parallel over heads
 // Error    relative 1e-4 of the largest in f32, 1e-12 in f64, 2e-2 in bf16
 // Work     per step and head 8 keys values flops for states, 12 to 18 for adjoints
 // Source   reverse-mode differentiation of the formulas above
-#include "fast_weights.h"
+#include "fast_weights_back_plain.h"
 
 namespace {
 
@@ -27,87 +28,6 @@ int64_t segment_of(int64_t steps) {
   while (4 * n * n < steps) ++n;
   return n;
 }
-
-// Calls body(i, j, kept) for the vectors of the columns: from column i on, lane vector j of 32;
-// kept(x) is x with zeros past the last column.
-template <class T, class Body>
-PND_INLINE void over_columns(int64_t columns, Body &&body) {
-  int64_t i = 0;
-  for (; i + kLanes <= columns; i += kLanes) {
-    PND_UNROLL
-    for (int j = 0; j < Lanes<T>::kVectors; ++j) body(i + j * kWidth<T>, j, Whole<T>{});
-  }
-  PND_UNROLL
-  for (int j = 0; j < Lanes<T>::kVectors; ++j, i += kWidth<T>) {
-    if (i + kWidth<T> <= columns) {
-      body(i, j, Whole<T>{});
-    } else if (i < columns) {
-      body(i, j, First<T>{columns - i});
-    }
-  }
-}
-
-// The sums of the elements of four vectors, each as fold_vector has it.
-template <class T>
-PND_INLINE void fold_four(const Vec<T> *x, T *to) {
-  constexpr int n = kWidth<T>;
-  // Of the vectors in pairs: halves, and then quarters, that stand beside each other.
-  const auto halves = [](Vec<T> a, Vec<T> b) PND_INLINED {
-    if constexpr (n == 16) {
-      return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-             __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
-                                     31);
-    } else if constexpr (n == 8) {
-      return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
-             __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-  };
-  if constexpr (n == 16) {
-    const Vec<T> a = halves(x[0], x[1]), b = halves(x[2], x[3]);
-    Vec<T> y =
-        __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-    y += __builtin_shufflevector(y, y, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-    y += __builtin_shufflevector(y, y, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-    for (int i = 0; i < 4; ++i) to[i] = y[4 * i];
-  } else if constexpr (n == 8) {
-    for (int i = 0; i < 4; i += 2) {
-      Vec<T> y = halves(x[i], x[i + 1]);
-      y += __builtin_shufflevector(y, y, 2, 3, 0, 1, 6, 7, 4, 5);
-      y += __builtin_shufflevector(y, y, 1, 0, 3, 2, 5, 4, 7, 6);
-      to[i] = y[0];
-      to[i + 1] = y[4];
-    }
-  } else {
-    for (int i = 0; i < 4; ++i) to[i] = fold_vector(x[i], [](auto a, auto b) { return a + b; });
-  }
-}
-
-// What lanes sum up for row after row, of which four are folded together.
-template <class T>
-struct RowSums {
-  Vec<T> of[4];
-
-  // to[j] of n, once the last of its four is known.
-  PND_INLINE void put(T *to, int64_t j, int64_t n, const Lanes<T> &lanes) {
-    Vec<T> sum[Lanes<T>::kVectors];
-    PND_UNROLL
-    for (int i = 0; i < Lanes<T>::kVectors; ++i) sum[i] = lanes.v[i];
-    PND_UNROLL
-    for (int w = Lanes<T>::kVectors / 2; w > 0; w /= 2) {
-      PND_UNROLL
-      for (int i = 0; i < w; ++i) sum[i] += sum[i + w];
-    }
-    of[j % 4] = sum[0];
-    if (j % 4 == 3) {
-      fold_four(of, to + j - 3);
-    } else if (j + 1 == n) {
-      for (int64_t i = j - j % 4; i < n; ++i) {
-        to[i] = fold_vector(of[i % 4], [](auto a, auto b) { return a + b; });
-      }
-    }
-  }
-};
 
 template <class S, Memory kKind>
 struct Back {
@@ -129,7 +49,7 @@ struct Back {
         bh(head),
         keys(f.keys),
         columns(f.columns()),
-        stride(stride_of(f)),
+        stride(odd_stride(f)),
         segment(segment_of(f.steps)) {
     tokens = scratch.take<Token<S>>(segment);
     kept = scratch.take<T>((f.steps + segment - 1) / segment * keys * stride);
@@ -143,17 +63,12 @@ struct Back {
   }
   static int64_t bytes(const FastWeights<S> &f) {
     const auto of = [](int64_t count) { return Scratch::bytes<T>(count); };
-    const int64_t n = segment_of(f.steps), stride = stride_of(f), state = f.keys * stride;
+    const int64_t n = segment_of(f.steps), stride = odd_stride(f), state = f.keys * stride;
     return Scratch::bytes<Token<S>>(n) + of((f.steps + n - 1) / n * state) + of(n * state) +
            of(state) + 3 * of(n * stride) + of(f.normalised ? f.steps * stride : 0) +
            2 * of(stride) + 3 * of(f.keys) + of(prepares(f) ? 2 * n * f.keys : 0);
   }
   static bool prepares(const FastWeights<S> &f) { return f.room_elements() > 0; }
-  // Whole vectors, and an odd number of lines: the rows of a block of columns fall into all sets.
-  static int64_t stride_of(const FastWeights<S> &f) {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
-    return ((f.stride() + kLine - 1) / kLine | 1) * kLine;
-  }
 
   void run() {
     const int64_t length = f.length(bh), state = keys * stride;
@@ -165,7 +80,7 @@ struct Back {
       advance(n, 0, t);
     }
     load_state(slope, stride, FastWeights<S>::row(f.dlast, bh, keys * columns), keys, columns);
-    clear_after(length);
+    clear_after(f, bh, length);
     for (int64_t t = (length - 1) / segment * segment; t >= 0 && length > 0; t -= segment) {
       const int64_t n = std::min(segment, length - t);
       take_tokens(t, n);
@@ -351,16 +266,8 @@ struct Back {
     f.decay == nullptr ? rows_back<false>(at, token, state, u, x, dout)
                        : rows_back<true>(at, token, state, u, x, dout);
     if (f.decay != nullptr && f.decay_size == 1) f.ddecay[at] = sum_of(key_slopes, keys);
-    finish_row(f.dq + at * keys, dq_sums, FastWeights<S>::template row<S>(f.q, at, keys), token.q);
-    finish_row(f.dk + at * keys, dk_sums, FastWeights<S>::template row<S>(f.k, at, keys), token.k);
-  }
-  // Where the sums of a row are made: in place unless they are still to be rounded.
-  static T *sums_of(S *row, [[maybe_unused]] T *room) {
-    if constexpr (FastWeights<S>::kRounds) {
-      return room;
-    } else {
-      return row;
-    }
+    finish_row(f, f.dq + at * keys, dq_sums, f.q, at, token.q);
+    finish_row(f, f.dk + at * keys, dk_sums, f.k, at, token.k);
   }
 
   // G += q dy^T; de = G^T k; du = G^T write.
@@ -448,35 +355,13 @@ struct Back {
       }
     }
   }
-
-  // (elu + 1)' is 1 above 0 and exp below, which is the feature.
-  void finish_row(S *row, T *room, const S *x, const T *feature) const {
-    T *sums = sums_of(row, room);
-    for (int64_t j = 0; j < keys && f.features; ++j) {
-      if (!(widened(x[j]) > 0)) sums[j] *= feature[j];
-    }
-    if constexpr (FastWeights<S>::kRounds) write_row(row, sums, keys);
-  }
-
-  void clear_after(int64_t length) const {
-    for (int64_t t = length; t < f.steps; ++t) {
-      const auto clear = [&](auto *array, int64_t size) {
-        if (array == nullptr) return;
-        std::memset(static_cast<void *>(array + f.place(bh, t) * size), 0, size * sizeof *array);
-      };
-      clear(f.dq, keys);
-      clear(f.dk, keys);
-      clear(f.dv, f.values);
-      clear(f.ddecay, f.decay_size);
-      clear(f.drate, 1);
-      clear(f.derase, keys);
-      clear(f.dwrite, keys);
-    }
-  }
 };
 
 template <class S, Memory kKind>
 void run_back(Call &call, pnd_context *context, const FastWeights<S> &f) {
+  if constexpr (kKind == Memory::kPlain) {
+    if (f.decay == nullptr && !f.normalised) return run_back_plain(call, context, f);
+  }
   using B = Back<S, kKind>;
   if (call.reserve(B::bytes(f)).refused()) return;
   parallel(context, f.batch * f.heads, f.is_small(),
