@@ -195,7 +195,7 @@ struct Packed {
   }
 };
 
-// Asks for what step t of a sequence writes of some units, and for what the next one reads.
+// Asks for what step t of a sequence reads and writes of some units.
 template <class S, class Cell>
 PND_INLINE void ask_ahead(const Recurrence<S> &all, int64_t b, int64_t t, int64_t unit) {
   const int64_t width = all.width, at = all.row(b, t) * width + unit;
@@ -203,10 +203,9 @@ PND_INLINE void ask_ahead(const Recurrence<S> &all, int64_t b, int64_t t, int64_
   for (int g = 0; g < 4; ++g) __builtin_prefetch(all.gates + at * 4 - 3 * unit + g * width, 1);
   __builtin_prefetch(all.hidden + at, 1);
   if constexpr (Cell::kHasCell) __builtin_prefetch(all.cells + at, 1);
-  if (t + 1 == all.steps) return;
-  const S *x = all.x + (at + width) * Cell::kGates - (Cell::kGates - 1) * unit;
+  const S *x = all.x + at * Cell::kGates - (Cell::kGates - 1) * unit;
   PND_UNROLL
-  for (int g = 0; g < Cell::kGates; ++g) __builtin_prefetch(x + g * width, 0, 2);
+  for (int g = 0; g < Cell::kGates; ++g) __builtin_prefetch(x + g * width);
 }
 
 // One step of kRows sequences from `row` on of a group: the units of one panel. `state` is the
@@ -214,16 +213,15 @@ PND_INLINE void ask_ahead(const Recurrence<S> &all, int64_t b, int64_t t, int64_
 template <class S, class Cell, int kRows, int kSpan>
 __attribute__((noinline)) void step_panel(const Group<S> &group, Packed<S, Cell, kSpan> packed,
                                           int64_t panel, int64_t t, int64_t row,
-                                          Rows<UnitOf<S>> state, Rows<UnitOf<S>> next,
-                                          const S *inputs) {
+                                          Rows<UnitOf<S>> state, Rows<UnitOf<S>> next) {
   using P = Packed<S, Cell, kSpan>;
   using T = Computed<S>;
   const Recurrence<S> &all = group.all;
   const int64_t width = all.width;
   Tile<UnitOf<S>, kRows, Cell::kGates * kSpan> tile;
   tile.load_from(packed.bias + panel * P::kRow, 0);
-  // Sequences lie far apart, and the gates would wait for what they write, the next step for what
-  // it reads: row by row it comes while the products run.
+  // Sequences lie far apart, and the gates would wait for what they read and write: row by row it
+  // comes while the products run.
   using U = UnitOf<S>;
   const int64_t depth = units_of<U>(width), part = depth / kRows & -4;
   const U *weight = packed.weight + panel * P::panel_size(width);
@@ -246,7 +244,7 @@ __attribute__((noinline)) void step_panel(const Group<S> &group, Packed<S, Cell,
       const auto step = [&](int64_t cols) PND_INLINED {
         const Vec<T> h = get<S>(state, row + r, unit, cols);
         const Vec<T> after = Cell::step(all, b, t, unit, cols, sum, P::kUnits, h,
-                                        inputs + (row + r) * Cell::kGates * width + unit);
+                                        all.x + all.row(b, t) * Cell::kGates * width + unit);
         write_some(all.hidden + all.row(b, t) * width + unit, after, cols);
         put<S>(next, row + r, unit, after, cols);
       };
@@ -295,7 +293,6 @@ void scan(pnd_context *context, const Recurrence<S> &all) {
     Scratch scratch(context, worker);
     Rows<U> state{scratch.take<U>(Rows<U>::size(tasks.most, depth)), group.rows};
     Rows<U> next{scratch.take<U>(Rows<U>::size(tasks.most, depth)), group.rows};
-    S *inputs = scratch.take<S>(tasks.most * Cell::kGates * width);
     for (int64_t r = 0; r < group.rows; ++r) {
       // What a last pair lacks stays zero.
       state.clear(r, depth);
@@ -312,12 +309,6 @@ void scan(pnd_context *context, const Recurrence<S> &all) {
       for (int64_t r = 0; all.resets != nullptr && r < rows; ++r) {
         if (all.is_reset(group[r], t)) state.clear(r, depth);
       }
-      // Sequences lie far apart in any order: the inputs come in whole rows, not piece by piece.
-      for (int64_t r = 0; r < rows; ++r) {
-        std::memcpy(static_cast<void *>(inputs + r * Cell::kGates * width),
-                    all.x + all.row(group[r], t) * Cell::kGates * width,
-                    Cell::kGates * width * sizeof(S));
-      }
       const int64_t heights = (rows + kHeight - 1) / kHeight;
       for (int64_t panel = 0; panel < P::panels(width); ++panel) {
         for (int64_t p = 0; p < heights; ++p) {
@@ -325,8 +316,7 @@ void scan(pnd_context *context, const Recurrence<S> &all) {
           const int64_t height = panel_start(p + 1, heights, rows) - row;
           unrolled<kHeight>([&](auto i) {
             if (height == i() + 1) {
-              step_panel<S, Cell, i() + 1, kSpan>(group, packed, panel, t, row, state, next,
-                                                  inputs);
+              step_panel<S, Cell, i() + 1, kSpan>(group, packed, panel, t, row, state, next);
             }
           });
         }
@@ -346,8 +336,7 @@ void recur(Call &call, pnd_context *context, const Recurrence<S> &all) {
   const int64_t width = all.width, most = Tasks<Cell>(all.batch, context->threads).most;
   const auto reserved = [&](auto packed) {
     using P = decltype(packed);
-    call.reserve(2 * Scratch::bytes<U>(Rows<U>::size(most, units_of<U>(width))) +
-                     Scratch::bytes<S>(most * Cell::kGates * width),
+    call.reserve(2 * Scratch::bytes<U>(Rows<U>::size(most, units_of<U>(width))),
                  Scratch::bytes<U>(P::panels(width) * P::panel_size(width)) +
                      Scratch::bytes<Computed<S>>(P::panels(width) * P::kRow) +
                      Scratch::bytes<int64_t>(all.batch));
