@@ -8,7 +8,8 @@ Writes a line of JSON per row, the most important rows first, and none after N s
 makes a table of them. --quick takes the first shape of each kind. Where the library works on no
 device, as the simulator's does, sizes are tiny and the times mean nothing. Figures count a matrix
 product as 2 m n k; attention as 4 batch heads queries keys size (half of it if causal), its
-backward as 2.5 times that; fast weights as products in chunks of 64, the backward likewise;
+backward as 2.5 times that; fast weights as products in chunks of 64, the backward likewise; a read
+of the nearest slots as its scores alone; feedback memory as its weights, read once a step;
 cross-entropy as its products alone (2 rows classes width, the backward twice that); everything else
 as its inputs read once and its outputs written once. Peaks are measured in the same run: a copy of
 1 GiB, and cuBLAS on 8192^3.
@@ -24,6 +25,7 @@ import measure  # noqa: E402
 import ponder  # noqa: E402
 from attention import attention, masks  # noqa: E402
 from measure import gradients, leaves, torch  # noqa: E402
+from memory import fast_weights, feedback, recurrent, sampling, top_k_read  # noqa: E402
 
 if torch:
     import torch.nn.functional as F
@@ -74,155 +76,6 @@ def matmul(bench):
                   lambda: bench.library.matmul(bench.dtype(dtype), y, a, b, 1, rows, cols, inner,
                                                turn_a, turn_b),
                   {"cuBLAS": rival}, [y], ("ratio", 0.95))
-        bench.release()
-
-
-# ---- recurrent memory ---------------------------------------------------------------------------
-
-SCANS = [  # cell, dtype, batch, steps, width; the targets forward and both ways in us/step
-    ("gru", "F32", 16, 512, 768, (1.5, 4)), ("gru", "BF16", 16, 512, 768, (1.5, 4)),
-    ("gru", "F32", 64, 64, 256, (None, None)), ("gru", "F32", 1, 512, 256, (None, None)),
-    ("lstm", "F32", 16, 512, 768, (None, None)), ("lstm", "BF16", 16, 512, 768, (None, None))]
-
-
-def recurrent(bench):
-    """Scans of GRU and LSTM, whose gates are three and four, beside PyTorch's layers."""
-    lib = bench.library
-    for cell, dtype, batch, steps, width, target in bench.some(SCANS):
-        batch, steps, width = map(bench.size, (batch, steps, width))
-        gates, with_cell = (4, True) if cell == "lstm" else (3, False)
-        x = bench.numbers((batch, steps, width), dtype)
-        w_in, w = (bench.numbers((gates * width, width), dtype, -5) for _ in range(2))
-        sums = "F32" if dtype == "BF16" else dtype
-        bias = bench.numbers((gates * width,), sums, -3)
-        initial = bench.numbers((batch, width), dtype)
-        first_cell = bench.numbers((batch, width), sums)
-        products = bench.empty((batch, steps, gates, width), dtype)
-        hidden, kept = bench.empty(x.shape, dtype), bench.empty((batch, steps, 4, width), dtype)
-        cells = bench.empty(x.shape, sums)
-        dhidden, dx = bench.numbers(x.shape, dtype), bench.empty(x.shape, dtype)
-        dproducts, dw_in = bench.empty(products.shape, dtype), bench.empty(w_in.shape, dtype)
-        dw, dbias = bench.empty(w.shape, dtype), bench.empty(bias.shape, sums)
-        dinitial, dfirst_cell = bench.empty(initial.shape, dtype), bench.empty(initial.shape, sums)
-        rows, cols, kind = batch * steps, gates * width, bench.dtype(dtype)
-
-        def multiply():
-            lib.matmul(kind, products, x, w_in, 1, rows, cols, width, 0, 1)
-
-        def forward():
-            if with_cell:
-                lib.lstm(kind, hidden, cells, kept, products, w, bias, initial, first_cell, None,
-                         None, batch, steps, width)
-            else:
-                lib.gru(kind, hidden, kept, products, w, bias, initial, None, None, batch, steps,
-                        width)
-
-        def backward():
-            if with_cell:
-                lib.lstm_backward(kind, dproducts, dw, dbias, dinitial, dfirst_cell, dhidden, None,
-                                  w, initial, first_cell, hidden, cells, kept, None, None, batch,
-                                  steps, width)
-            else:
-                lib.gru_backward(kind, dproducts, dw, dbias, dinitial, dhidden, w, initial, hidden,
-                                 kept, None, None, batch, steps, width)
-
-        def whole():
-            multiply()
-            forward()
-            backward()
-            lib.matmul(kind, dx, dproducts, w_in, 1, rows, width, cols, 0, 0)
-            lib.matmul(kind, dw_in, dproducts, x, 1, cols, width, rows, 1, 0)
-
-        def rival(both):
-            layer = torch.nn.LSTM if with_cell else torch.nn.GRU
-            module = layer(width, width, batch_first=True, dtype=x.tensor.dtype,
-                           device=bench.torch_device)
-            with torch.no_grad():
-                module.weight_ih_l0.copy_(w_in.tensor)
-                module.weight_hh_l0.copy_(w.tensor)
-                module.bias_ih_l0.zero_()
-                module.bias_hh_l0.copy_(bias.tensor)
-            module.flatten_parameters()
-            states = [s.tensor.detach()[None].to(x.tensor.dtype).requires_grad_(both)
-                      for s in ((initial, first_cell) if with_cell else (initial,))]
-            start = tuple(states) if with_cell else states[0]
-            inputs = x.tensor.detach().requires_grad_(both)
-            wanted = [inputs, module.weight_ih_l0, module.weight_hh_l0, module.bias_hh_l0, *states]
-
-            def run():
-                if not both:
-                    with torch.no_grad():
-                        return module(inputs, start)[0]
-                return torch.autograd.grad(module(inputs, start)[0], wanted, dhidden.tensor)
-
-            return run
-
-        def multiplied():
-            multiply()
-            forward()
-
-        def both_ways():
-            forward()
-            backward()
-
-        text, name = f"batch {batch}, steps {steps}, width {width}", f"nn.{cell.upper()}"
-        # PyTorch rounds to bf16 what here are sums in f32.
-        slopes = [dx, dw_in, dw, dbias if sums == dtype else None, dinitial]
-        if with_cell:
-            slopes.append(dfirst_cell if sums == dtype else None)
-        bench.row(cell, text, dtype, (steps, "us/step"), forward, target=target[0])
-        bench.row(f"{cell}, both ways", text, dtype, (steps, "us/step"), both_ways,
-                  target=target[1])
-        bench.row(f"matmul, {cell}", text, dtype, (steps, "us/step"), multiplied,
-                  {name: lambda: rival(False)}, [hidden])
-        bench.row(f"matmul, {cell}, both ways", text, dtype, (steps, "us/step"), whole,
-                  {name: lambda: rival(True)}, slopes)
-        bench.release()
-
-
-MEMORIES = [  # dtype, rule, batch, heads, steps, keys, values, chunk; the target forward
-    ("BF16", "gated delta", 4, 16, 8192, 128, 128, 64, 240),
-    ("BF16", "delta", 4, 16, 8192, 128, 128, 64, 240),
-    ("BF16", "plain", 4, 16, 8192, 128, 128, 64, 240),
-    ("BF16", "plain", 8, 16, 4096, 64, 64, 64, None),
-    ("BF16", "delta", 8, 16, 4096, 64, 64, 64, None),
-    ("BF16", "delta", 4, 16, 2048, 128, 128, 0, None),
-    ("F32", "delta", 4, 16, 2048, 128, 128, 0, None)]
-
-
-def fast_weights(bench):
-    """Work is that of chunks of 64, whatever they are."""
-    lib = bench.library
-    for dtype, rule, batch, heads, steps, keys, values, chunk, target in bench.some(MEMORIES):
-        batch, heads, steps, keys, values = map(bench.size, (batch, heads, steps, keys, values))
-        sums = "F32" if dtype == "BF16" else dtype
-        tokens = (batch, steps, heads)
-        q, k = (bench.numbers((*tokens, keys), dtype, power) for power in (0, -4))
-        v, out = bench.numbers((*tokens, values), dtype), bench.empty((*tokens, values), dtype)
-        last = bench.empty((batch, heads, keys, values), sums)
-        rate = bench.numbers(tokens, sums, -1, positive=True) if "delta" in rule else None
-        decay = bench.numbers(tokens, sums, -1, positive=True) if "gated" in rule else None
-        dout = bench.numbers(v.shape, dtype)
-        dq, dk = (bench.empty(q.shape, dtype) for _ in range(2))
-        dv = bench.empty(v.shape, dtype)
-        drate, ddecay = (x and bench.empty(tokens, sums) for x in (rate, decay))
-        sizes = batch, heads, steps, keys, values, 1
-
-        def forward():
-            lib.fast_weights(bench.dtype(dtype), out, last, q, k, v, decay, rate, None, None, None,
-                             None, None, *sizes, chunk, 1.0, 0, 0)
-
-        def backward():
-            lib.fast_weights_backward(bench.dtype(dtype), dq, dk, dv, ddecay, drate, None, None,
-                                      None, dout, None, q, k, v, decay, rate, None, None, None,
-                                      None, None, *sizes, 1.0, 0, 0)
-
-        cells, squares = keys * values, 64 * (keys + values)
-        flops = batch * heads * steps * ((6 if rate else 4) * cells + (4 if rate else 2) * squares)
-        text = (f"{rule}, batch {batch}, heads {heads}, steps {steps}, keys {keys}, "
-                f"values {values}, chunk {chunk}")
-        bench.row("fast_weights", text, dtype, (flops, "TFLOP/s"), forward, target=target)
-        bench.row("fast_weights_backward", text, dtype, (2.5 * flops, "TFLOP/s"), backward)
         bench.release()
 
 
@@ -488,8 +341,8 @@ def step(bench):
     bench.release()
 
 
-SECTIONS = [peaks, attention, matmul, masks, recurrent, fast_weights, optimisers, cross_entropy,
-            rows, index, elements, step]
+SECTIONS = [peaks, attention, matmul, masks, recurrent, fast_weights, sampling, top_k_read,
+            feedback, optimisers, cross_entropy, rows, index, elements, step]
 
 
 def main():

@@ -182,8 +182,9 @@ class Bench:
 
     def indices(self, shape, end):
         array = self.empty(shape, "I32")
-        values = [self.random.randrange(end) for _ in range(array.count)]
-        return array.upload(struct.pack(f"<{array.count}i", *values))
+        period = min(array.count, 1_000_003)
+        data = struct.pack(f"<{period}i", *(self.random.randrange(end) for _ in range(period)))
+        return array.upload(data * (array.count // period) + data[:array.count % period * 4])
 
     def constant(self, dtype, value):
         array = self.empty((1,), dtype)
@@ -242,10 +243,11 @@ class Bench:
         """Times ours and its rivals and writes a row.
 
         work is an amount and its unit: "TFLOP/s" or "GB/s" (flops or bytes), or "us/step" (steps)
-        and "x" (seconds of something else), which are better when they are less. rivals are functions by name that make a rival: a function
-        that runs it and returns its outputs, in the order of `outputs`, our arrays or None. target
-        is a number in that unit, or ("share", number) or ("ratio", number). There is no figure
-        without a rival that agrees with ours, if any ran.
+        and "x" (seconds of something else), which are better when they are less. rivals are
+        functions by name that make a rival: a function that runs it and returns its outputs, in the
+        order of `outputs`, our arrays or None. target is a number in that unit, or ("share",
+        number) or ("ratio", number). There is no figure without a rival that agrees with ours, if
+        any ran.
         """
         if self.spent(kernel, shape):
             return None
