@@ -134,8 +134,9 @@ void expect_sound(const Call<T> &c, const Masked<T> &y) {
 
 TYPED_TEST(Masks, areTheSameEverywhereAndSound) {
   using T = TypeParam;
+  const std::vector<int64_t> lengths{1, 3, 7, 17, 33, 65, 130, 301};
   for (int32_t scheme : kSchemes) {
-    for (int64_t length : {1, 3, 7, 17, 33, 65, 130, 301}) {
+    for (int64_t length : shared_out<T>(lengths)) {
       if (is_simulated() && length > 65) break;
       for (int64_t k : {int64_t{0}, int64_t{1}, length / 3, length - 1, length + 2}) {
         if (is_simulated() && k == 1 && length > 3) continue;
