@@ -685,6 +685,10 @@ std::string run(dim3 size, dim3 block, size_t shared_bytes, unsigned seed, bool 
     for (uint64_t slot = 0; slot < at_once; ++slot) {
       const std::string left = end_block_async(slot);
       if (grid.error.empty()) grid.error = left;
+      // What nobody waited for: the next launch may have fewer threads and blocks.
+      for (Fiber &f : grid.blocks[slot].fibers) {
+        for (WorkList &work : f.work) work.clear();
+      }
     }
     if (!kWatchesRaces) free_shared();
   }
