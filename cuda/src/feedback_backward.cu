@@ -105,8 +105,9 @@ struct Back {
   static Spread<T> from(Spread<T> rows, int64_t n) { return {rows.row(n), rows.stride}; }
 
   // dx (+)= the adjoints of a state.
-  void add_states(int64_t t, int64_t l, bool adds) {
-    per_element(t, f.width, AddsStates<T>{dx, f.state(dstates, t, l), du, f.at(f.share, l), adds});
+  template <bool kAdds>
+  void add_states(int64_t t, int64_t l) {
+    per_element(t, f.width, AddsStates<T, kAdds>{dx, f.state(dstates, t, l), du, f.at(f.share, l)});
   }
 
   // From the adjoints of a step's key and value to that of the mixed states, du; n: its first row.
@@ -129,7 +130,7 @@ struct Back {
     each_row<T>(call, context, f.batch * f.level_count(), f.width,
                 du.whole() && x.whole() && moves_whole(x.data, f.width),
                 Shares<T>{from(shares, n), du, x, f.level_count(), f.width, f.runners(t)});
-    add_states(t, f.layers, false);
+    add_states<false>(t, f.layers);
   }
 
   void layer(int64_t t, int64_t l, int64_t n) {
@@ -172,7 +173,7 @@ struct Back {
       times(t, dn, none, k.dq, f.query, l, width, q_width, true);
       norms_back(t, dx, k.gain, x, f.attention_gain, l, scales + f.batch);
     }
-    add_states(t, l, true);
+    add_states<true>(t, l);
   }
 
   // d (+)= in^T of, over `rows` rows.

@@ -61,16 +61,15 @@ struct Shares {
   }
 };
 
-// dx = (adds ? dx : 0) + own + share du.
-template <class T>
+// dx = (kAdds ? dx : 0) + own + share du.
+template <class T, bool kAdds>
 struct AddsStates {
   Spread<T> dx, own, du;
   const T *share;
-  bool adds;
   __device__ void operator()(int64_t row, int64_t i) const {
     const T sum = fma(*share, du.row(row)[i], own.row(row)[i]);
     T *to = dx.row(row) + i;
-    *to = adds ? *to + sum : sum;
+    *to = kAdds ? *to + sum : sum;
   }
 };
 
