@@ -14,8 +14,8 @@ import ponder.Tensor;
  *
  * @param store where the parameters live
  * @param type their type, F32 or F64; the initial values of F32 are those of F64, rounded
- * @param products the type that layers compute their products, attention and recurrent scans in:
- *     BF16 for parameters of F32, or {@code type}
+ * @param products the type that products, attention, recurrent scans and memory that only adds
+ *     take: BF16 for parameters of F32, or {@code type}
  * @param prefix what their names begin with
  * @param key the source of the initial values
  */
@@ -40,10 +40,10 @@ public record Parameters(Store store, DType type, DType products, String prefix,
   }
 
   /**
-   * Returns a maker of the same parameters for layers that compute their products, attention and
-   * recurrent scans in a type. With BF16 they round what is multiplied, sum in F32 and round each result; parameters,
-   * their derivatives, norms and everything else stay F32. Source: Kalamkar et al.,
-   * arXiv:1905.12322.
+   * Returns a maker of the same parameters for layers whose products, attention, recurrent scans
+   * and memory that only adds take a type. With BF16 they round what is multiplied, sum in F32 and
+   * round each result; parameters, their derivatives, norms and everything else stay F32. Source:
+   * Kalamkar et al., arXiv:1905.12322.
    *
    * @param products BF16 for parameters of F32, or the parameters' type
    */

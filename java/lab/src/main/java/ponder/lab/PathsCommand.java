@@ -180,8 +180,8 @@ final class PathsCommand implements Callable<Integer> {
       paramLabel = "TYPE",
       defaultValue = "f32",
       description =
-          "what products, attention and recurrent scans are computed in: f32, or bf16, with sums,"
-              + " parameters and all else in f32 (default: f32)")
+          "what products, attention, recurrent scans and memory that only adds take: f32, or bf16,"
+              + " with sums, parameters and all else in f32 (default: f32)")
   private String precision;
 
   @Mixin private DeviceOption device = new DeviceOption();
