@@ -27,6 +27,7 @@
 
 #include "context.h"
 #include "gates.h"
+#include "recurrence.h"
 #include "tile_bf16.h"
 
 constexpr int64_t kMostRows = 64;  // sequences of one task
@@ -34,6 +35,7 @@ constexpr int64_t kMostRows = 64;  // sequences of one task
 // The arrays of a call: those that its cell or direction lacks are null.
 template <class S>
 struct Recurrence {
+  using Stored = S;
   using T = Computed<S>;
   int64_t batch, steps, width;
   S *hidden, *gates, *dx, *dweight, *dinitial;
@@ -359,22 +361,9 @@ int32_t forward(Call &call, pnd_context *context, int32_t dtype, void *hidden, v
   if (!call.refused() && lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
   if (call.refused()) return call.status();
   by_stored_type(dtype, [&](auto type) {
-    using S = decltype(type);
-    using T = Computed<S>;
-    Recurrence<S> all{};
-    all.batch = batch;
-    all.steps = steps;
-    all.width = width;
-    all.hidden = static_cast<S *>(hidden);
-    all.cells = static_cast<T *>(cells);
-    all.gates = static_cast<S *>(gates);
-    all.x = static_cast<const S *>(x);
-    all.weight = static_cast<const S *>(weight);
-    all.bias = static_cast<const T *>(bias);
-    all.initial = static_cast<const S *>(initial);
-    all.initial_cell = static_cast<const T *>(initial_cell);
-    all.resets = resets;
-    all.lengths = lengths;
+    auto all = recurrence_of<Recurrence<decltype(type)>>(
+        hidden, cells, gates, weight, initial, initial_cell, resets, lengths, batch, steps, width);
+    give_inputs(all, x, bias);
     recur<Cell>(call, context, all);
   });
   return call.status();

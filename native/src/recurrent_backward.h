@@ -258,27 +258,9 @@ int32_t backward(Call &call, pnd_context *context, int32_t dtype, void *dx, void
   if (!call.refused() && lengths != nullptr) call.indices("lengths", lengths, batch, 0, steps + 1);
   if (call.refused()) return call.status();
   by_stored_type(dtype, [&](auto type) {
-    using S = decltype(type);
-    using T = Computed<S>;
-    Recurrence<S> all{};
-    all.batch = batch;
-    all.steps = steps;
-    all.width = width;
-    all.dx = static_cast<S *>(dx);
-    all.dweight = static_cast<S *>(dweight);
-    all.dbias = static_cast<T *>(dbias);
-    all.dinitial = static_cast<S *>(dinitial);
-    all.dinitial_cell = static_cast<T *>(dinitial_cell);
-    all.dhidden = static_cast<const S *>(dhidden);
-    all.dlast_cell = static_cast<const T *>(dlast_cell);
-    all.weight = static_cast<const S *>(weight);
-    all.initial = static_cast<const S *>(initial);
-    all.initial_cell = static_cast<const T *>(initial_cell);
-    all.hidden = static_cast<S *>(const_cast<void *>(hidden));
-    all.cells = static_cast<T *>(const_cast<void *>(cells));
-    all.gates = static_cast<S *>(const_cast<void *>(gates));
-    all.resets = resets;
-    all.lengths = lengths;
+    auto all = recurrence_of<Recurrence<decltype(type)>>(
+        hidden, cells, gates, weight, initial, initial_cell, resets, lengths, batch, steps, width);
+    give_slopes(all, dx, dweight, dbias, dinitial, dinitial_cell, dhidden, dlast_cell);
     recur_back<Cell>(call, context, all);
   });
   return call.status();
