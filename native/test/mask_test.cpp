@@ -513,43 +513,43 @@ TYPED_TEST(Masks, floatsAndDoublesChooseAlike) {
   }
 }
 
-// What was chosen and what stands there, as one number.
-template <class T>
-uint64_t digest_of(const Masked<T> &y) {
-  uint64_t sum = 0xcbf29ce484222325u;
-  for (const auto *part : {&y.label, &y.corrupted}) {
-    for (int32_t word : *part) sum = (sum ^ static_cast<uint32_t>(word)) * 0x100000001b3u;
+// What was chosen and what stands there makes this number, for each scheme: on every library,
+// device and order of threads. `make` gives the call of a scheme.
+template <class Make>
+void expect_bits(const std::vector<uint64_t> &sums, Make make) {
+  for (int32_t scheme : kSchemes) {
+    const auto c = make(scheme);
+    const auto y = once(c);
+    expect_sound(c, y);
+    uint64_t sum = 0xcbf29ce484222325u;
+    for (const auto *part : {&y.label, &y.corrupted}) {
+      for (int32_t word : *part) sum = (sum ^ static_cast<uint32_t>(word)) * 0x100000001b3u;
+    }
+    EXPECT_EQ(sums[scheme], sum) << "scheme " << scheme << std::hex << " 0x" << sum;
   }
-  return sum;
 }
 
-// The masks of every library, device and order of threads: these sums of their words.
 TYPED_TEST(Masks, areTheBitsOfEveryDevice) {
   using T = TypeParam;
-  constexpr uint64_t kSums[] = {0x6e07863ad508e0f3, 0xf9ecc4e058a801c7, 0x67d279afe6101ff0,
-                                0x9facab5182920057, 0x9997d39d8258029c, 0x6f5631cd477b9ff1};
-  for (int32_t scheme : kSchemes) {
-    Call<T> c{scheme, 9, 130, 0};
-    c.rate = 0.2;
-    for (T &x : c.logits) x = x * 5 - 2;
-    const uint64_t sum = digest_of(once(c));
-    EXPECT_EQ(kSums[scheme], sum) << "scheme " << scheme << std::hex << " 0x" << sum;
-  }
+  expect_bits({0x6e07863ad508e0f3, 0xf9ecc4e058a801c7, 0x67d279afe6101ff0, 0x9facab5182920057,
+               0x9997d39d8258029c, 0x6f5631cd477b9ff1},
+              [](int32_t scheme) {
+                Call<T> c{scheme, 9, 130, 0};
+                c.rate = 0.2;
+                for (T &x : c.logits) x = x * 5 - 2;
+                return c;
+              });
 }
 
 // Rows of which a device's shared memory does not hold all that it needs.
 TYPED_TEST(Masks, longRowsAreTheBitsOfEveryDevice) {
-  using T = TypeParam;
-  constexpr uint64_t kSums[] = {0x05bafd49fbf1aa1a, 0xd350d4e844dfcc45, 0x3c50f0af5fcf3021,
-                                0x4b2d4af993ab1635, 0x035df4972be6c6d7, 0x6e3463a8b2ff7b76};
-  for (int32_t scheme : kSchemes) {
-    Call<T> c{scheme, 1, 2600, 40};
-    c.candidates = 2;
-    const auto y = once(c);
-    expect_sound(c, y);
-    const uint64_t sum = digest_of(y);
-    EXPECT_EQ(kSums[scheme], sum) << "scheme " << scheme << std::hex << " 0x" << sum;
-  }
+  expect_bits({0x05bafd49fbf1aa1a, 0xd350d4e844dfcc45, 0x3c50f0af5fcf3021, 0x4b2d4af993ab1635,
+               0x035df4972be6c6d7, 0x6e3463a8b2ff7b76},
+              [](int32_t scheme) {
+                Call<TypeParam> c{scheme, 1, 2600, 40};
+                c.candidates = 2;
+                return c;
+              });
 }
 
 TYPED_TEST(Masks, rowsDoNotKnowTheirNeighbours) {
