@@ -81,20 +81,23 @@ struct Feedback : guard::Feedback {
   __device__ T scale() const { return 1 / sqrt(static_cast<T>(head_size)); }
 };
 
-// Each element of the rows that run, a function of (row, column).
+// Each element of the rows that run, a function of (row, column): a row of blocks for each row.
 template <class F>
-struct EachOf {
-  int64_t cols;
-  Part part;
-  F f;
-  __device__ void operator()(int64_t i) const {
-    const int64_t row = quotient(i, cols);
-    if (part.runs(row)) f(row, i - row * cols);
+__global__ void __launch_bounds__(kMapThreads)
+    each_of_kernel(int64_t rows, int64_t cols, Part part, F f) {
+  const int64_t step = static_cast<int64_t>(gridDim.y) * blockDim.x;
+  for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+    if (!part.runs(row)) continue;
+    for (int64_t i = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x; i < cols;
+         i += step) {
+      f(row, i);
+    }
   }
-};
+}
 template <class F>
 int32_t each_of(Call &call, pnd_context *context, int64_t rows, int64_t cols, Part part, F f) {
-  return each(call, context, rows * cols, EachOf<F>{cols, part, f});
+  const dim3 grid(grid_for(context, rows, 1), grid_for(context, cols, kMapThreads));
+  return launch(call, context, each_of_kernel<F>, grid, dim3(kMapThreads), 0, rows, cols, part, f);
 }
 
 // Of each sequence what its steps remember the positions from.
