@@ -40,6 +40,10 @@ class ReplayTest {
     }
   }
 
+  private static Path library(Path tree, String build) {
+    return tree.resolve("native/libponder_cpu_" + build + ".so");
+  }
+
   private record Played(int code, List<String> lines) {
     String last() {
       return lines.isEmpty() ? "" : lines.getLast();
@@ -51,7 +55,7 @@ class ReplayTest {
     var command = new ArrayList<String>();
     command.add(tree.resolve("test/replay").toString());
     command.addAll(List.of("--threads", Integer.toString(threads)));
-    command.add(tree.resolve("native/libponder_cpu_" + build + ".so").toString());
+    command.add(library(tree, build).toString());
     for (Path tape : tapes) command.add(tape.toAbsolutePath().toString());
     Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
     List<String> lines = process.inputReader().lines().toList();
@@ -61,8 +65,11 @@ class ReplayTest {
   private static void everyTapePasses(Path tree) throws IOException, InterruptedException {
     int calls = 0;
     for (Case one : Cases.all()) for (Type type : one.types()) calls += one.calls(type).size();
-    assertFalse(TestDevices.builds().isEmpty(), "no library is built");
-    for (String build : TestDevices.builds()) {
+    // Sanitizers watch the library that the processor uses, and others where they changed.
+    List<String> builds =
+        TestDevices.builds().stream().filter(build -> Files.exists(library(tree, build))).toList();
+    assertFalse(builds.isEmpty(), "no library is built in " + tree);
+    for (String build : builds) {
       for (int threads : new int[] {1, 2}) {
         Played played = replay(tree, build, threads, TAPES);
         String all = build + ":\n" + String.join("\n", played.lines());
