@@ -6,15 +6,18 @@
 // Shapes   x [batch, steps, width]; states [batch, steps, layers + 1, width]; keys, values [batch,
 //          steps, kv_heads, head_size]; past_keys, past_values [batch, room, kv_heads, head_size];
 //          first, lengths [batch]; resets [batch, steps]; the weights as ponder.h says
-// Method   the steps one after another, each a fixed run of launches over all of batch, so that a
-//          captured graph replays them; a block per head reads the memory. Which sequences run, and
-//          what they remember, a table on the device tells
+// Method   a step is a row of stages, in each of which all blocks share the work and wait for
+// nothing;
+//          one launch runs the stages of all steps where the device runs all blocks together, and
+//          they wait for each other between two; elsewhere a launch runs one. Which sequences run,
+//          and what they remember, a table on the device tells
 // Order    feedback.cuh's
 // Error    <= 2 x the plain loop
 // Work     per step and layer 4 width (heads head_size + inner) flops and 4 heads head_size per
 //          remembered step; 4 width kv_heads head_size per step
 // Source   Fan, Lavril, Grave, Joulin, Sukhbaatar, arXiv:2002.09402
 #include "feedback.cuh"
+#include "stages.cuh"
 
 namespace {
 
@@ -29,62 +32,116 @@ struct Enters {
   }
 };
 
+// One call: its arrays and what its steps hand on.
 template <class T>
-struct Rooms {
-  Spread<T> normed, y, q, read, inner;
+struct Window {
+  Feedback<T> f;
+  Spread<T> y, q, read, inner;
   T *p;
-  int64_t *begins, *running;
 
-  Rooms(Pieces &from, const Feedback<T> &f)
-      : normed(from.rows<T>(f.batch, f.width)),
+  Window(const Feedback<T> &call, Pieces &from)
+      : f(call),
         y(from.rows<T>(f.batch, f.width)),
         q(from.rows<T>(f.batch, f.q_width())),
         read(from.rows<T>(f.batch, f.q_width())),
         inner(from.rows<T>(f.batch, f.inner)),
-        p(from.take<T>(f.batch * f.heads * f.slots())),
-        begins(f.bounded() ? from.take<int64_t>(f.batch * f.steps) : nullptr),
-        running(f.lengths != nullptr ? from.take<int64_t>(f.steps) : nullptr) {}
-};
-
-template <class T>
-void step(Call &call, pnd_context *context, const Feedback<T> &f, const Rooms<T> &room, int64_t t) {
-  const int64_t width = f.width, q_width = f.q_width(), inner = f.inner, kv = f.kv_width();
-  const Spread<T> none{nullptr, 0};
-  const auto times = [&](Spread<T> to, Spread<T> of, Part part, Spread<T> x, const void *weight,
-                         int64_t l, int64_t in, int64_t out) {
-    if (call.refused()) return;
-    multiply(call, context, to, of, x, f.rows(t), part,
-             static_cast<const T *>(f.at(weight, l * in * out)), in, out, false);
-  };
-  const Part all{}, runs = f.runners(t);
-  for (int64_t l = 0; l < f.layers && !call.refused(); ++l) {
-    Spread<T> y = f.state(t, l);
-    if (f.past + t > 0) {
-      normalise<T>(call, context, f, room.normed, nullptr, y, f.attention_gain, l, t);
-      times(room.q, none, all, room.normed, f.query, l, width, q_width);
-      if (call.refused()) return;
-      turn(call, context, f, room.q, room.q, t, f.heads, 1);
-      if (call.refused()) return;
-      read_memory(call, context, f, t, room.read, room.p, room.q);
-      times(room.y, y, f.readers(t), room.read, f.mix, l, q_width, width);
-      y = room.y;
-    }
-    if (call.refused()) return;
-    normalise<T>(call, context, f, room.normed, nullptr, y, f.mlp_gain, l, t);
-    times(room.inner, none, all, room.normed, f.wide, l, width, inner);
-    if (call.refused()) return;
-    each_of(call, context, f.batch, inner, runs, Gates<T>{room.inner, room.inner});
-    times(f.state(t, l + 1), y, runs, room.inner, f.narrow, l, inner, width);
+        p(from.take<T>(f.batch * f.heads * f.slots())) {
+    f.begins = f.bounded() ? from.take<int64_t>(f.batch * f.steps) : nullptr;
+    f.running = f.lengths != nullptr ? from.take<int64_t>(f.steps) : nullptr;
   }
-  if (call.refused()) return;
-  mix_states(call, context, f, room.y, t);
-  if (call.refused()) return;
-  normalise<T>(call, context, f, room.normed, nullptr, room.y, f.memory_gain, 0, t);
-  const Spread<T> key = f.remembered(f.keys, t);
-  times(key, none, runs, room.normed, f.key, 0, width, kv);
-  times(f.remembered(f.values, t), none, runs, room.normed, f.value, 0, width, kv);
-  if (!call.refused()) turn(call, context, f, key, key, t, f.kv_heads, 1);
-}
+
+  // A step's stages: five for each layer, then what it remembers.
+  enum Stage { kQuery, kRead, kMix, kWiden, kNarrow, kOfLayer };
+  __host__ __device__ int64_t stages() const { return f.layers * kOfLayer + 1; }
+  // As many blocks as the largest stage can use.
+  int64_t jobs(int64_t rows) const {
+    const int64_t cols = std::max({f.q_width(), f.width, f.inner, 2 * f.kv_width()});
+    return std::max((f.batch + rows - 1) / rows * thin_tiles<T>(cols), f.batch * f.heads);
+  }
+
+  template <int kRows>
+  __device__ __forceinline__ void run(int64_t number) const {
+    const Thin<T, kRows> thin;
+    const int64_t t = quotient(number, stages()), stage = number - t * stages();
+    const int64_t l = quotient(stage, kOfLayer), rows = f.rows(t).get();
+    const Part runs = f.runners(t);
+    const Spread<T> x = f.state(t, l), next = f.state(t, l + 1);
+    const auto product = [&](const void *weight, int64_t depth, int64_t cols, const auto &operand,
+                             auto put) {
+      thin.template multiply<false>(
+          rows, depth, thin_tiles<T>(cols), operand,
+          [&](int64_t i) {
+            return ThinTile<T>::of(f.at(weight, l * depth * cols), cols, f.whole, i, cols);
+          },
+          [&](int64_t b, const ThinTile<T> &tile, int e, T v, T w) {
+            tile.each(e, v, w, [&](int64_t col, T sum) { put(b, col, sum); });
+          });
+    };
+    if (l == f.layers) {
+      remember(thin, t, rows);
+      return;
+    }
+    switch (stage - l * kOfLayer) {
+      case kQuery:
+        product(f.query, f.width, f.q_width(), normed_rows(f, x, f.attention_gain, l),
+                [&](int64_t b, int64_t col, T sum) { q.row(b)[col] = sum; });
+        break;
+      case kRead:
+        for (int64_t job = blockIdx.x; job < rows * f.heads; job += gridDim.x) {
+          const int64_t b = quotient(job, f.heads), h = job - b * f.heads, at = h * f.head_size;
+          read_head(f, b, t, h, q.row(b) + at, p + job * f.slots(), read.row(b) + at);
+        }
+        break;
+      case kMix:
+        product(f.mix, f.q_width(), f.width, plain_rows(read), [&](int64_t b, int64_t col, T sum) {
+          const T base = x.row(b)[col];
+          y.row(b)[col] = f.reads(b, t) ? base + sum : base;
+        });
+        break;
+      case kWiden:
+        product(f.wide, f.width, f.inner, normed_rows(f, y, f.mlp_gain, l),
+                [&](int64_t b, int64_t col, T sum) { inner.row(b)[col] = gated<Gelu>(sum); });
+        break;
+      default:
+        product(f.narrow, f.inner, f.width, plain_rows(inner), [&](int64_t b, int64_t col, T sum) {
+          if (runs.has(b)) next.row(b)[col] = y.row(b)[col] + sum;
+        });
+    }
+  }
+
+  // The key and the value of a step. A tile of the key has columns that are turned together.
+  template <int kRows>
+  __device__ __forceinline__ void remember(const Thin<T, kRows> &thin, int64_t t,
+                                           int64_t rows) const {
+    const int64_t kv = f.kv_width(), half = f.head_size / 2;
+    const int64_t of_head = (half + kWide<T> - 1) / kWide<T>, of_keys = f.kv_heads * of_head;
+    const Spread<T> keys = f.remembered(f.keys, t), values = f.remembered(f.values, t);
+    const Part runs = f.runners(t);
+    const auto tile_of = [&](int64_t i) {
+      if (i >= of_keys) return ThinTile<T>::of(f.at(f.value), kv, f.whole, i - of_keys, kv);
+      const int64_t head = quotient(i, of_head), at = (i - head * of_head) * kWide<T>;
+      const int64_t first = head * f.head_size + at, left = half - at;
+      return ThinTile<T>{
+          f.at(f.key), kv, f.whole && half % kWide<T> == 0, {first, first + half}, {left, left}};
+    };
+    thin.template multiply<false>(
+        rows, f.width, of_keys + thin_tiles<T>(kv), mixed_rows(f, t), tile_of,
+        [&](int64_t b, const ThinTile<T> &tile, int e, T v, T w) {
+          if (!runs.has(b)) return;
+          if (tile.weight == f.at(f.key)) {
+            if (e < tile.left[0]) {
+              const int64_t col = tile.at[0] + e;
+              const int64_t i = col - quotient(col, f.head_size) * f.head_size;
+              Turn<T>(f.past + t, i, half, f.base, 1).apply(v, w);
+              keys.row(b)[col] = v;
+              keys.row(b)[col + half] = w;
+            }
+          } else {
+            tile.each(e, v, w, [&](int64_t col, T sum) { values.row(b)[col] = sum; });
+          }
+        });
+  }
+};
 
 }  // namespace
 
@@ -108,22 +165,23 @@ int32_t pnd_feedback(pnd_context *context, int32_t dtype, void *states, void *ke
   if (call.refused()) return call.status();
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
-    Feedback<T> f(sizes, states, keys, values);
+    const Feedback<T> f(sizes, states, keys, values);
     Pieces counted;
-    Rooms<T>(counted, f);
+    Window<T>(f, counted);
     if (call.reserve(0, counted.used()).refused()) return;
     Pieces pieces(context->scratch);
-    const Rooms<T> rooms(pieces, f);
-    f.begins = rooms.begins;
-    f.running = rooms.running;
-    begin(call, context, f, kFeedbackFirst, kFeedbackLengths);
-    clear_rest(call, context, f, f.states, f.level_count() * width);
-    clear_rest(call, context, f, f.keys, f.kv_width());
-    clear_rest(call, context, f, f.values, f.kv_width());
+    const Window<T> work(f, pieces);
+    begin(call, context, work.f, kFeedbackFirst, kFeedbackLengths);
+    clear_rest(call, context, work.f, f.states, f.level_count() * width);
+    clear_rest(call, context, work.f, f.keys, f.kv_width());
+    clear_rest(call, context, work.f, f.values, f.kv_width());
     if (call.refused()) return;
-    each_of(call, context, batch * steps, width, Part{f.begins},
+    each_of(call, context, batch * steps, width, Part{work.f.begins},
             Enters<T>{f.states, static_cast<const T *>(x), f.level_count(), width});
-    for (int64_t t = 0; t < steps && !call.refused(); ++t) step(call, context, f, rooms, t);
+    if (call.refused()) return;
+    run_stages<T>(
+        call, context, work, batch, [&](int64_t at_once) { return work.jobs(at_once); }, 0,
+        steps * work.stages());
   });
   return call.status();
 }

@@ -1,195 +1,195 @@
 // SPDX-License-Identifier: Apache-2.0
-// feedback.cuh: what the steps of both directions of feedback memory do: products with weights,
-// norms, turned heads, and how a step reads the memory.
-// Order    products are chains (product.cuh); norms' sums rows.cuh's; a score by the lanes of
-//          a warp, folded 16, 8, 4, 2, 1; the softmax's sum by the threads of a block, folded so
-//          too; sums over positions and levels upwards
+// feedback.cuh: what the steps of both directions of feedback memory do: norms on the way into
+// products, turned heads, and how a step reads the memory.
+// Order    products and square sums are thin.cuh's; a score by 8 lanes of packs, folded 4, 2, 1;
+// the
+//          softmax's sum by the threads of a block, folded 16, 8, 4, 2, 1, then warps so; what is
+//          read by parts of the positions, then the parts upwards; sums over levels upwards
 #pragma once
 
 #include "activation.cuh"
 #include "feedback_rows.cuh"
 #include "rows.cuh"
+#include "stages.cuh"
 
 template <class T>
 constexpr T kLeast = -std::numeric_limits<T>::infinity();
 
-constexpr int kReadThreads = 256, kReadWarps = kReadThreads / kWarp;
+constexpr int kReadThreads = kThinThreads;
+constexpr size_t kReadBytes = kReadThreads * sizeof(Pack<double>);
+constexpr int kReadLanes = 8;  // of a score
 
-// Where a product goes: to rows, on top of others if there are any. Rows that take no part get the
-// others alone.
+// What a stage multiplies (thin.cuh): rows as they are.
 template <class T>
-struct OnTop {
-  Spread<T> to;
-  Spread<T> of;  // data null: none
-  Part part;
-  bool whole;
-  __device__ void put(int64_t, int64_t row, int64_t col, Pack<T> values, int64_t left) const {
-    const bool takes = part.has(row);
-    if (of.data != nullptr) {
-      const Pack<T> base = load_pack(static_cast<const T *>(of.row(row)) + col, left, whole);
-      PND_UNROLL
-      for (int i = 0; i < kWide<T>; ++i)
-        values.at[i] = takes ? values.at[i] + base.at[i] : base.at[i];
-    } else if (!takes) {
-      return;
-    }
-    store_pack(to.row(row) + col, values, left, whole);
-  }
-};
-
-// to = of + x W, or with `back` x W^T; W [in, out].
-template <class T>
-int32_t multiply(Call &call, pnd_context *context, Spread<T> to, Spread<T> of, Spread<T> x,
-                 Extent rows, Part part, const T *weight, int64_t in, int64_t out, bool back) {
-  const bool whole = to.whole() && (of.data == nullptr || of.whole());
-  return product(call, context, Operand<T, Strided<T>>{{x.data, x.stride, 0}, true, x.whole()},
-                 Operand<T, Strided<T>>{{weight, out, 0}, back, moves_whole(weight, out)},
-                 OnTop<T>{to, of, part, whole}, 1, rows, back ? in : out, Extent{back ? out : in});
-}
-
-// y = x scale gain and scale = 1 / sqrt(mean x^2 + eps), row by row; scales [rows] is nullable.
-template <class T>
-struct Norms {
-  Spread<T> y;
-  T *scales;
+struct PlainRows {
+  static constexpr bool kNormed = false;
   Spread<T> x;
+  bool whole;
+  __device__ __forceinline__ Pack<T> load(int64_t row, int64_t k, int64_t left) const {
+    return load_pack(x.row(row) + k, left, whole);
+  }
+};
+// Rows times a gain, over the root of their mean square.
+template <class T>
+struct NormedRows : PlainRows<T> {
+  static constexpr bool kNormed = true;
   const T *gain;
-  T eps;
-  Part part;
-
-  template <int kTeam>
-  __device__ void operator()(Line<kTeam> line) const {
-    if (!part.has(line.row)) line.cols = 0;
-    const Held<T, kTeam> row(x.row(line.row), line);
-    T squares[] = {0};
-    over_row<T>(
-        line, [&](T v) { squares[0] = fma(v, v, squares[0]); }, row);
-    sum_team<kTeam>(squares);
-    const T s = 1 / sqrt(squares[0] / static_cast<T>(line.cols) + eps);
-    if (scales != nullptr && line.leads()) scales[line.row] = s;
-    map_row(
-        line, y.row(line.row), [=](T v, T k) { return v * s * k; }, row, Read<T>{gain});
+  T cols, eps;
+  __device__ __forceinline__ Pack<T> weigh(Pack<T> v, int64_t k, int64_t left) const {
+    const Pack<T> by = load_pack(gain + k, left, this->whole);
+    PND_UNROLL
+    for (int e = 0; e < kWide<T>; ++e) v.at[e] *= by.at[e];
+    return v;
   }
+  __device__ __forceinline__ T scale(T squares) const { return 1 / sqrt(squares / cols + eps); }
 };
+// The mixtures of a step's states, normed; x: the lowest.
 template <class T>
-int32_t normalise(Call &call, pnd_context *context, const Feedback<T> &f, Spread<T> y, T *scales,
-                  Spread<T> x, const void *gains, int64_t layer, int64_t t) {
-  const T *gain = f.at(gains, layer * f.width);
-  return each_row<T>(call, context, f.batch, f.width,
-                     x.whole() && y.whole() && moves_whole(gain, f.width),
-                     Norms<T>{y, scales, x, gain, static_cast<T>(f.eps), f.runners(t)});
-}
-
-// to = from with each head turned to its position, or with sign -1 back; they may be the same.
-template <class T>
-struct Turns {
-  Spread<T> to, from;
-  int64_t half, position;
-  double base, sign;
-
-  __device__ void operator()(int64_t row, int64_t pair) const {
-    const int64_t head = quotient(pair, half), i = pair - head * half;
-    const double rate = exp_of(-static_cast<double>(i) / half * log_of(base));
-    double cosine, sine;
-    cosine_and_sine(static_cast<double>(position) * rate, cosine, sine);
-    const T c = static_cast<T>(cosine), s = static_cast<T>(sine * sign);
-    const int64_t at = head * 2 * half + i;
-    const T a = from.row(row)[at], b = from.row(row)[at + half];
-    to.row(row)[at] = fma(a, c, -(b * s));
-    to.row(row)[at + half] = fma(a, s, b * c);
-  }
-};
-template <class T>
-int32_t turn(Call &call, pnd_context *context, const Feedback<T> &f, Spread<T> to, Spread<T> from,
-             int64_t t, int64_t heads, double sign) {
-  const int64_t half = f.head_size / 2;
-  return each_of(call, context, f.batch, heads * half, f.runners(t),
-                 Turns<T>{to, from, half, f.past + t, f.base, sign});
-}
-
-// y = gelu(x).
-template <class T>
-struct Gates {
-  Spread<T> y, x;
-  __device__ void operator()(int64_t row, int64_t i) const {
-    y.row(row)[i] = gated<Gelu>(x.row(row)[i]);
-  }
-};
-
-// z = sum over l of share[l] x_l.
-template <class T>
-struct Mixes {
-  Spread<T> z, x;  // x: the lowest states
+struct MixedRows : NormedRows<T> {
   const T *share;
   int64_t levels, width;
-  __device__ void operator()(int64_t row, int64_t i) const {
-    T sum = 0;
-    for (int64_t l = 0; l < levels; ++l) sum = fma(share[l], x.row(row)[l * width + i], sum);
-    z.row(row)[i] = sum;
+  __device__ __forceinline__ Pack<T> load(int64_t row, int64_t k, int64_t left) const {
+    Pack<T> sum{};
+    for (int64_t l = 0; l < levels; ++l) {
+      const Pack<T> v = load_pack(this->x.row(row) + l * width + k, left, this->whole);
+      PND_UNROLL
+      for (int e = 0; e < kWide<T>; ++e) sum.at[e] = fma(share[l], v.at[e], sum.at[e]);
+    }
+    return sum;
   }
 };
+
 template <class T>
-int32_t mix_states(Call &call, pnd_context *context, const Feedback<T> &f, Spread<T> z, int64_t t) {
-  return each_of(call, context, f.batch, f.width, f.runners(t),
-                 Mixes<T>{z, f.state(t, 0), f.at(f.share), f.level_count(), f.width});
+__device__ __forceinline__ PlainRows<T> plain_rows(Spread<T> scratch) {
+  return {scratch, true};
+}
+template <class T>
+__device__ __forceinline__ NormedRows<T> normed_rows(const Feedback<T> &f, Spread<T> x,
+                                                     const void *gains, int64_t layer) {
+  return {
+      {x, f.whole}, f.at(gains, layer * f.width), static_cast<T>(f.width), static_cast<T>(f.eps)};
+}
+template <class T>
+__device__ __forceinline__ MixedRows<T> mixed_rows(const Feedback<T> &f, int64_t t) {
+  return {normed_rows(f, f.state(t, 0), f.memory_gain, 0), f.at(f.share), f.level_count(), f.width};
 }
 
-// The sum of a warp's products of two rows; all lanes get it.
+// What turns a pair of a head's elements, i and i + half, to a position, or with sign -1 back.
 template <class T>
-__device__ __forceinline__ T warp_dot(const T *a, const T *b, int64_t n) {
-  T sum = 0;
-  for (int64_t i = lane_number(); i < n; i += kWarp) sum = fma(a[i], b[i], sum);
-  PND_UNROLL
-  for (int w = kWarp / 2; w > 0; w /= 2) sum += __shfl_xor_sync(kAllLanes, sum, w);
-  return sum;
-}
+struct Turn {
+  T cosine, sine;
 
-// What a block's head of a sequence reads at step t; its weights go to p [batch, heads, slots].
-template <class T>
-__global__ void __launch_bounds__(kReadThreads, 1)
-    read_kernel(int64_t first_block, Feedback<T> f, int64_t t, Spread<T> read, T *p, int64_t slots,
-                Spread<T> queries, int64_t group) {
-  const int64_t block = first_block + blockIdx.x, b = quotient(block, f.heads);
-  const int64_t h = block - b * f.heads, size = f.head_size;
-  const int64_t column = quotient(h, group) * size;
-  const int64_t first = f.oldest(b, t), count = f.past + t - first;
-  if (first < 0) return;
-  const T *q = queries.row(b) + h * size;
-  T *weights = p + block * slots;
-  T most[] = {kLeast<T>};
-  for (int64_t j = warp_number(); j < count; j += kReadWarps) {
-    const T *key = f.row(f.past_keys, f.keys, b, first + j) + column;
-    const T score = f.scale() * warp_dot(q, key, size);
-    if (lane_number() == 0) weights[j] = score;
-    most[0] = larger(score, most[0]);
+  __device__ Turn(int64_t position, int64_t i, int64_t half, double base, double sign) {
+    const double rate = exp_of(-static_cast<double>(i) / half * log_of(base));
+    double c, s;
+    cosine_and_sine(static_cast<double>(position) * rate, c, s);
+    cosine = static_cast<T>(c);
+    sine = static_cast<T>(s * sign);
   }
+  __device__ void apply(T &a, T &b) const {
+    const T x = a;
+    a = fma(x, cosine, -(b * sine));
+    b = fma(x, sine, b * cosine);
+  }
+};
+
+// Turns a head where it lies.
+template <class T>
+__device__ __forceinline__ void turn_head(const Feedback<T> &f, T *head, int64_t t, double sign) {
+  const int64_t half = f.head_size / 2;
+  for (int64_t i = threadIdx.x; i < half; i += kReadThreads) {
+    Turn<T>(f.past + t, i, half, f.base, sign).apply(head[i], head[i + half]);
+  }
+  __syncthreads();
+}
+
+// each(j, a . row(j)) for the rows of a memory, by one lane; every thread of the block takes part.
+template <class T, class Row, class Each>
+__device__ __forceinline__ void multiply_rows(const T *a, int64_t count, int64_t size, bool whole,
+                                              Row row, Each each) {
+  const int64_t lane = threadIdx.x % kReadLanes;
+  for (int64_t j0 = 0; j0 < count; j0 += kReadThreads / kReadLanes) {
+    const int64_t j = j0 + threadIdx.x / kReadLanes;
+    T sum = 0;
+    if (j < count) {
+      const T *b = row(j);
+      for (int64_t i = lane * kWide<T>; i < size; i += kReadLanes * kWide<T>) {
+        const Pack<T> x = load_pack(a + i, size - i, whole), y = load_pack(b + i, size - i, whole);
+        PND_UNROLL
+        for (int e = 0; e < kWide<T>; ++e) sum = fma(x.at[e], y.at[e], sum);
+      }
+    }
+    PND_UNROLL
+    for (int w = kReadLanes / 2; w > 0; w /= 2) sum += __shfl_xor_sync(kAllLanes, sum, w);
+    if (j < count && lane == 0) each(j, sum);
+  }
+}
+
+// The weights that a turned query gives to `count` positions, to p; key(j) is a position's key.
+template <class T, class Key>
+__device__ __forceinline__ void weigh_positions(const Feedback<T> &f, const T *q, int64_t count,
+                                                Key key, T *p) {
+  T most[] = {kLeast<T>};
+  multiply_rows(q, count, f.head_size, f.whole, key, [&](int64_t j, T dot) {
+    p[j] = dot * f.scale();
+    most[0] = larger(p[j], most[0]);
+  });
   fold_team<kReadThreads>(most, [](T x, T y) { return larger(x, y); });
   __syncthreads();
   // Where all is -infinity, any finite base gives exponentials of 0.
   const T base = most[0] == kLeast<T> ? T(0) : most[0];
   T sum[] = {0};
   for (int64_t j = threadIdx.x; j < count; j += kReadThreads) {
-    weights[j] = exp_of_negative(weights[j] - base);
-    sum[0] += weights[j];
+    p[j] = exp_of_negative(p[j] - base);
+    sum[0] += p[j];
   }
   sum_team<kReadThreads>(sum);
   const T share = sum[0] == 0 ? sum[0] : 1 / sum[0];
-  for (int64_t j = threadIdx.x; j < count; j += kReadThreads) weights[j] *= share;
+  for (int64_t j = threadIdx.x; j < count; j += kReadThreads) p[j] *= share;
   __syncthreads();
-  for (int64_t i = threadIdx.x; i < size; i += kReadThreads) {
-    T out = 0;
-    for (int64_t j = 0; j < count; ++j) {
-      out = fma(weights[j], f.row(f.past_values, f.values, b, first + j)[column + i], out);
-    }
-    read.row(b)[h * size + i] = out;
-  }
 }
+
+// to[i] = the sum over positions of weights[j] row(j)[i], by the threads of a block: parts of the
+// positions, which meet in shared memory.
+template <class T, class Row>
+__device__ __forceinline__ void mix_rows(T *to, const T *weights, int64_t count, int64_t size,
+                                         bool whole, Row row) {
+  T *shared = shared_memory<T>();
+  const int packs = static_cast<int>((size + kWide<T> - 1) / kWide<T>);
+  const int parts = kReadThreads / packs, part = static_cast<int>(threadIdx.x) / packs;
+  const int64_t i = static_cast<int64_t>(threadIdx.x) % packs * kWide<T>;
+  if (part < parts) {
+    Pack<T> sum{};
+    for (int64_t j = part; j < count; j += parts) {
+      const Pack<T> x = load_pack(row(j) + i, size - i, whole);
+      PND_UNROLL
+      for (int e = 0; e < kWide<T>; ++e) sum.at[e] = fma(weights[j], x.at[e], sum.at[e]);
+    }
+    store_pack(shared + threadIdx.x * kWide<T>, sum);
+  }
+  __syncthreads();
+  for (int64_t c = threadIdx.x; c < size; c += kReadThreads) {
+    T sum = 0;
+    for (int n = 0; n < parts; ++n) sum += shared[n * packs * kWide<T> + c];
+    to[c] = sum;
+  }
+  __syncthreads();
+}
+// All packs of a head have a thread.
+static_assert(guard::kMostHeadSize <= kReadThreads * kWide<double>);
+
+// What head h of sequence b reads at step t, to `to`; its weights go to p. q is turned where it
+// lies. Nothing to read gives zeros.
 template <class T>
-int32_t read_memory(Call &call, pnd_context *context, const Feedback<T> &f, int64_t t,
-                    Spread<T> read, T *p, Spread<T> q) {
-  constexpr size_t kShared = 2 * kReadWarps * sizeof(double);
-  return launch_blocks(call, context, read_kernel<T>, f.batch * f.heads, dim3(kReadThreads),
-                       kShared, f, t, read, p, f.slots(), q, f.heads / f.kv_heads);
+__device__ __forceinline__ void read_head(const Feedback<T> &f, int64_t b, int64_t t, int64_t h,
+                                          T *q, T *p, T *to) {
+  const int64_t size = f.head_size, column = quotient(h, quotient(f.heads, f.kv_heads)) * size;
+  const int64_t first = f.oldest(b, t), count = first < 0 ? 0 : f.past + t - first;
+  turn_head(f, q, t, 1);
+  weigh_positions(
+      f, q, count, [&](int64_t j) { return f.key_at(b, first + j) + column; }, p);
+  mix_rows(to, p, count, size, f.whole,
+           [&](int64_t j) { return f.value_at(b, first + j) + column; });
 }
 
 // Pieces of the scratch memory, each aligned; counted where there is none yet.

@@ -19,16 +19,12 @@ struct Spread {
   bool whole() const { return moves_whole(data, stride); }
 };
 
-// Some of the rows, by the oldest position that each remembers, or -1: those below `end`.
+// The rows that run, by the oldest position that each remembers, or -1.
 struct Part {
   const int64_t *begins = nullptr;  // null: all rows
-  int64_t stride = 1, end = std::numeric_limits<int64_t>::max();
+  int64_t stride = 1;
 
-  __device__ bool runs(int64_t row) const { return begins == nullptr || begins[row * stride] >= 0; }
-  __device__ bool has(int64_t row) const {
-    return begins == nullptr ||
-           static_cast<uint64_t>(begins[row * stride]) < static_cast<uint64_t>(end);
-  }
+  __device__ bool has(int64_t row) const { return begins == nullptr || begins[row * stride] >= 0; }
 };
 
 template <class T>
@@ -36,30 +32,45 @@ struct Feedback : guard::Feedback {
   T *states, *keys, *values;
   int64_t *begins = nullptr;   // [batch, steps], see Part; null: 0
   int64_t *running = nullptr;  // [steps], the last sequence that runs at each, + 1; null: batch
+  bool whole = true;           // whether every row of every array can be read by packs
 
   Feedback(const guard::Feedback &call, const void *states, const void *keys, const void *values)
-      : guard::Feedback(call), states(at(states)), keys(at(keys)), values(at(values)) {}
+      : guard::Feedback(call), states(at(states)), keys(at(keys)), values(at(values)) {
+    for (const void *rows : {states, attention_gain, mix, mlp_gain, narrow, memory_gain}) {
+      whole = whole && moves_whole(at(rows), width);
+    }
+    const void *const heads[] = {past_keys, past_values, query, key, value, keys, values};
+    for (const void *rows : heads) {
+      whole = whole && moves_whole(at(rows), head_size);
+    }
+    whole = whole && moves_whole(at(wide), inner);
+  }
 
-  static T *at(const void *array, int64_t place = 0) {
+  __host__ __device__ static T *at(const void *array, int64_t place = 0) {
     return static_cast<T *>(const_cast<void *>(array)) + place;
   }
   __host__ __device__ int64_t q_width() const { return heads * head_size; }
   __host__ __device__ int64_t kv_width() const { return kv_heads * head_size; }
   __host__ __device__ int64_t level_count() const { return layers + 1; }
   // One level of a step's states, or of their adjoints: a row for each sequence.
-  Spread<T> state(int64_t t, int64_t level) const { return state(states, t, level); }
-  Spread<T> state(T *of, int64_t t, int64_t level) const {
+  __host__ __device__ Spread<T> state(int64_t t, int64_t level) const {
+    return state(states, t, level);
+  }
+  __host__ __device__ Spread<T> state(T *of, int64_t t, int64_t level) const {
     return {of + (t * level_count() + level) * width, steps * level_count() * width};
   }
   // What a step remembered, or its adjoint.
-  Spread<T> remembered(T *of, int64_t t) const { return {of + t * kv_width(), steps * kv_width()}; }
+  __host__ __device__ Spread<T> remembered(T *of, int64_t t) const {
+    return {of + t * kv_width(), steps * kv_width()};
+  }
   bool bounded() const { return first != nullptr || resets != nullptr || lengths != nullptr; }
   // The sequences that step t computes, and those of them that read what they remember.
-  Part runners(int64_t t) const { return {begins == nullptr ? begins : begins + t, steps}; }
-  Part readers(int64_t t) const {
-    return {begins == nullptr ? begins : begins + t, steps, past + t};
+  __host__ __device__ Part runners(int64_t t) const {
+    return {begins == nullptr ? begins : begins + t, steps};
   }
-  Extent rows(int64_t t) const { return {batch, running == nullptr ? running : running + t}; }
+  __host__ __device__ Extent rows(int64_t t) const {
+    return {batch, running == nullptr ? running : running + t};
+  }
   // The oldest position that sequence b reads at step t; -1 where it does not run.
   __device__ int64_t oldest(int64_t b, int64_t t) const {
     const int64_t place = past + t, begin = begins == nullptr ? 0 : begins[b * steps + t];
@@ -67,16 +78,25 @@ struct Feedback : guard::Feedback {
     return begin < 0 || begin > seen ? begin : seen;
   }
   // The most positions that a step reads.
-  int64_t slots() const {
+  __host__ __device__ int64_t slots() const {
     const int64_t all = past + steps;
     return window == 0 || all < window ? all : window;
   }
-  // The row of a position among what is remembered.
-  __device__ const T *row(const void *before, const T *now, int64_t b, int64_t position) const {
-    if (position < past) {
-      return static_cast<const T *>(before) + (b * room + position) * kv_width();
-    }
-    return now + (b * steps + position - past) * kv_width();
+  // Whether it reads anything.
+  __device__ bool reads(int64_t b, int64_t t) const {
+    const int64_t from = oldest(b, t);
+    return from >= 0 && from < past + t;
+  }
+  // What a position remembers: of this call's steps, or before them.
+  __device__ const T *key_at(int64_t b, int64_t position) const {
+    return remembered(past_keys, keys, b, position);
+  }
+  __device__ const T *value_at(int64_t b, int64_t position) const {
+    return remembered(past_values, values, b, position);
+  }
+  __device__ T *remembered(const void *before, T *now, int64_t b, int64_t position) const {
+    return position < past ? at(before) + (b * room + position) * kv_width()
+                           : now + (b * steps + position - past) * kv_width();
   }
   __device__ T scale() const { return 1 / sqrt(static_cast<T>(head_size)); }
 };
@@ -87,7 +107,7 @@ __global__ void __launch_bounds__(kMapThreads)
     each_of_kernel(int64_t rows, int64_t cols, Part part, F f) {
   const int64_t step = static_cast<int64_t>(gridDim.y) * blockDim.x;
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    if (!part.runs(row)) continue;
+    if (!part.has(row)) continue;
     for (int64_t i = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x; i < cols;
          i += step) {
       f(row, i);

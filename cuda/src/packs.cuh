@@ -7,7 +7,7 @@
 #include "pack.cuh"
 
 // a / b of numbers that are not negative; 32 bits, where they suffice, are much quicker.
-__device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) {
+__host__ __device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) {
   if ((a | b) >> 32 == 0) return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
   return a / b;
 }

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+// thin.cuh: a few rows times a weight, for steps that wait for each other and read the weight again
+// each time. A block makes 32 bytes of columns (8 of f32) of at most 16 rows at once.
+// Method   the rows lie in shared memory, 4 KiB of each at a time; the weight comes from L2 into
+//          registers, asked for before the rows are. A thread has a 128th of the depth, and sums
+//          of every row with one pack of columns
+// Order    part p of 128 is a chain over what is p, p + 128, ... of the depth, upwards (packs of it
+//          where the weight is transposed); parts meet by lanes apart by 16, 8, ..., then by warps
+//          upwards. A square sum likewise, by 256 threads. The number of rows changes nothing
+#pragma once
+
+#include "packs.cuh"
+#include "ptx.cuh"
+#include "scalar.cuh"
+#include "warp.cuh"
+
+constexpr int kThinThreads = 256, kThinWarps = kThinThreads / kWarp, kThinParts = 128;
+
+// How much of a row lies in shared memory at once.
+template <class T>
+constexpr int kThinDepth = kThinThreads *kWide<T>;
+// How many columns a tile has.
+template <class T>
+constexpr int kThinCols = 2 * kWide<T>;
+template <class T>
+PND_SHARED int64_t thin_tiles(int64_t cols) {
+  return (cols + kThinCols<T> - 1) / kThinCols<T>;
+}
+
+// A block's columns: two packs of a weight [depth, cols], or [cols, depth] where it is transposed.
+template <class T>
+struct ThinTile {
+  const T *weight;
+  int64_t stride;          // from row to row
+  bool whole;              // its rows can be read by packs
+  int64_t at[2], left[2];  // where the packs begin, and how many columns there are from there on
+
+  // Tile `i` of `cols` columns.
+  __device__ __forceinline__ static ThinTile of(const T *weight, int64_t stride, bool whole,
+                                                int64_t i, int64_t cols) {
+    const int64_t first = i * kThinCols<T>, second = first + kWide<T>;
+    return {weight, stride, whole, {first, second}, {cols - first, cols - second}};
+  }
+  // Calls put(column, value) for the columns e of both packs, where they exist.
+  template <class Put>
+  __device__ __forceinline__ void each(int e, T a, T b, Put put) const {
+    if (e < left[0]) put(at[0] + e, a);
+    if (e < left[1]) put(at[1] + e, b);
+  }
+};
+
+// Adds up the first kCount of v over lanes apart by kBit, kBit / 2, ..., kLast. A lane ends with
+// some of them at the front, those from `place` on; of lanes with the same ones, one leads.
+struct Folded {
+  int place = 0;
+  bool leads = true;
+};
+template <int kCount, int kBit, int kLast, class T>
+__device__ __forceinline__ void fold_lanes(T *v, Folded &to) {
+  if constexpr (kBit >= kLast) {
+    constexpr int kHalf = kCount / 2;
+    const bool upper = (lane_number() & kBit) != 0;
+    if constexpr (kHalf > 0) {
+      PND_UNROLL
+      for (int i = 0; i < kHalf; ++i) {
+        const T give = upper ? v[i] : v[i + kHalf], keep = upper ? v[i + kHalf] : v[i];
+        v[i] = keep + __shfl_xor_sync(kAllLanes, give, kBit);
+      }
+      to.place += upper ? kHalf : 0;
+    } else {
+      v[0] += __shfl_xor_sync(kAllLanes, v[0], kBit);
+      to.leads = to.leads && !upper;
+    }
+    fold_lanes<(kHalf > 0 ? kHalf : 1), kBit / 2, kLast>(v, to);
+  }
+}
+
+// What a block needs for products of at most kRows rows at once. What is multiplied, an operand, is
+// a struct with
+//   kNormed               whether its rows are divided by the roots of their mean squares
+//   load(row, k, left)    a pack of a row, zeros where none are left
+//   weigh(pack, k, left)  if normed: what enters the product
+//   scale(squares)        if normed: what the product is multiplied by
+template <class T, int kRows>
+class Thin {
+ public:
+  static constexpr size_t kBytes =
+      (kRows * kThinDepth<T> + kThinWarps * (2 * kWide<T> + 1) * kRows) * sizeof(T);
+
+  // put(row, tile, e, a, b): the products of a row with the columns e of a tile's packs. tile_of(i)
+  // is tile i. The blocks of the grid share the work.
+  template <bool kTransposed, class Operand, class TileOf, class Put>
+  __device__ __forceinline__ void multiply(int64_t rows, int64_t depth, int64_t tiles,
+                                           const Operand &operand, TileOf tile_of, Put put) const {
+    const int64_t jobs = (rows + kRows - 1) / kRows * tiles;
+    int64_t staged = -1;  // the group of rows that lies there whole
+    for (int64_t job = blockIdx.x; job < jobs; job += gridDim.x) {
+      const int64_t group = quotient(job, tiles), first = group * kRows;
+      const ThinTile<T> tile = tile_of(job - group * tiles);
+      const int count = static_cast<int>(rows - first < kRows ? rows - first : kRows);
+      const bool fresh = group != staged;
+      T sum[kSums] = {}, squares[kRows] = {};
+      for (int64_t k0 = 0; k0 < depth; k0 += kThinDepth<T>) {
+        Pack<T> weights[kPacks];
+        ask<kTransposed>(weights, tile, k0, depth - k0);
+        __syncthreads();  // all have read what lay there
+        if (fresh) stage(operand, first, count, k0, depth, squares);
+        __syncthreads();
+        add<kTransposed>(sum, weights, depth - k0);
+      }
+      staged = depth <= kThinDepth<T> ? group : -1;
+      meet<kTransposed>(sum);
+      if constexpr (Operand::kNormed) {
+        if (fresh) meet_squares(squares);
+      }
+      __syncthreads();
+      for (int i = static_cast<int>(threadIdx.x); i < count * kWide<T>; i += kThinThreads) {
+        const int row = i / kWide<T>;
+        T a = 0, b = 0;
+        for (int w = 0; w < kSumWarps<kTransposed>; ++w) {
+          a += sums(w, 0)[i];
+          b += sums(w, 1)[i];
+        }
+        if constexpr (Operand::kNormed) {
+          T total = 0;
+          for (int w = 0; w < kThinWarps; ++w) total += square_sums()[w * kRows + row];
+          const T scale = operand.scale(total);
+          a *= scale;
+          b *= scale;
+        }
+        put(first + row, tile, i % kWide<T>, a, b);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kSums = kRows * kWide<T>;             // of a pack of columns
+  static constexpr int kPacks = kThinDepth<T> / kThinParts;  // of weights, in registers
+  template <bool kTransposed>
+  static constexpr int kSumWarps = kTransposed ? kThinWarps / 2 : kThinWarps;
+
+  // A thread's place: its part of the depth, and which pack of columns it has.
+  template <bool kTransposed>
+  __device__ __forceinline__ static int part() {
+    return kTransposed ? static_cast<int>(threadIdx.x) % kThinParts
+                       : static_cast<int>(threadIdx.x) / 2;
+  }
+  template <bool kTransposed>
+  __device__ __forceinline__ static int pack() {
+    return kTransposed ? static_cast<int>(threadIdx.x) / kThinParts
+                       : static_cast<int>(threadIdx.x) % 2;
+  }
+
+  __device__ __forceinline__ static T *rows() { return shared_memory<T>(); }
+  __device__ __forceinline__ static T *sums(int warp, int pack) {
+    return rows() + kRows * kThinDepth<T> + (warp * 2 + pack) * kSums;
+  }
+  __device__ __forceinline__ static T *square_sums() { return sums(kThinWarps, 0); }
+
+  // The weights that this thread multiplies of the depth from k0 on, of which `left` are left.
+  template <bool kTransposed>
+  __device__ __forceinline__ static void ask(Pack<T> (&weights)[kPacks], const ThinTile<T> &tile,
+                                             int64_t k0, int64_t left) {
+    const int g = pack<kTransposed>();
+    PND_UNROLL
+    for (int i = 0; i < kPacks; ++i) {
+      weights[i] = Pack<T>{};
+      if constexpr (kTransposed) {
+        const int e = i % kWide<T>, k = (i / kWide<T> * kThinParts + part<true>()) * kWide<T>;
+        if (k < left && e < tile.left[g]) {
+          weights[i] = load_pack(tile.weight + (tile.at[g] + e) * tile.stride + k0 + k, left - k,
+                                 tile.whole);
+        }
+      } else {
+        const int k = i * kThinParts + part<false>();
+        if (k < left) {
+          weights[i] = load_pack(tile.weight + (k0 + k) * tile.stride + tile.at[g], tile.left[g],
+                                 tile.whole);
+        }
+      }
+    }
+  }
+
+  template <class Operand>
+  __device__ __forceinline__ static void stage(const Operand &operand, int64_t first, int count,
+                                               int64_t k0, int64_t depth, T (&squares)[kRows]) {
+    const int at = static_cast<int>(threadIdx.x) * kWide<T>;
+    const int64_t k = k0 + at, left = depth - k;
+#pragma unroll 2
+    for (int r = 0; r < kRows; ++r) {
+      Pack<T> x = r < count && left > 0 ? operand.load(first + r, k, left) : Pack<T>{};
+      if constexpr (Operand::kNormed) {
+        PND_UNROLL
+        for (int e = 0; e < kWide<T>; ++e) squares[r] = fma(x.at[e], x.at[e], squares[r]);
+        if (left > 0) x = operand.weigh(x, k, left);
+      }
+      store_pack(rows() + r * kThinDepth<T> + at, x);
+    }
+  }
+
+  template <bool kTransposed>
+  __device__ __forceinline__ static void add(T (&sum)[kSums], const Pack<T> (&weights)[kPacks],
+                                             int64_t left) {
+    if constexpr (kTransposed) {
+      PND_UNROLL
+      for (int i = 0; i < kPacks; i += kWide<T>) {
+        const int k = (i / kWide<T> * kThinParts + part<true>()) * kWide<T>;
+        if (k >= left) continue;
+        PND_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          const Pack<T> x = load_pack(rows() + r * kThinDepth<T> + k);
+          PND_UNROLL
+          for (int e = 0; e < kWide<T>; ++e) {
+            PND_UNROLL
+            for (int j = 0; j < kWide<T>; ++j) {
+              T &to = sum[r * kWide<T> + e];
+              to = fma(x.at[j], weights[i + e].at[j], to);
+            }
+          }
+        }
+      }
+    } else {
+      PND_UNROLL
+      for (int i = 0; i < kPacks; ++i) {
+        const int k = i * kThinParts + part<false>();
+        if (k >= left) continue;
+        PND_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          const T x = rows()[r * kThinDepth<T> + k];
+          PND_UNROLL
+          for (int e = 0; e < kWide<T>; ++e) {
+            sum[r * kWide<T> + e] = fma(x, weights[i].at[e], sum[r * kWide<T> + e]);
+          }
+        }
+      }
+    }
+  }
+
+  template <bool kTransposed>
+  __device__ __forceinline__ static void meet(T (&sum)[kSums]) {
+    constexpr int kLanes = kTransposed ? 32 : 16;
+    Folded own;
+    fold_lanes<kSums, 16, kTransposed ? 1 : 2>(sum, own);
+    if (!own.leads) return;
+    T *to =
+        sums(kTransposed ? warp_number() % kSumWarps<true> : warp_number(), pack<kTransposed>());
+    PND_UNROLL
+    for (int i = 0; i < (kSums > kLanes ? kSums / kLanes : 1); ++i) to[own.place + i] = sum[i];
+  }
+  __device__ __forceinline__ static void meet_squares(T (&squares)[kRows]) {
+    Folded own;
+    fold_lanes<kRows, 16, 1>(squares, own);
+    if (own.leads) square_sums()[warp_number() * kRows + own.place] = squares[0];
+  }
+};
