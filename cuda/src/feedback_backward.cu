@@ -17,7 +17,7 @@
 
 namespace {
 
-constexpr int64_t kGroupOfRows = 512;
+constexpr int64_t kGroupOfRows = 256;
 
 // One call, its arguments checked. Its scratch memory is counted first.
 template <class T>

@@ -21,7 +21,7 @@ struct Sizes {
 };
 
 // Around tiles, lanes of positions (32), blocks of depth (256, or 1,024 on a device), groups of
-// rows (256, or 512 on a device) and tasks.
+// rows (256) and tasks.
 const std::vector<Sizes> &all_sizes() {
   static const std::vector<Sizes> sizes = [] {
     std::vector<Sizes> all{{1, 1, 1, 2, 1, 1, 1, 2, 0, 1, 0},
@@ -29,7 +29,7 @@ const std::vector<Sizes> &all_sizes() {
                            {1, 2, 1, 3, 5, 3, 3, 4, 2, 3, 0},
                            {3, 5, 2, 8, 12, 2, 2, 8, 30, 34, 3},
                            {1, 2, 2, 6, 7, 1, 1, 2, 270, 280, 0},
-                           {260, 2, 1, 6, 8, 1, 1, 2, 1, 1, 0},
+                           {130, 2, 1, 6, 8, 1, 1, 2, 1, 1, 0},
                            {1, 3, 1, 70, 1034, 1, 1, 2, 0, 1, 0},
                            {2, 1, 1, 1034, 2, 1, 1, 2, 2, 2, 0},
                            {4, 5, 2, 6, 7, 2, 1, 2, 0, 1, 0, true, kResets},
