@@ -51,6 +51,16 @@ struct FastWeights : guard::FastWeights {
   }
 };
 
+// What a backward call is given and finds beside that; those that it lacks are null.
+template <class S>
+struct Slopes {
+  using T = Computed<S>;
+  S *dq, *dk, *dv;
+  T *ddecay, *drate, *derase, *dwrite, *dinitial;
+  const S *dout;
+  const T *dlast;
+};
+
 // The rows of one step in shared memory, for all threads of the block after its next barrier.
 template <class T>
 struct StepRows {
@@ -187,3 +197,9 @@ int32_t scan(Call &call, pnd_context *context, const FastWeights<S> &f, int64_t 
 bool takes_chunks(const guard::FastWeights &f, int64_t chunk);
 int32_t scan_chunks(Call &call, pnd_context *context, const FastWeights<Bf16> &f, int64_t chunk,
                     Reads<Bf16> reads, float *last);
+
+// Whether the adjoints of a call in bf16 are made so, which scan_chunks_back does:
+// fast_weights_chunk_backward.
+bool takes_chunks_back(const pnd_context *context, const guard::FastWeights &f);
+int32_t scan_chunks_back(Call &call, pnd_context *context, const FastWeights<Bf16> &f,
+                         const Slopes<Bf16> &d);

@@ -9,7 +9,8 @@
 // Shapes   as in fast_weights.cu; G has the state's
 // Method   one block per head and 32 columns. A scan keeps a state every so many steps; from the
 //          end, the states between two of these are computed again. Each block leaves what its
-//          columns add to the adjoints of the rows, and a last pass adds the blocks up
+//          columns add to the adjoints of the rows, and a last pass adds the blocks up. The plain
+//          kind in bf16 goes in chunks: fast_weights_chunk_backward.cu
 // Order    sums over the keys as in fast_weights.cu; over 32 columns 16, 8, 4, 2, 1, then over the
 //          panels; ddecay of size 1 then over the keys
 // Error    1e-4 of the largest in f32, 1e-12 in f64, 2e-2 in bf16
@@ -30,26 +31,23 @@ int64_t segment_of(int64_t steps) {
 }
 
 template <class S>
-struct Back : FastWeights<S> {
-  using FastWeights<S>::FastWeights;
+struct Back : FastWeights<S>, Slopes<S> {
   using T = Computed<S>;
   int64_t panels, segment;
-  S *dq, *dk, *dv;
-  T *ddecay, *drate, *derase, *dwrite, *dinitial;
-  const S *dout;
-  const T *dlast;
   const T *dy;        // [tokens, columns] where normalised
   T *states;          // of each block: kept ones, those of a segment, G
   T *written;         // of each block [segment, 2, kPanel]
   T *parts[kSlopes];  // [panels, tokens, keys], those of absent inputs null
   T *rate_parts;      // [panels, tokens]
 
+  Back(const FastWeights<S> &call, const Slopes<S> &slopes)
+      : FastWeights<S>(call), Slopes<S>(slopes) {}
   PND_SHARED int64_t segments() const { return (this->steps + segment - 1) / segment; }
   PND_SHARED int64_t block_states() const { return segments() + segment + 1; }
   // The adjoint of S^T q.
   __device__ T output_slope(int64_t place, int64_t column) const {
     if (dy != nullptr) return dy[place * this->width() + column];
-    return widened(dout[place * this->values + column]) * static_cast<T>(this->scale);
+    return widened(this->dout[place * this->values + column]) * static_cast<T>(this->scale);
   }
 };
 
@@ -394,18 +392,20 @@ int32_t pnd_fast_weights_backward(pnd_context *context, int32_t dtype, void *dq,
   by_stored_type(dtype, [&](auto type) {
     using S = decltype(type);
     using T = Computed<S>;
-    Back<S> f(sizes, context, kMemoryLengthsBackward);
-    f.dq = static_cast<S *>(dq);
-    f.dk = static_cast<S *>(dk);
-    f.dv = static_cast<S *>(dv);
-    f.ddecay = static_cast<T *>(ddecay);
-    f.drate = static_cast<T *>(drate);
-    f.derase = static_cast<T *>(derase);
-    f.dwrite = static_cast<T *>(dwrite);
-    f.dinitial = static_cast<T *>(dinitial);
-    f.dout = static_cast<const S *>(dout);
-    f.dlast = static_cast<const T *>(dlast);
-    run_back(call, context, f);
+    const FastWeights<S> f(sizes, context, kMemoryLengthsBackward);
+    const Slopes<S> slopes{static_cast<S *>(dq),         static_cast<S *>(dk),
+                           static_cast<S *>(dv),         static_cast<T *>(ddecay),
+                           static_cast<T *>(drate),      static_cast<T *>(derase),
+                           static_cast<T *>(dwrite),     static_cast<T *>(dinitial),
+                           static_cast<const S *>(dout), static_cast<const T *>(dlast)};
+    if constexpr (std::is_same_v<S, Bf16>) {
+      if (takes_chunks_back(context, sizes)) {
+        scan_chunks_back(call, context, f, slopes);
+        return;
+      }
+    }
+    Back<S> back(f, slopes);
+    run_back(call, context, back);
   });
   return call.status();
 }

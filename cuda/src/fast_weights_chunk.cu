@@ -29,34 +29,6 @@ __device__ __forceinline__ float element(const Bf16 *tile, int row, int col) {
   return widened(tile[place<kCols>(row, col / kWide<Bf16>) + col % kWide<Bf16>]);
 }
 
-// sum += 16 rows of `left` from `row` on times a tile of kDepth rows.
-template <int kDepth>
-__device__ __forceinline__ void add_reads(float (&sum)[kCols / 8][4], const Bf16 *left, int row,
-                                          const Bf16 *tile) {
-#pragma unroll 2
-  for (int j = 0; j < kDepth; j += 16) {
-    uint32_t a[4];
-    load_square<kDepth, false, false>(a, left, row, j);
-    PND_UNROLL
-    for (int c = 0; c < kCols / 8; c += 2) {
-      uint32_t b[4];
-      load_square<kCols, true, true>(b, tile, j, c * 8);
-      multiply_square(sum[c], sum[c + 1], a, b);
-    }
-  }
-}
-
-// A first factor, transposed, whose steps are multiplied: of[0], of[1], of[8] and of[9] are this
-// lane's.
-__device__ __forceinline__ void scale_pairs(uint32_t (&keys)[4], const float *of) {
-  PND_UNROLL
-  for (int e = 0; e < 4; ++e) {
-    const float low = widened(Bf16{static_cast<uint16_t>(keys[e])});
-    const float high = widened(Bf16{static_cast<uint16_t>(keys[e] >> 16)});
-    keys[e] = bf16_pair(low * of[e / 2 * 8], high * of[e / 2 * 8 + 1]);
-  }
-}
-
 // What lies in shared memory. The tiles of bf16 come first: places in them are found by exclusive
 // or. Two stages where they fit every device.
 template <int kKeys>
@@ -93,17 +65,16 @@ struct Stage : KeyTiles<kKeys> {
 // One block's work: a head and some columns.
 template <int kKeys, bool kDelta>
 struct StatePanel {
-  static constexpr int kKeyBands = kKeys / 16 / kOwners;  // 16 keys each, of a warp
   using All = Stages<kKeys>;
   const Chunks &c;
   const FastWeights<Bf16> &f;
   const Reads<Bf16> &reads;
   const int64_t bh;
-  // Of the block's columns; of the warp's steps, or columns, and keys.
-  const int first, cols, row0, key0;
+  // Of the block's columns; of the warp's steps, or columns.
+  const int first, cols, row0;
   Bf16 *rounded, *left;  // S; what is left of x at the chunk's end
   float *since, *at_end, *norm, *z;
-  float state[kKeyBands][kCols / 8][4] = {};
+  StateBands<kKeys> state = {};
 
   __device__ StatePanel(const Chunks &call, const Reads<Bf16> &to, int64_t block)
       : c(call),
@@ -113,7 +84,6 @@ struct StatePanel {
         first(static_cast<int>(block % call.panels) * kCols),
         cols(within(call.f.values - first, kCols)),
         row0(warp_number() * 16),
-        key0(warp_number() * kKeyBands * 16),
         rounded(All::stage(All::kCount)),
         left(rounded + All::kRow),
         since(All::floats() + All::kCount * 2 * kMost),
@@ -124,18 +94,9 @@ struct StatePanel {
   // Calls body(place in an array of states, element) for the state's elements that exist.
   template <class F>
   __device__ __forceinline__ void each_cell(F &&body) {
-    PND_UNROLL
-    for (int band = 0; band < kKeyBands; ++band) {
-      PND_UNROLL
-      for (int j = 0; j < kCols / 8; ++j) {
-        PND_UNROLL
-        for (int e = 0; e < 4; ++e) {
-          const int key = key0 + band * 16 + sum_row(e), col = sum_col(j, e);
-          if (key >= f.keys || col >= cols) continue;
-          body((bh * f.keys + key) * f.width() + first + col, state[band][j][e]);
-        }
-      }
-    }
+    state.each([&](int key, int col, float &x) {
+      if (key < f.keys && col < cols) body((bh * f.keys + key) * f.width() + first + col, x);
+    });
   }
   // Calls body(place in an array of states, z's element of this thread, whether it exists).
   template <class F>
@@ -153,14 +114,7 @@ struct StatePanel {
     });
   }
   __device__ __forceinline__ void clear() {
-    PND_UNROLL
-    for (int band = 0; band < kKeyBands; ++band) {
-      PND_UNROLL
-      for (int j = 0; j < kCols / 8; ++j) {
-        PND_UNROLL
-        for (int e = 0; e < 4; ++e) state[band][j][e] = 0;
-      }
-    }
+    state.each([](int, int, float &x) { x = 0; });
     each_norm([](int64_t, float &x, bool) { x = 0; });
   }
 
@@ -181,10 +135,7 @@ struct StatePanel {
   // The n steps from t on, whose chunk is there.
   __device__ __forceinline__ void run(int64_t t, int n, int number) {
     const Stage<kKeys> stage(number);
-    PND_UNROLL
-    for (int band = 0; band < kKeyBands; ++band) {
-      put_sums<kCols>(rounded, key0 + band * 16, 0, state[band]);
-    }
+    state.put(rounded);
     multiply_decays(stage, n);
     __syncthreads();
     if (f.features != 0) stage.make_features(c, n);
@@ -316,33 +267,8 @@ struct StatePanel {
     const float kept = since[n - 1];
     // What a decay leaves of a write is rounded once: of x where that is not yet, else of k.
     const Bf16 *written = kDelta && f.decay != nullptr ? left : stage.x;
-    PND_UNROLL
-    for (int band = 0; band < kKeyBands; ++band) {
-      PND_UNROLL
-      for (int j = 0; j < kCols / 8; ++j) {
-        PND_UNROLL
-        for (int e = 0; e < 4; ++e) state[band][j][e] *= kept;
-      }
-    }
-    for (int i = 0; i < n; i += 16) {
-      uint32_t keys[kKeyBands][4];
-      PND_UNROLL
-      for (int band = 0; band < kKeyBands; ++band) {
-        load_square<kKeys, false, true>(keys[band], stage.k, i, key0 + band * 16);
-        if constexpr (!kDelta) {
-          if (f.decay != nullptr) scale_pairs(keys[band], at_end + i + lane_number() % 4 * 2);
-        }
-      }
-      PND_UNROLL
-      for (int col = 0; col < kCols / 8; col += 2) {
-        uint32_t b[4];
-        load_square<kCols, true, true>(b, written, i, col * 8);
-        PND_UNROLL
-        for (int band = 0; band < kKeyBands; ++band) {
-          multiply_square(state[band][col], state[band][col + 1], keys[band], b);
-        }
-      }
-    }
+    state.each([=](int, int, float &x) { x *= kept; });
+    state.add(stage.k, written, !kDelta && f.decay != nullptr ? at_end : nullptr, n);
     each_norm([&](int64_t, float &x, bool) {
       x *= kept;
       for (int i = 0; i < n; ++i) {

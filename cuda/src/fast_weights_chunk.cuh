@@ -81,6 +81,83 @@ struct KeyTiles {
   }
 };
 
+// sum += 16 rows of `left` from `row` on times a tile of kDepth rows.
+template <int kDepth>
+__device__ __forceinline__ void add_reads(float (&sum)[kCols / 8][4], const Bf16 *left, int row,
+                                          const Bf16 *tile) {
+#pragma unroll 2
+  for (int j = 0; j < kDepth; j += 16) {
+    uint32_t a[4];
+    load_square<kDepth, false, false>(a, left, row, j);
+    PND_UNROLL
+    for (int c = 0; c < kCols / 8; c += 2) {
+      uint32_t b[4];
+      load_square<kCols, true, true>(b, tile, j, c * 8);
+      multiply_square(sum[c], sum[c + 1], a, b);
+    }
+  }
+}
+
+// A first factor, transposed, whose steps are multiplied: of[0], of[1], of[8] and of[9] are this
+// lane's.
+__device__ __forceinline__ void scale_pairs(uint32_t (&keys)[4], const float *of) {
+  PND_UNROLL
+  for (int e = 0; e < 4; ++e) {
+    const float low = widened(Bf16{static_cast<uint16_t>(keys[e])});
+    const float high = widened(Bf16{static_cast<uint16_t>(keys[e] >> 16)});
+    keys[e] = bf16_pair(low * of[e / 2 * 8], high * of[e / 2 * 8 + 1]);
+  }
+}
+
+// A block's columns of a state, in registers: a warp has some bands of 16 keys.
+template <int kKeys>
+struct StateBands {
+  static constexpr int kBands = kKeys / 16 / kOwners;
+  float x[kBands][kCols / 8][4];
+
+  __device__ __forceinline__ static int key(int band) {
+    return (warp_number() * kBands + band) * 16;
+  }
+  // body(key, column, element) for the thread's elements.
+  template <class F>
+  __device__ __forceinline__ void each(F body) {
+    PND_UNROLL
+    for (int band = 0; band < kBands; ++band) {
+      PND_UNROLL
+      for (int j = 0; j < kCols / 8; ++j) {
+        PND_UNROLL
+        for (int e = 0; e < 4; ++e) body(key(band) + sum_row(e), sum_col(j, e), x[band][j][e]);
+      }
+    }
+  }
+  // To a tile of bf16.
+  __device__ __forceinline__ void put(Bf16 *tile) const {
+    PND_UNROLL
+    for (int band = 0; band < kBands; ++band) put_sums<kCols>(tile, key(band), 0, x[band]);
+  }
+  // += the sum over n steps of keys values^T, each times its weight, if there are any.
+  __device__ __forceinline__ void add(const Bf16 *keys, const Bf16 *values, const float *weights,
+                                      int n) {
+    for (int i = 0; i < n; i += 16) {
+      uint32_t left[kBands][4];
+      PND_UNROLL
+      for (int band = 0; band < kBands; ++band) {
+        load_square<kKeys, false, true>(left[band], keys, i, key(band));
+        if (weights != nullptr) scale_pairs(left[band], weights + i + lane_number() % 4 * 2);
+      }
+      PND_UNROLL
+      for (int col = 0; col < kCols / 8; col += 2) {
+        uint32_t right[4];
+        load_square<kCols, true, true>(right, values, i, col * 8);
+        PND_UNROLL
+        for (int band = 0; band < kBands; ++band) {
+          multiply_square(x[band][col], x[band][col + 1], left[band], right);
+        }
+      }
+    }
+  }
+};
+
 template <int kKeys>
 constexpr size_t kPrepareBytes = (2 * KeyTiles<kKeys>::kRow + 2 * kTile) * sizeof(Bf16) +
                                  (kMost * kMost + kOwners * kSquare + 2 * kMost) * sizeof(float);

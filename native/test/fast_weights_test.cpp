@@ -426,6 +426,8 @@ TYPED_TEST(FastWeights, aResetForgetsInfinities) {
     later.rate = cut(in.rate, s, 5, 20);
     later.erase = cut(in.erase, s, 5, 20);
     later.write = cut(in.write, s, 5, 20);
+    later.dout = cut(in.dout, s, 5, 20);
+    later.dlast = in.dlast;
     std::fill(later.resets.begin(), later.resets.end(), 0);
     for (T &x : in.initial) x = std::numeric_limits<T>::infinity();
     const auto got = forward(s, in, 0), want = forward(tail, later, 0);
@@ -433,6 +435,11 @@ TYPED_TEST(FastWeights, aResetForgetsInfinities) {
     expect_equal(got[1], want[1]);
     const auto chunked = forward(s, in, 16);
     expect_within<S>(cut(chunked[0], s, 5, 20), {want[0].begin(), want[0].end()}, Kind::State);
+    const auto slopes = backward(s, in), want_slopes = backward(tail, later);
+    for (int i = 0; i < 3; ++i) {
+      const auto &exact = want_slopes[i];
+      expect_within<S>(cut(slopes[i], s, 5, 20), {exact.begin(), exact.end()}, Kind::Gradient);
+    }
   }
 }
 
@@ -507,7 +514,8 @@ TYPED_TEST(FastWeights, aNormOfZeroGivesZeros) {
 std::vector<Setting> chunk_settings() {
   return {{kPlain, kNone, 1, 2, 70, 17, 33, true, true},
           {kPlain, kScalar, 2, 1, 37, 64, 64, true, false, true},
-          {kPlain, kScalar, 1, 1, 67, 9, 70, true, true, false, 1, 1},
+          {kPlain, kScalar, 1, 1, 131, 9, 70, true, true, false, 1, 1},
+          {kPlain, kScalar, 1, 1, 131, 65, 5, true, false, false, 1},
           {kPlain, kNone, 2, 1, 20, 100, 5, true, false, true, 0, 1},
           {kDelta, kNone, 2, 1, 70, 64, 64, true, true, true},
           {kDelta, kScalar, 1, 2, 69, 100, 72, false, true},
@@ -525,6 +533,12 @@ TEST(FastWeights, chunksOfBf16MatchTheirFormula) {
       const auto got = forward(s, in, chunk);
       expect_within<Bf16>(got[0], exact.result[0], Kind::State);
       expect_within<Bf16>(got[1], exact.result[1], Kind::State);
+    }
+    if (s.memory != kPlain) continue;  // whose adjoints have no chunks
+    const auto slopes = backward(s, in);
+    for (size_t i = 0; i < slopes.size(); ++i) {
+      SCOPED_TRACE(testing::Message() << "adjoint " << i);
+      expect_within<Bf16>(slopes[i], exact.result[2 + i], Kind::Gradient);
     }
   }
 }
