@@ -90,13 +90,15 @@ inline unsigned grid_for(const pnd_context *context, int64_t items, int64_t item
 // Notes what CUDA says; an error ends the device's work and is the call's status.
 int32_t check(Call &call, pnd_context *context, cudaError_t error);
 
-// Lets a kernel have that much shared memory.
+// Lets a kernel have that much shared memory: all that there is, as the limit is the process's, and
+// another thread may be between setting and launching.
 template <class... P>
-cudaError_t allow_shared(void (*kernel)(P...), size_t shared_bytes) {
+cudaError_t allow_shared(const pnd_context *context, void (*kernel)(P...), size_t shared_bytes) {
   constexpr size_t kUsualShared = 48 << 10;
   if (shared_bytes <= kUsualShared) return cudaSuccess;
+  if (shared_bytes > static_cast<size_t>(context->most_shared)) return cudaErrorInvalidValue;
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              static_cast<int>(shared_bytes));
+                              context->most_shared);
 }
 
 // launch below, with an attribute or null.
@@ -105,7 +107,7 @@ int32_t launch_with(Call &call, pnd_context *context, cudaLaunchAttribute *attri
                     void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                     A... arguments) {
   cudaSetDevice(context->device);  // the calling thread's own, which another context may have set
-  const cudaError_t allowed = allow_shared(kernel, shared_bytes);
+  const cudaError_t allowed = allow_shared(context, kernel, shared_bytes);
   if (allowed != cudaSuccess) return check(call, context, allowed);
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
@@ -149,7 +151,7 @@ int64_t blocks_together(Call &call, pnd_context *context, void (*kernel)(P...), 
                         size_t shared_bytes) {
   if (!context->together || shared_bytes > static_cast<size_t>(context->most_shared)) return 0;
   cudaSetDevice(context->device);
-  if (check(call, context, allow_shared(kernel, shared_bytes)) != PND_OK) return 0;
+  if (check(call, context, allow_shared(context, kernel, shared_bytes)) != PND_OK) return 0;
   return room_for_blocks(call, context, reinterpret_cast<const void *>(kernel), threads,
                          shared_bytes);
 }

@@ -249,7 +249,7 @@ __global__ void __launch_bounds__(kThreads, 1) back_kernel(int64_t first, Back<S
   BackPanel<S, kRows, kKind>(f, first + blockIdx.x).run();
 }
 
-// From the reads S^T q and q . z of a token, and dout, to their adjoints, in place: one warp a
+// From the reads S^T q and q . z of a token, and dout, to their adjoints, in place: one thread a
 // token.
 template <class S>
 struct QuotientSlopes {

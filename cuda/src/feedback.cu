@@ -37,15 +37,15 @@ template <class T>
 struct Window {
   Feedback<T> f;
   Spread<T> y, q, read, inner;
-  T *p;
+  T *p;  // [blocks, slots]
 
-  Window(const Feedback<T> &call, Pieces &from)
+  Window(const Feedback<T> &call, int64_t blocks, ScratchPieces &from)
       : f(call),
         y(from.rows<T>(f.batch, f.width)),
         q(from.rows<T>(f.batch, f.q_width())),
         read(from.rows<T>(f.batch, f.q_width())),
         inner(from.rows<T>(f.batch, f.inner)),
-        p(from.take<T>(f.batch * f.heads * f.slots())) {
+        p(from.take<T>(blocks * f.slots())) {
     f.begins = f.bounded() ? from.take<int64_t>(f.batch * f.steps) : nullptr;
     f.running = f.lengths != nullptr ? from.take<int64_t>(f.steps) : nullptr;
   }
@@ -64,8 +64,6 @@ struct Window {
     const Thin<T, kRows> thin;
     const int64_t t = quotient(number, stages()), stage = number - t * stages();
     const int64_t l = quotient(stage, kOfLayer), rows = f.rows(t).get();
-    const Part runs = f.runners(t);
-    const Spread<T> x = f.state(t, l), next = f.state(t, l + 1);
     const auto product = [&](const void *weight, int64_t depth, int64_t cols, const auto &operand,
                              auto put) {
       thin.template multiply<false>(
@@ -73,7 +71,7 @@ struct Window {
           [&](int64_t i) {
             return ThinTile<T>::of(f.at(weight, l * depth * cols), cols, f.whole, i, cols);
           },
-          [&](int64_t b, const ThinTile<T> &tile, int e, T v, T w) {
+          [&](int64_t b, int64_t, const ThinTile<T> &tile, int e, T v, T w) {
             tile.each(e, v, w, [&](int64_t col, T sum) { put(b, col, sum); });
           });
     };
@@ -83,18 +81,18 @@ struct Window {
     }
     switch (stage - l * kOfLayer) {
       case kQuery:
-        product(f.query, f.width, f.q_width(), normed_rows(f, x, f.attention_gain, l),
+        product(f.query, f.width, f.q_width(), normed_rows(f, f.state(t, l), f.attention_gain, l),
                 [&](int64_t b, int64_t col, T sum) { q.row(b)[col] = sum; });
         break;
       case kRead:
         for (int64_t job = blockIdx.x; job < rows * f.heads; job += gridDim.x) {
           const int64_t b = quotient(job, f.heads), h = job - b * f.heads, at = h * f.head_size;
-          read_head(f, b, t, h, q.row(b) + at, p + job * f.slots(), read.row(b) + at);
+          read_head(f, b, t, h, q.row(b) + at, p + blockIdx.x * f.slots(), read.row(b) + at);
         }
         break;
       case kMix:
         product(f.mix, f.q_width(), f.width, plain_rows(read), [&](int64_t b, int64_t col, T sum) {
-          const T base = x.row(b)[col];
+          const T base = f.state(t, l).row(b)[col];
           y.row(b)[col] = f.reads(b, t) ? base + sum : base;
         });
         break;
@@ -104,7 +102,7 @@ struct Window {
         break;
       default:
         product(f.narrow, f.inner, f.width, plain_rows(inner), [&](int64_t b, int64_t col, T sum) {
-          if (runs.has(b)) next.row(b)[col] = y.row(b)[col] + sum;
+          if (f.runners(t).has(b)) f.state(t, l + 1).row(b)[col] = y.row(b)[col] + sum;
         });
     }
   }
@@ -126,13 +124,13 @@ struct Window {
     };
     thin.template multiply<false>(
         rows, f.width, of_keys + thin_tiles<T>(kv), mixed_rows(f, t), tile_of,
-        [&](int64_t b, const ThinTile<T> &tile, int e, T v, T w) {
+        [&](int64_t b, int64_t i, const ThinTile<T> &tile, int e, T v, T w) {
           if (!runs.has(b)) return;
-          if (tile.weight == f.at(f.key)) {
+          if (i < of_keys) {
             if (e < tile.left[0]) {
               const int64_t col = tile.at[0] + e;
-              const int64_t i = col - quotient(col, f.head_size) * f.head_size;
-              Turn<T>(f.past + t, i, half, f.base, 1).apply(v, w);
+              const int64_t pair = col - quotient(col, f.head_size) * f.head_size;
+              Turn<T>(f.past + t, pair, half, f.base, 1).apply(v, w);
               keys.row(b)[col] = v;
               keys.row(b)[col + half] = w;
             }
@@ -166,11 +164,12 @@ int32_t pnd_feedback(pnd_context *context, int32_t dtype, void *states, void *ke
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
     const Feedback<T> f(sizes, states, keys, values);
-    Pieces counted;
-    Window<T>(f, counted);
+    const int64_t blocks = most_stage_blocks(context);
+    ScratchPieces counted;
+    Window<T>(f, blocks, counted);
     if (call.reserve(0, counted.used()).refused()) return;
-    Pieces pieces(context->scratch);
-    const Window<T> work(f, pieces);
+    ScratchPieces pieces(context->scratch);
+    const Window<T> work(f, blocks, pieces);
     begin(call, context, work.f, kFeedbackFirst, kFeedbackLengths);
     clear_rest(call, context, work.f, f.states, f.level_count() * width);
     clear_rest(call, context, work.f, f.keys, f.kv_width());

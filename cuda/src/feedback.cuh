@@ -35,11 +35,8 @@ struct NormedRows : PlainRows<T> {
   static constexpr bool kNormed = true;
   const T *gain;
   T cols, eps;
-  __device__ __forceinline__ Pack<T> weigh(Pack<T> v, int64_t k, int64_t left) const {
-    const Pack<T> by = load_pack(gain + k, left, this->whole);
-    PND_UNROLL
-    for (int e = 0; e < kWide<T>; ++e) v.at[e] *= by.at[e];
-    return v;
+  __device__ __forceinline__ Pack<T> gains(int64_t k, int64_t left) const {
+    return load_pack(gain + k, left, this->whole);
   }
   __device__ __forceinline__ T scale(T squares) const { return 1 / sqrt(squares / cols + eps); }
 };
@@ -193,9 +190,9 @@ __device__ __forceinline__ void read_head(const Feedback<T> &f, int64_t b, int64
 }
 
 // Pieces of the scratch memory, each aligned; counted where there is none yet.
-class Pieces {
+class ScratchPieces {
  public:
-  explicit Pieces(void *memory = nullptr) : memory_(static_cast<char *>(memory)) {}
+  explicit ScratchPieces(void *memory = nullptr) : memory_(static_cast<char *>(memory)) {}
   template <class T>
   T *take(int64_t count) {
     T *piece = memory_ == nullptr ? nullptr : reinterpret_cast<T *>(memory_ + used_);

@@ -29,12 +29,12 @@ struct Back {
   WayBack<T> way;
 
   Back(Call &call, pnd_context *context, const Feedback<T> &f, const guard::FeedbackSlopes &d,
-       const void *dstates, Pieces &from)
+       const void *dstates, ScratchPieces &from)
       : call(call),
         context(context),
         d(d),
         group(std::min(f.steps, std::max<int64_t>(1, kGroupOfRows / f.batch))),
-        way(f, f.at(d.dx), f.at(dstates), group * f.batch, from) {
+        way(f, f.at(d.dx), f.at(dstates), group * f.batch, most_stage_blocks(context), from) {
     way.memory.past_keys = f.at(d.dpast_keys);
     way.memory.past_values = f.at(d.dpast_values);
   }
@@ -61,7 +61,8 @@ struct Back {
     const Feedback<T> &f = way.f;
     if (call.refused()) return;
     each_row<T>(call, context, rows, f.width, f.whole,
-                Norms<T, Rows>{y, scales, x, f.at(gains, l * f.width), static_cast<T>(f.eps)});
+                Norms<T, Rows>{y, scales, x, f.at(gains, l * f.width), static_cast<T>(f.eps), f,
+                               way.first});
   }
   // What the steps from `first` on found on the way from their states to the next.
   void compute_anew(int64_t first, int64_t rows) {
@@ -71,7 +72,8 @@ struct Back {
       const Spread<T> of = f.state(first, l);
       return Steps<T>{of.data, f.batch, f.level_count() * f.width, of.stride};
     };
-    const unsigned readers = grid_for(context, std::min(rows, f.batch) * f.heads, 1);
+    const auto readers =
+        static_cast<unsigned>(std::min(rows * f.heads, most_stage_blocks(context)));
     for (int64_t l = 0; l < f.layers; ++l) {
       const Spread<T> q = of(way.kept.q, l), read = of(way.kept.read, l), y = of(way.kept.y, l);
       const Spread<T> normed = of(way.kept.normed, l), thought = of(way.kept.thought, l);
@@ -182,10 +184,10 @@ int32_t pnd_feedback_backward(
   by_type(dtype, [&](auto type) {
     using T = decltype(type);
     const Feedback<T> f(sizes, states, keys, values);
-    Pieces counted;
+    ScratchPieces counted;
     Back<T>(call, context, f, d, dstates, counted);
     if (call.reserve(0, counted.used()).refused()) return;
-    Pieces pieces(context->scratch);
+    ScratchPieces pieces(context->scratch);
     Back<T>(call, context, f, d, dstates, pieces).run(dkeys, dvalues);
   });
   return call.status();

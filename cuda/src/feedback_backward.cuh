@@ -28,7 +28,7 @@ struct Kept {
   Spread<T> normed, q, dq, read, y, dy, thought, dinner, gated, dtop, gain, mlp_gain;
   Spread<T> scales, mlp_scales;  // of the norms; dinner holds what is gated until its adjoint does
 
-  Kept(Pieces &from, const Feedback<T> &f, int64_t rows)
+  Kept(ScratchPieces &from, const Feedback<T> &f, int64_t rows)
       : normed(from.rows<T>(rows, f.width)),
         q(from.rows<T>(rows, f.q_width())),
         dq(from.rows<T>(rows, f.q_width())),
@@ -45,13 +45,16 @@ struct Kept {
         mlp_scales{from.take<T>(rows), 1} {}
 };
 
-// y = x scale gain and scale = 1 / sqrt(mean x^2 + eps), row by row.
+// y = x scale gain and scale = 1 / sqrt(mean x^2 + eps), row by row of a group's steps; zeros where
+// a sequence has ended, so that its rows add nothing to the weights.
 template <class T, class Rows>
 struct Norms {
   Spread<T> y, scales;
   Rows x;
   const T *gain;
   T eps;
+  Feedback<T> f;
+  int64_t first;
 
   template <int kTeam>
   __device__ void operator()(Line<kTeam> line) const {
@@ -60,7 +63,9 @@ struct Norms {
     over_row<T>(
         line, [&](T v) { squares[0] = fma(v, v, squares[0]); }, row);
     sum_team<kTeam>(squares);
-    const T s = 1 / sqrt(squares[0] / static_cast<T>(line.cols) + eps);
+    const int64_t t = quotient(line.row, f.batch), b = line.row - t * f.batch;
+    const bool runs = f.oldest(b, first + t) >= 0;
+    const T s = runs ? 1 / sqrt(squares[0] / static_cast<T>(line.cols) + eps) : T(0);
     if (line.leads()) *scales.row(line.row) = s;
     map_row(
         line, y.row(line.row), [=](T v, T k) { return v * s * k; }, row, Read<T>{gain});

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // feedback_rows.cuh: the sizes of a call of feedback memory, rows that lie at a distance, and which
 // sequences a step computes and how far back each reads.
-// Ended    a sequence that a step leaves out is not written; a product leaves out those behind the
-//          last that runs, and makes of the others what nobody reads
+// Ended    a sequence that a step leaves out is not written; a step's product leaves out those
+// behind
+//          the last that runs, and makes of the others what nobody reads
 #pragma once
 
 #include "map.cuh"

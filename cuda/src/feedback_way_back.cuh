@@ -24,10 +24,11 @@ struct WayBack {
   Spread<T> z, normed, dk, dv, gain, shares, scales;  // kept of what is remembered
   Spread<T> dn, du, dread;                            // [batch] rows of a step
   MemorySlopes<T> memory;
-  T *p, *ds;  // [batch, heads, slots]
+  T *p, *ds;  // [blocks, slots]
 
-  // For groups of so many rows.
-  WayBack(const Feedback<T> &call, T *dx, T *dstates, int64_t rows, Pieces &from)
+  // For groups of so many rows and so many blocks.
+  WayBack(const Feedback<T> &call, T *dx, T *dstates, int64_t rows, int64_t blocks,
+          ScratchPieces &from)
       : f(call),
         dx(dx),
         dstates(dstates),
@@ -46,19 +47,19 @@ struct WayBack {
     dread = from.rows<T>(f.batch, f.q_width());
     const int64_t remembered = f.batch * f.steps * f.kv_width();
     memory = {nullptr, nullptr, from.take<T>(remembered), from.take<T>(remembered)};
-    p = from.take<T>(f.batch * f.heads * f.slots());
-    ds = from.take<T>(f.batch * f.heads * f.slots());
+    p = from.take<T>(blocks * f.slots());
+    ds = from.take<T>(blocks * f.slots());
     f.begins = f.bounded() ? from.take<int64_t>(f.batch * f.steps) : nullptr;
     f.running = f.lengths != nullptr ? from.take<int64_t>(f.steps) : nullptr;
     f.whole = f.whole && moves_whole(dx, f.width) && moves_whole(dstates, f.width);
   }
   static int64_t kept_bytes(const Feedback<T> &f, int64_t rows) {
-    Pieces counted;
+    ScratchPieces counted;
     Kept<T>(counted, f, rows);
     return counted.used();
   }
   static Kept<T> first_kept(char *at, const Feedback<T> &f, int64_t rows) {
-    Pieces from(at);
+    ScratchPieces from(at);
     return Kept<T>(from, f, rows);
   }
 
@@ -104,7 +105,7 @@ struct WayBack {
         [&](int64_t i) {
           return ThinTile<T>::of(f.at(weight, l * depth * cols), depth, f.whole, i, cols);
         },
-        [&](int64_t b, const ThinTile<T> &tile, int e, T v, T w) {
+        [&](int64_t b, int64_t, const ThinTile<T> &tile, int e, T v, T w) {
           tile.each(e, v, w, [&](int64_t col, T sum) { put(b, col, sum); });
         });
   }
@@ -252,7 +253,7 @@ struct WayBack {
     const auto value = [&](int64_t j) { return f.value_at(b, start + j) + column; };
     for (int64_t h = g * group; h < (g + 1) * group; ++h) {
       const T *q = queries + h * size, *dout = dread.row(b) + h * size;
-      T *weights = p + (b * f.heads + h) * f.slots(), *slopes = ds + (weights - p);
+      T *weights = p + blockIdx.x * f.slots(), *slopes = ds + blockIdx.x * f.slots();
       weigh_positions(f, q, count, key, weights);
       multiply_rows(dout, count, size, f.whole, value, [&](int64_t j, T dot) { slopes[j] = dot; });
       __syncthreads();

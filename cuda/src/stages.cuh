@@ -22,13 +22,17 @@ __global__ void __launch_bounds__(kThinThreads, 1)
   }
 }
 
+// More blocks would wait longer for each other than they save.
+inline int64_t most_stage_blocks(const pnd_context *context) {
+  return int64_t{2} * context->multiprocessors;
+}
+
 // Runs the stages [first, end) of a work that has use for `jobs` blocks.
 template <class T, int kRows, class Work>
 void run_stages(Call &call, pnd_context *context, const Work &work, int64_t jobs, int64_t first,
                 int64_t end) {
   constexpr size_t kBytes = Thin<T, kRows>::kBytes;
-  // More of them would wait longer for each other than they save.
-  const int64_t most = int64_t{2} * context->multiprocessors;
+  const int64_t most = most_stage_blocks(context);
   const auto kernel = stages_kernel<Work, kRows>;
   const int64_t room = blocks_together(call, context, kernel, kThinThreads, kBytes);
   if (call.refused()) return;

@@ -6,7 +6,8 @@
 //          of every row with one pack of columns
 // Order    part p of 128 is a chain over what is p, p + 128, ... of the depth, upwards (packs of it
 //          where the weight is transposed); parts meet by lanes apart by 16, 8, ..., then by warps
-//          upwards. A square sum likewise, by 256 threads. The number of rows changes nothing
+//          upwards. A square sum likewise, by 256 threads, 4 KiB after 4 KiB. The number of rows
+//          changes nothing
 #pragma once
 
 #include "packs.cuh"
@@ -79,7 +80,7 @@ __device__ __forceinline__ void fold_lanes(T *v, Folded &to) {
 // a struct with
 //   kNormed               whether its rows are divided by the roots of their mean squares
 //   load(row, k, left)    a pack of a row, zeros where none are left
-//   weigh(pack, k, left)  if normed: what enters the product
+//   gains(k, left)        if normed: what its columns are multiplied by
 //   scale(squares)        if normed: what the product is multiplied by
 template <class T, int kRows>
 class Thin {
@@ -87,28 +88,34 @@ class Thin {
   static constexpr size_t kBytes =
       (kRows * kThinDepth<T> + kThinWarps * (2 * kWide<T> + 1) * kRows) * sizeof(T);
 
-  // put(row, tile, e, a, b): the products of a row with the columns e of a tile's packs. tile_of(i)
-  // is tile i. The blocks of the grid share the work.
+  // put(row, i, tile, e, a, b): the products of a row with the columns e of the packs of tile i,
+  // tile_of(i). The blocks of the grid share the work.
   template <bool kTransposed, class Operand, class TileOf, class Put>
   __device__ __forceinline__ void multiply(int64_t rows, int64_t depth, int64_t tiles,
                                            const Operand &operand, TileOf tile_of, Put put) const {
-    const int64_t jobs = (rows + kRows - 1) / kRows * tiles;
-    int64_t staged = -1;  // the group of rows that lies there whole
-    for (int64_t job = blockIdx.x; job < jobs; job += gridDim.x) {
-      const int64_t group = quotient(job, tiles), first = group * kRows;
-      const ThinTile<T> tile = tile_of(job - group * tiles);
+    int64_t staged = -1;  // the first of the rows that lie there whole
+    int64_t first = 0;    // row
+    for (int64_t number = blockIdx.x;; number += gridDim.x) {
+      for (; number >= tiles; number -= tiles) first += kRows;
+      if (first >= rows) return;
+      const ThinTile<T> tile = tile_of(number);
       const int count = static_cast<int>(rows - first < kRows ? rows - first : kRows);
-      const bool fresh = group != staged;
-      T sum[kSums] = {}, squares[kRows] = {};
+      const bool fresh = first != staged;
+      T sum[kSums] = {};
+      Squares squares;
       for (int64_t k0 = 0; k0 < depth; k0 += kThinDepth<T>) {
-        Pack<T> weights[kPacks];
-        ask<kTransposed>(weights, tile, k0, depth - k0);
+        Pack<T> weights[kAsked];
+        PND_UNROLL
+        for (int i = 0; i < kAsked; ++i) weights[i] = ask<kTransposed>(tile, i, k0, depth - k0);
         __syncthreads();  // all have read what lay there
-        if (fresh) stage(operand, first, count, k0, depth, squares);
+        if (fresh) {
+          stage(operand, first, count, k0, depth);
+          if constexpr (Operand::kNormed) square(operand, k0, depth, squares);
+        }
         __syncthreads();
-        add<kTransposed>(sum, weights, depth - k0);
+        add<kTransposed>(sum, weights, tile, k0, depth - k0);
       }
-      staged = depth <= kThinDepth<T> ? group : -1;
+      staged = depth <= kThinDepth<T> ? first : -1;
       meet<kTransposed>(sum);
       if constexpr (Operand::kNormed) {
         if (fresh) meet_squares(squares);
@@ -128,16 +135,23 @@ class Thin {
           a *= scale;
           b *= scale;
         }
-        put(first + row, tile, i % kWide<T>, a, b);
+        put(first + row, number, tile, i % kWide<T>, a, b);
       }
     }
   }
 
  private:
   static constexpr int kSums = kRows * kWide<T>;             // of a pack of columns
-  static constexpr int kPacks = kThinDepth<T> / kThinParts;  // of weights, in registers
+  static constexpr int kPacks = kThinDepth<T> / kThinParts;  // of weights
+  static constexpr int kAsked = 4;                           // of them in registers
   template <bool kTransposed>
   static constexpr int kSumWarps = kTransposed ? kThinWarps / 2 : kThinWarps;
+
+  // Of the rows, over this thread's columns: what its lane ends with.
+  struct Squares {
+    T sum = 0;
+    Folded own;
+  };
 
   // A thread's place: its part of the depth, and which pack of columns it has.
   template <bool kTransposed>
@@ -157,81 +171,96 @@ class Thin {
   }
   __device__ __forceinline__ static T *square_sums() { return sums(kThinWarps, 0); }
 
-  // The weights that this thread multiplies of the depth from k0 on, of which `left` are left.
+  // Pack i of the weights that this thread multiplies: of the depth from k0 on, of which `left` are
+  // left.
   template <bool kTransposed>
-  __device__ __forceinline__ static void ask(Pack<T> (&weights)[kPacks], const ThinTile<T> &tile,
-                                             int64_t k0, int64_t left) {
+  __device__ __forceinline__ static Pack<T> ask(const ThinTile<T> &tile, int i, int64_t k0,
+                                                int64_t left) {
     const int g = pack<kTransposed>();
-    PND_UNROLL
-    for (int i = 0; i < kPacks; ++i) {
-      weights[i] = Pack<T>{};
-      if constexpr (kTransposed) {
-        const int e = i % kWide<T>, k = (i / kWide<T> * kThinParts + part<true>()) * kWide<T>;
-        if (k < left && e < tile.left[g]) {
-          weights[i] = load_pack(tile.weight + (tile.at[g] + e) * tile.stride + k0 + k, left - k,
-                                 tile.whole);
-        }
-      } else {
-        const int k = i * kThinParts + part<false>();
-        if (k < left) {
-          weights[i] = load_pack(tile.weight + (k0 + k) * tile.stride + tile.at[g], tile.left[g],
-                                 tile.whole);
-        }
-      }
+    if constexpr (kTransposed) {
+      const int e = i % kWide<T>, k = (i / kWide<T> * kThinParts + part<true>()) * kWide<T>;
+      if (k >= left || e >= tile.left[g]) return {};
+      return load_pack(tile.weight + (tile.at[g] + e) * tile.stride + k0 + k, left - k, tile.whole);
+    } else {
+      const int k = i * kThinParts + part<false>();
+      if (k >= left) return {};
+      return load_pack(tile.weight + (k0 + k) * tile.stride + tile.at[g], tile.left[g], tile.whole);
     }
   }
 
   template <class Operand>
   __device__ __forceinline__ static void stage(const Operand &operand, int64_t first, int count,
-                                               int64_t k0, int64_t depth, T (&squares)[kRows]) {
+                                               int64_t k0, int64_t depth) {
     const int at = static_cast<int>(threadIdx.x) * kWide<T>;
     const int64_t k = k0 + at, left = depth - k;
 #pragma unroll 2
     for (int r = 0; r < kRows; ++r) {
-      Pack<T> x = r < count && left > 0 ? operand.load(first + r, k, left) : Pack<T>{};
-      if constexpr (Operand::kNormed) {
-        PND_UNROLL
-        for (int e = 0; e < kWide<T>; ++e) squares[r] = fma(x.at[e], x.at[e], squares[r]);
-        if (left > 0) x = operand.weigh(x, k, left);
-      }
-      store_pack(rows() + r * kThinDepth<T> + at, x);
+      const bool there = r < count && left > 0;
+      store_pack(rows() + r * kThinDepth<T> + at,
+                 there ? operand.load(first + r, k, left) : Pack<T>{});
     }
   }
-
-  template <bool kTransposed>
-  __device__ __forceinline__ static void add(T (&sum)[kSums], const Pack<T> (&weights)[kPacks],
-                                             int64_t left) {
-    if constexpr (kTransposed) {
+  // Multiplies what this thread has staged by its gains, and adds its squares, of a row by lane, to
+  // what the lane has.
+  template <class Operand>
+  __device__ __forceinline__ static void square(const Operand &operand, int64_t k0, int64_t depth,
+                                                Squares &to) {
+    const int at = static_cast<int>(threadIdx.x) * kWide<T>;
+    const int64_t left = depth - k0 - at;
+    const Pack<T> gains = left > 0 ? operand.gains(k0 + at, left) : Pack<T>{};
+    T squares[kRows];
+    PND_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      T *row = rows() + r * kThinDepth<T> + at;
+      Pack<T> x = load_pack(static_cast<const T *>(row));
+      squares[r] = 0;
       PND_UNROLL
-      for (int i = 0; i < kPacks; i += kWide<T>) {
-        const int k = (i / kWide<T> * kThinParts + part<true>()) * kWide<T>;
-        if (k >= left) continue;
+      for (int e = 0; e < kWide<T>; ++e) {
+        squares[r] = fma(x.at[e], x.at[e], squares[r]);
+        x.at[e] *= gains.at[e];
+      }
+      store_pack(row, x);
+    }
+    to.own = {};
+    fold_lanes<kRows, 16, 1>(squares, to.own);
+    to.sum += squares[0];
+  }
+
+  // Adds the products with all packs; the first kAsked are there, the others are asked for when
+  // there is room.
+  template <bool kTransposed>
+  __device__ __forceinline__ static void add(T (&sum)[kSums], Pack<T> (&weights)[kAsked],
+                                             const ThinTile<T> &tile, int64_t k0, int64_t left) {
+    constexpr int kTogether = kTransposed ? kWide<T> : 1;
+    PND_UNROLL
+    for (int i = 0; i < kPacks; i += kTogether) {
+      Pack<T> *const now = weights + i % kAsked;
+      const int k = kTransposed ? (i / kWide<T> * kThinParts + part<true>()) * kWide<T>
+                                : i * kThinParts + part<false>();
+      if (k < left) {
         PND_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          const Pack<T> x = load_pack(rows() + r * kThinDepth<T> + k);
-          PND_UNROLL
-          for (int e = 0; e < kWide<T>; ++e) {
+          const T *row = rows() + r * kThinDepth<T> + k;
+          if constexpr (kTransposed) {
+            const Pack<T> x = load_pack(row);
             PND_UNROLL
-            for (int j = 0; j < kWide<T>; ++j) {
-              T &to = sum[r * kWide<T> + e];
-              to = fma(x.at[j], weights[i + e].at[j], to);
+            for (int e = 0; e < kWide<T>; ++e) {
+              PND_UNROLL
+              for (int j = 0; j < kWide<T>; ++j) {
+                sum[r * kWide<T> + e] = fma(x.at[j], now[e].at[j], sum[r * kWide<T> + e]);
+              }
+            }
+          } else {
+            PND_UNROLL
+            for (int e = 0; e < kWide<T>; ++e) {
+              sum[r * kWide<T> + e] = fma(*row, now->at[e], sum[r * kWide<T> + e]);
             }
           }
         }
       }
-    } else {
       PND_UNROLL
-      for (int i = 0; i < kPacks; ++i) {
-        const int k = i * kThinParts + part<false>();
-        if (k >= left) continue;
-        PND_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const T x = rows()[r * kThinDepth<T> + k];
-          PND_UNROLL
-          for (int e = 0; e < kWide<T>; ++e) {
-            sum[r * kWide<T> + e] = fma(x, weights[i].at[e], sum[r * kWide<T> + e]);
-          }
-        }
+      for (int n = 0; n < kTogether && i + n + kAsked < kPacks; ++n) {
+        now[n] = ask<kTransposed>(tile, i + n + kAsked, k0, left);
       }
     }
   }
@@ -247,9 +276,7 @@ class Thin {
     PND_UNROLL
     for (int i = 0; i < (kSums > kLanes ? kSums / kLanes : 1); ++i) to[own.place + i] = sum[i];
   }
-  __device__ __forceinline__ static void meet_squares(T (&squares)[kRows]) {
-    Folded own;
-    fold_lanes<kRows, 16, 1>(squares, own);
-    if (own.leads) square_sums()[warp_number() * kRows + own.place] = squares[0];
+  __device__ __forceinline__ static void meet_squares(const Squares &squares) {
+    if (squares.own.leads) square_sums()[warp_number() * kRows + squares.own.place] = squares.sum;
   }
 };

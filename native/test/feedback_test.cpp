@@ -5,8 +5,8 @@
 
 namespace {
 
-// What a call is told: where rows begin in the past, resets, lengths (all of them 0).
-enum { kFirst = 1, kResets = 2, kLengths = 4, kNothingRuns = 8 };
+// What a call is told: where rows begin in the past, resets, lengths (all of them 0); an eps of 0.
+enum { kFirst = 1, kResets = 2, kLengths = 4, kNothingRuns = 8, kNoEps = 16 };
 constexpr int kAll = kFirst | kResets | kLengths;
 
 struct Sizes {
@@ -14,6 +14,7 @@ struct Sizes {
   bool kept = true;  // whether what the steps remember has an adjoint
   int bounds = 0;    // what is given, of the following
 
+  double eps() const { return bounds & kNoEps ? 0 : 1e-5; }
   int64_t states() const { return batch * steps * (layers + 1) * width; }
   int64_t kv() const { return kv_heads * head_size; }
   int64_t remembered() const { return batch * steps * kv(); }
@@ -35,7 +36,8 @@ const std::vector<Sizes> &all_sizes() {
                            {4, 5, 2, 6, 7, 2, 1, 2, 0, 1, 0, true, kResets},
                            {3, 4, 2, 6, 5, 2, 1, 2, 34, 35, 0, false, kFirst | kResets},
                            {5, 4, 1, 6, 7, 1, 1, 2, 2, 2, 3, true, kAll},
-                           {2, 3, 2, 3, 4, 1, 1, 2, 1, 1, 0, true, kNothingRuns}};
+                           {2, 3, 2, 3, 4, 1, 1, 2, 1, 1, 0, true, kNothingRuns},
+                           {4, 3, 1, 6, 7, 1, 1, 2, 1, 1, 0, true, kLengths | kNoEps}};
     if (is_simulated()) return all;
     all.insert(all.end(), {{1, 37, 1, 5, 4, 1, 1, 6, 0, 1, 0},
                            {2, 9, 1, 7, 9, 4, 2, 2, 60, 60, 5},
@@ -53,7 +55,7 @@ const std::vector<Sizes> &all_sizes() {
   return sizes;
 }
 
-constexpr double kEps = 1e-5, kBase = 10000;
+constexpr double kBase = 10000;
 constexpr int kInputs = 13;
 constexpr const char *kNames[kInputs] = {
     "x",    "past_keys", "past_values", "attention_gain", "query", "mix",  "mlp_gain",
@@ -147,7 +149,7 @@ std::vector<std::vector<T>> forward(const Sizes &s, const Call<T> &c) {
                       in[6].data(), in[7].data(), in[8].data(), in[9].data(), in[10].data(),
                       in[11].data(), in[12].data(), given(c.first), given(c.resets),
                       given(c.lengths), s.batch, s.steps, s.layers, s.width, s.inner, s.heads,
-                      s.kv_heads, s.head_size, s.past, s.room, s.window, kEps, kBase);
+                      s.kv_heads, s.head_size, s.past, s.room, s.window, s.eps(), kBase);
       });
 }
 
@@ -168,7 +170,7 @@ std::vector<std::vector<T>> backward(const Sizes &s, const Call<T> &c,
                   in[8].data(), in[9].data(), in[10].data(), in[11].data(), in[12].data(),
                   given(c.first), given(c.resets), given(c.lengths), s.batch, s.steps, s.layers,
                   s.width, s.inner, s.heads, s.kv_heads, s.head_size, s.past, s.room, s.window,
-                  kEps, kBase);
+                  s.eps(), kBase);
   });
 }
 
@@ -237,7 +239,7 @@ std::vector<std::vector<long double>> plain(const Sizes &s, const Call<T> &c) {
   const auto norm = [&](const Row &x, const Row &gain, int64_t l) {
     N sum = tape.make(0);
     for (const N &v : x) sum = tape.add(sum, tape.mul(v, v));
-    const long double mean = sum.value / s.width + kEps;
+    const long double mean = sum.value / s.width + s.eps();
     const N scale = tape.apply(sum, 1 / std::sqrt(mean), -0.5L / s.width / mean / std::sqrt(mean));
     Row y;
     for (int64_t i = 0; i < s.width; ++i) {
@@ -523,6 +525,26 @@ TYPED_TEST(Feedback, aResetBeginsAnew) {
                    std::vector<T>(start * row, T{0}));
     }
   }
+}
+
+// One array may be both weights.
+TYPED_TEST(Feedback, keysAndValuesMayShareTheirWeights) {
+  using T = TypeParam;
+  const Sizes s{2, 3, 1, 6, 7, 2, 2, 4, 0, 1, 0};
+  Call<T> c(s);
+  c.in[12] = c.in[11];
+  const auto want = forward(s, c);
+  const auto found = outputs_of<T>(
+      {s.states(), s.remembered(), s.remembered()}, [&](const Machine &m, std::vector<T *> to) {
+        const auto *in = c.in;
+        T *const no = nullptr;
+        return PND_ON(m, pnd_feedback, type_of<T>(), to[0], to[1], to[2], in[0].data(), no, no,
+                      in[3].data(), in[4].data(), in[5].data(), in[6].data(), in[7].data(),
+                      in[8].data(), in[9].data(), in[10].data(), in[11].data(), in[11].data(),
+                      nullptr, nullptr, nullptr, s.batch, s.steps, s.layers, s.width, s.inner,
+                      s.heads, s.kv_heads, s.head_size, s.past, s.room, s.window, s.eps(), kBase);
+      });
+  for (int i = 0; i < 3; ++i) expect_equal(found[i], want[i]);
 }
 
 TEST(Feedback, refusesBadArguments) {
