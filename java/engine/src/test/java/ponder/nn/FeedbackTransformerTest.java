@@ -28,6 +28,13 @@ class FeedbackTransformerTest {
   private static final int STEPS = 11;
   private static final int VOCABULARY = 7;
   private static final int LAYERS = 3;
+  private static final int[] TOKENS = Nets.tokens(5, BATCH, STEPS, VOCABULARY);
+
+  /** Returns a new model, width 12, three heads. */
+  private static FeedbackTransformer model(Store store) {
+    Parameters parameters = Parameters.of(store, DType.F64, Key.of(1));
+    return FeedbackTransformer.create(parameters, VOCABULARY, LAYERS, 12, Heads.of(3));
+  }
 
   static List<String> everywhere() {
     return TestDevices.names();
@@ -43,10 +50,8 @@ class FeedbackTransformerTest {
     try (Device device = TestDevices.open(name);
         Store store = device.store();
         Scope scope = device.open()) {
-      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
-      var model = FeedbackTransformer.create(p, VOCABULARY, LAYERS, 12, Heads.of(3));
-      Tensor tokens =
-          scope.indices(Shape.of(BATCH, STEPS), Nets.tokens(5, BATCH, STEPS, VOCABULARY));
+      FeedbackTransformer model = model(store);
+      Tensor tokens = scope.indices(Shape.of(BATCH, STEPS), TOKENS);
       double[] mixed = model.read(tokens, Memory.EMPTY).hidden().toDoubles();
       // Softmax of this is 1 for the embedding and 0 for every layer.
       double[] mixture = new double[LAYERS + 1];
@@ -68,10 +73,8 @@ class FeedbackTransformerTest {
     try (Device device = TestDevices.open(name);
         Store store = device.store();
         Scope scope = device.open()) {
-      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
-      var model = FeedbackTransformer.create(p, VOCABULARY, LAYERS, 12, Heads.of(3));
-      Tensor tokens =
-          scope.indices(Shape.of(BATCH, STEPS), Nets.tokens(5, BATCH, STEPS, VOCABULARY));
+      FeedbackTransformer model = model(store);
+      Tensor tokens = scope.indices(Shape.of(BATCH, STEPS), TOKENS);
       Memory memory = model.read(tokens, Memory.EMPTY).memory();
       Tensor[] xs = store.names().stream().map(store::get).toArray(Tensor[]::new);
       double[][] whole = slopes(model.read(tokens, memory), xs);
@@ -94,10 +97,8 @@ class FeedbackTransformerTest {
     try (Device device = TestDevices.open(name);
         Store store = device.store();
         Scope scope = device.open()) {
-      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
-      var model = FeedbackTransformer.create(p, VOCABULARY, LAYERS, 12, Heads.of(3));
+      FeedbackTransformer model = model(store);
       Tensor[] xs = store.names().stream().map(store::get).toArray(Tensor[]::new);
-      int[] tokens = Nets.tokens(5, BATCH, STEPS, VOCABULARY);
       // The rows have three sequences and two, the last of which ends before the row does.
       int[][] starts = {{0, 4, 7, 11}, {0, 3, 9}};
       var resets = new int[BATCH * STEPS];
@@ -108,7 +109,7 @@ class FeedbackTransformerTest {
           Boundaries.none()
               .resets(scope.indices(Shape.of(BATCH, STEPS), resets))
               .lengths(scope.indices(Shape.of(BATCH), STEPS, 9));
-      Tensor all = scope.indices(Shape.of(BATCH, STEPS), tokens);
+      Tensor all = scope.indices(Shape.of(BATCH, STEPS), TOKENS);
       Tensor packed = model.read(all, Memory.EMPTY, boundaries).hidden();
       Tensor plain = model.read(all, Memory.EMPTY).hidden();
       Tensor packedSum = null;
@@ -118,7 +119,7 @@ class FeedbackTransformerTest {
         for (int i = 0; i < starts[b].length - 1; i++) {
           int from = starts[b][i];
           int count = starts[b][i + 1] - from;
-          int[] own = Arrays.copyOfRange(tokens, b * STEPS + from, b * STEPS + from + count);
+          int[] own = Arrays.copyOfRange(TOKENS, b * STEPS + from, b * STEPS + from + count);
           Tensor alone = model.read(scope.indices(Shape.of(1, count), own), Memory.EMPTY).hidden();
           Tensor part = packed.slice(0, b, 1).slice(1, from, count);
           double[] got = part.toDoubles();
@@ -150,25 +151,23 @@ class FeedbackTransformerTest {
     try (Device device = TestDevices.open(name);
         Store store = device.store();
         Scope scope = device.openUnrecorded()) {
-      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
-      var model = FeedbackTransformer.create(p, VOCABULARY, LAYERS, 12, Heads.of(3));
-      int[] tokens = Nets.tokens(5, BATCH, STEPS, VOCABULARY);
+      FeedbackTransformer model = model(store);
       var resets = new int[BATCH * STEPS];
       for (int place : new int[] {3, STEPS + 1, STEPS + 8}) resets[place] = 1;
-      double[] whole = read(model, scope, tokens, resets, STEPS);
+      double[] whole = read(model, scope, resets, STEPS);
       for (int[] pieces : new int[][] {{2, 9}, {4, 7}, {4, 1, 6}, {1, 1, 1, 1, 7}}) {
-        assertArrayEquals(whole, read(model, scope, tokens, resets, pieces));
+        assertArrayEquals(whole, read(model, scope, resets, pieces));
       }
       // A sequence that has ended begins anew in the next window; its neighbour goes on.
-      Tensor start = Nets.columns(scope, tokens, BATCH, 0, 5);
-      Tensor rest = Nets.columns(scope, tokens, BATCH, 5, STEPS);
+      Tensor start = Nets.columns(scope, TOKENS, BATCH, 0, 5);
+      Tensor rest = Nets.columns(scope, TOKENS, BATCH, 5, STEPS);
       Boundaries ends = Boundaries.none().lengths(scope.indices(Shape.of(BATCH), 5, 2));
       var anew = new int[BATCH * (STEPS - 5)];
       anew[STEPS - 5] = 1;
       Boundaries begins = Boundaries.none().resets(scope.indices(Shape.of(BATCH, STEPS - 5), anew));
       Memory memory = model.read(start, Memory.EMPTY, ends).memory();
       SequenceModel.Reading reading = model.read(rest, memory, begins);
-      double[] plain = read(model, scope, tokens, new int[BATCH * STEPS], STEPS);
+      double[] plain = read(model, scope, new int[BATCH * STEPS], STEPS);
       double[] found = reading.hidden().slice(0, 0, 1).toDoubles();
       assertArrayEquals(Arrays.copyOfRange(plain, 5 * 12, STEPS * 12), found);
       double[] alone = model.read(rest.slice(0, 1, 1), Memory.EMPTY).hidden().toDoubles();
@@ -185,12 +184,12 @@ class FeedbackTransformerTest {
 
   /** Returns the hidden states of a read in pieces of these lengths. */
   private static double[] read(
-      FeedbackTransformer model, Scope scope, int[] tokens, int[] resets, int... pieces) {
+      FeedbackTransformer model, Scope scope, int[] resets, int... pieces) {
     Memory memory = Memory.EMPTY;
     Tensor hidden = null;
     for (int steps : pieces) {
       int from = (int) memory.steps();
-      Tensor part = Nets.columns(scope, tokens, BATCH, from, from + steps);
+      Tensor part = Nets.columns(scope, TOKENS, BATCH, from, from + steps);
       Boundaries own =
           Boundaries.none().resets(Nets.columns(scope, resets, BATCH, from, from + steps));
       SequenceModel.Reading reading = model.read(part, memory, own);

@@ -24,6 +24,12 @@ class MemoryTokensTest {
   private static final int VOCABULARY = 7;
   private static final int WIDTH = 8;
 
+  /** Returns a new model of two blocks, two heads. */
+  private static MemoryTokens model(Store store, int slots) {
+    Parameters parameters = Parameters.of(store, DType.F64, Key.of(1));
+    return MemoryTokens.create(parameters, VOCABULARY, 2, WIDTH, Heads.of(2), slots, SEGMENT);
+  }
+
   static List<String> everywhere() {
     return TestDevices.names();
   }
@@ -35,8 +41,7 @@ class MemoryTokensTest {
     try (Device device = TestDevices.open(name);
         Store store = device.store();
         Scope scope = device.open()) {
-      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
-      var model = MemoryTokens.create(p, VOCABULARY, 2, WIDTH, Heads.of(2), 2, SEGMENT);
+      MemoryTokens model = model(store, 2);
       int[] tokens = Nets.tokens(3, 2, 3 * SEGMENT, VOCABULARY);
       for (int i = 0; i < 3 * SEGMENT; i++) {
         int other = (tokens[i] + 1) % VOCABULARY;
@@ -61,8 +66,7 @@ class MemoryTokensTest {
     try (Device device = TestDevices.open(name);
         Store store = device.store();
         Scope scope = device.open()) {
-      Parameters p = Parameters.of(store, DType.F64, Key.of(1));
-      var model = MemoryTokens.create(p, VOCABULARY, 2, WIDTH, Heads.of(2), 3, SEGMENT);
+      MemoryTokens model = model(store, 3);
       Tensor tokens = scope.indices(Shape.of(1, SEGMENT), Nets.tokens(3, 1, SEGMENT, VOCABULARY));
       Tensor x = model.decoder().embedding().apply(tokens);
       Tensor whole = model.first().reshape(1, 3, WIDTH).concat(x, 1);
