@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Arrays;
 import java.util.Set;
+import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -126,11 +127,7 @@ class ParametersTest {
   })
   void aTransformerHasSoManyParameters(
       long vocabulary, int layers, long width, long heads, long count) {
-    try (Device device = TestDevices.open(TestDevices.PLAIN);
-        Store store = device.store()) {
-      Transformer.create(Parameters.of(store, KEY), vocabulary, layers, width, heads);
-      assertEquals(count, store.size());
-    }
+    assertEquals(count, count(p -> Transformer.create(p, vocabulary, layers, width, heads)));
   }
 
   @ParameterizedTest
@@ -140,11 +137,7 @@ class ParametersTest {
     "301, 2, 192, 560640",
   })
   void aGruHasSoManyParameters(long vocabulary, int layers, long width, long count) {
-    try (Device device = TestDevices.open(TestDevices.PLAIN);
-        Store store = device.store()) {
-      GruModel.create(Parameters.of(store, KEY), vocabulary, layers, width);
-      assertEquals(count, store.size());
-    }
+    assertEquals(count, count(p -> GruModel.create(p, vocabulary, layers, width)));
   }
 
   @ParameterizedTest
@@ -154,10 +147,14 @@ class ParametersTest {
     "301, 2, 160, 507840",
   })
   void anLstmHasSoManyParameters(long vocabulary, int layers, long width, long count) {
+    assertEquals(count, count(p -> LstmModel.create(p, vocabulary, layers, width)));
+  }
+
+  private static long count(Consumer<Parameters> model) {
     try (Device device = TestDevices.open(TestDevices.PLAIN);
         Store store = device.store()) {
-      LstmModel.create(Parameters.of(store, KEY), vocabulary, layers, width);
-      assertEquals(count, store.size());
+      model.accept(Parameters.of(store, KEY));
+      return store.size();
     }
   }
 }
