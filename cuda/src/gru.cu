@@ -18,14 +18,6 @@ struct Gru {
   static constexpr int kGates = 3, kApart = 2;
   static constexpr bool kHasCell = false;
 
-  template <class S>
-  using Before = Computed<S>;
-  template <class S>
-  __device__ __forceinline__ static Computed<S> before(const Recurrence<S> &gru, int64_t b,
-                                                       int64_t t, int64_t unit) {
-    return gru.state(b, t, unit);
-  }
-
   // Of the unit in row `at` of (batch, step).
   template <class S, class T>
   __device__ __forceinline__ static T step(const Recurrence<S> &gru, int64_t at, int64_t unit,

@@ -20,14 +20,6 @@ struct Lstm {
   static constexpr int kGates = 4, kApart = -1;
   static constexpr bool kHasCell = true;
 
-  template <class S>
-  using Before = Computed<S>;
-  template <class S>
-  __device__ __forceinline__ static Computed<S> before(const Recurrence<S> &lstm, int64_t b,
-                                                       int64_t t, int64_t unit) {
-    return lstm.cell(b, t, unit);
-  }
-
   // Of the unit in row `at` of (batch, step).
   template <class S, class T>
   __device__ __forceinline__ static T step(const Recurrence<S> &lstm, int64_t at, int64_t unit,

@@ -4,8 +4,8 @@
 //   kGates     products with the state per unit, each with a weight [width, width] and a bias
 //   kHasCell   whether it carries a cell beside the hidden state
 //   kApart     the gate whose sum has another derivative than x, kept in Recurrence::apart; or -1
-//   Before     what a unit's step needs of the state before it
-//   step       the state of a unit after a step, from the sums of its gates
+//   step       the state of a unit after a step, from the sums of its gates and what the unit had
+//              before it: its cell, or its state where there is none
 //   Kept       what a unit's slopes need of the step
 //   slopes     the derivatives of those sums, from that of the state; what the state before it gets
 //              beside the products
@@ -147,13 +147,13 @@ __global__ void __launch_bounds__(kScanThreads, kScanBlocks<S>)
       const bool exists = own.exists && b < all.batch, runs = exists && all.runs(b, t);
       // Asked for before the products, which take as long as memory does.
       T x[kGates] = {};
-      typename Cell::template Before<S> before{};
+      T before = 0;
       if (runs) {
         PND_UNROLL
         for (int g = 0; g < kGates; ++g) {
           x[g] = widened(all.x[(at * kGates + g) * width + own.unit]);
         }
-        before = Cell::before(all, b, t, own.unit);
+        before = Cell::kHasCell ? all.cell(b, t, own.unit) : all.state(b, t, own.unit);
       }
       if (exists && t < t1) {
         PND_UNROLL
