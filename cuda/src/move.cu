@@ -172,6 +172,23 @@ int32_t transpose(Call &call, pnd_context *context, E *y, const E *x, int64_t ou
                 second);
 }
 
+// slice and pad: along their axis the rows of y have y_size elements and those of x, which stand in
+// them from `start` on, x_size.
+int32_t shift(Call &call, pnd_context *context, int32_t dtype, void *y, const void *x,
+              int64_t outer, int64_t inner, int64_t y_size, int64_t x_size, int64_t start) {
+  const int64_t bytes = bytes_of(dtype) * inner;
+  return by_word(
+      {bytes * y_size, bytes * x_size, bytes * start},
+      [&](auto word) {
+        using E = decltype(word);
+        const auto words = [&](int64_t n) { return n * bytes / static_cast<int64_t>(sizeof(E)); };
+        return write_from(call, context, static_cast<E *>(y), outer * words(y_size),
+                          Shifted<E>{static_cast<const E *>(x), words(y_size), words(x_size),
+                                     words(start), 0, 0});
+      },
+      y, x);
+}
+
 }  // namespace
 
 int32_t pnd_fill(pnd_context *context, int32_t dtype, void *y, int64_t n, double value) {
@@ -243,17 +260,7 @@ int32_t pnd_slice(pnd_context *context, int32_t dtype, void *y, const void *x, i
   Call call(context, "slice");
   guard::slice(call, dtype, y, x, outer, size, inner, start, count);
   if (call.refused()) return call.status();
-  const int64_t bytes = bytes_of(dtype) * inner;
-  return by_word(
-      {bytes * size, bytes * start, bytes * count},
-      [&](auto word) {
-        using E = decltype(word);
-        const auto words = [&](int64_t n) { return n * bytes / static_cast<int64_t>(sizeof(E)); };
-        return write_from(
-            call, context, static_cast<E *>(y), outer * words(count),
-            Shifted<E>{static_cast<const E *>(x), words(count), words(size), -words(start), 0, 0});
-      },
-      y, x);
+  return shift(call, context, dtype, y, x, outer, inner, count, size, -start);
 }
 
 int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t outer,
@@ -261,17 +268,7 @@ int32_t pnd_pad(pnd_context *context, int32_t dtype, void *y, const void *x, int
   Call call(context, "pad");
   guard::pad(call, dtype, y, x, outer, size, inner, start, count);
   if (call.refused()) return call.status();
-  const int64_t bytes = bytes_of(dtype) * inner;
-  return by_word(
-      {bytes * size, bytes * start, bytes * count},
-      [&](auto word) {
-        using E = decltype(word);
-        const auto words = [&](int64_t n) { return n * bytes / static_cast<int64_t>(sizeof(E)); };
-        return write_from(
-            call, context, static_cast<E *>(y), outer * words(size),
-            Shifted<E>{static_cast<const E *>(x), words(size), words(count), words(start), 0, 0});
-      },
-      y, x);
+  return shift(call, context, dtype, y, x, outer, inner, size, count, start);
 }
 
 int32_t pnd_put(pnd_context *context, int32_t dtype, void *y, const void *x, const int32_t *start,
