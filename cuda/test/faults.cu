@@ -51,6 +51,17 @@ Outcome warp_barrier_removed() {
   return {error, out.values(), x};
 }
 
+// What becomes of a kernel that sums rows of n elements in the opposite order.
+Outcome reversed_rows(void (*kernel)(float *, const float *, int), size_t n) {
+  constexpr int rows = 3;
+  const auto x = counting(rows * n);
+  const Array<float> in(x), out(n);
+  const auto error = Launcher().run(kernel, 1, n, n, out.data(), in.data(), rows);
+  std::vector<float> want(n);
+  for (size_t i = 0; i < rows * n; ++i) want[n - 1 - i % n] += x[i];
+  return {error, out.values(), want};
+}
+
 // Sums of reversed rows, one row in shared memory at a time. Fault: the next row is written while
 // others still read this one.
 template <bool kFaulty>
@@ -68,13 +79,7 @@ __global__ void rows_kernel(float *y, const float *x, int rows) {
 }
 template <bool kFaulty>
 Outcome reused_too_early() {
-  constexpr size_t rows = 3, n = 96;
-  const auto x = counting(rows * n);
-  const Array<float> in(x), out(n);
-  const auto error = Launcher().run(rows_kernel<kFaulty>, 1, n, n, out.data(), in.data(), rows);
-  std::vector<float> want(n);
-  for (size_t i = 0; i < rows * n; ++i) want[n - 1 - i % n] += x[i];
-  return {error, out.values(), want};
+  return reversed_rows(rows_kernel<kFaulty>, 96);
 }
 
 // Shared memory as a sum's first term. Fault: nobody sets it to zero.
@@ -267,13 +272,7 @@ __global__ void pipeline_kernel(float *y, const float *x, int rows) {
 }
 template <bool kFaulty>
 Outcome copied_over_readers() {
-  constexpr size_t rows = 3, n = 64;
-  const auto x = counting(rows * n);
-  const Array<float> in(x), out(n);
-  const auto error = Launcher().run(pipeline_kernel<kFaulty>, 1, n, n, out.data(), in.data(), rows);
-  std::vector<float> want(n);
-  for (size_t i = 0; i < rows * n; ++i) want[n - 1 - i % n] += x[i];
-  return {error, out.values(), want};
+  return reversed_rows(pipeline_kernel<kFaulty>, 64);
 }
 
 // ---- matrix fragments ---------------------------------------------------------------------------
