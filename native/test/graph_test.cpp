@@ -39,6 +39,19 @@ class Graph : public testing::Test {
     EXPECT_EQ(PND_OK, pnd_download(context_, values.data(), from, bytes)) << message();
     return values;
   }
+  // The graph of what `calls` calls.
+  template <class F>
+  void *recorded(F &&calls) {
+    void *graph = nullptr;
+    EXPECT_EQ(PND_OK, pnd_record(context_)) << message();
+    calls();
+    EXPECT_EQ(PND_OK, pnd_recorded(context_, &graph)) << message();
+    EXPECT_NE(nullptr, graph);
+    return graph;
+  }
+  void *recorded_exp(float *y, const float *x) {
+    return recorded([&] { EXPECT_EQ(PND_OK, pnd_exp(context_, PND_F32, y, x, 8)); });
+  }
   std::string message() { return message_of({"", nullptr, context_}); }
   void refuses(int32_t status, const std::string &words) {
     EXPECT_EQ(PND_BAD_ARGUMENT, status);
@@ -96,11 +109,7 @@ TEST_F(Graph, givesTheBitsOfTheCallsAndReadsMemoryAnew) {
   };
   const auto direct = run(step);
   upload(parameter, start);
-  ASSERT_EQ(PND_OK, pnd_record(context_)) << message();
-  step();
-  void *graph = nullptr;
-  ASSERT_EQ(PND_OK, pnd_recorded(context_, &graph)) << message();
-  ASSERT_NE(nullptr, graph);
+  void *graph = recorded(step);
   expect_equal(host(parameter, n), start);  // recorded and not run
   const auto launch = [&] { EXPECT_EQ(PND_OK, pnd_launch(context_, graph)) << message(); };
   expect_equal(run(launch), direct);
@@ -111,12 +120,8 @@ TEST_F(Graph, givesTheBitsOfTheCallsAndReadsMemoryAnew) {
 TEST_F(Graph, whatARecordingCannotHoldIsRefused) {
   if (!here()) GTEST_SKIP() << "a CPU library records no calls";
   float *x = device(random_data<float>(8)), *y = device(std::vector<float>(8));
-  void *memory = nullptr, *graph = nullptr, *other = nullptr;
+  void *memory = nullptr, *graph = recorded_exp(y, x), *other = nullptr;
   float on_host[8] = {};
-  ASSERT_EQ(PND_OK, pnd_record(context_));
-  EXPECT_EQ(PND_OK, pnd_exp(context_, PND_F32, y, x, 8));
-  ASSERT_EQ(PND_OK, pnd_recorded(context_, &graph));
-
   ASSERT_EQ(PND_OK, pnd_record(context_));
   const char *words = "not while calls are recorded";
   refuses(pnd_record(context_), words);
@@ -151,17 +156,12 @@ TEST_F(Graph, scratchMemoryDoesNotGrowInARecording) {
     return pnd_layer_norm_backward(context_, PND_F32, dx, dgain, dbias, dy, x, dy, row, row, rows,
                                    cols);
   };
-  void *graph = nullptr;
-  ASSERT_EQ(PND_OK, pnd_record(context_));
-  refuses(call(), "run the step once");
-  ASSERT_EQ(PND_OK, pnd_recorded(context_, &graph));
+  void *graph = recorded([&] { refuses(call(), "run the step once"); });
   ASSERT_EQ(PND_OK, pnd_release_graph(context_, graph)) << message();
   EXPECT_EQ(PND_OK, call()) << message();
   const auto direct = host(dgain, cols);
   upload(dgain, zeros);
-  ASSERT_EQ(PND_OK, pnd_record(context_));
-  EXPECT_EQ(PND_OK, call()) << message();
-  ASSERT_EQ(PND_OK, pnd_recorded(context_, &graph));
+  graph = recorded([&] { EXPECT_EQ(PND_OK, call()) << message(); });
   // A larger call after it: the graph keeps the memory it was recorded with.
   constexpr int64_t more = 40 * rows;
   const float *large = device(random_data<float>(more * cols, 4));
@@ -183,10 +183,8 @@ TEST_F(Graph, valuesOutsideTheirRangeAreFoundAfterALaunch) {
   if (!here()) GTEST_SKIP() << "a CPU library records no calls";
   float *table = device(random_data<float>(12)), *y = device(std::vector<float>(12));
   int32_t *index = device<int32_t>({0, 2, 1});
-  void *graph = nullptr;
-  ASSERT_EQ(PND_OK, pnd_record(context_));
-  EXPECT_EQ(PND_OK, pnd_gather(context_, PND_F32, y, table, index, 3, 3, 4));
-  ASSERT_EQ(PND_OK, pnd_recorded(context_, &graph));
+  void *graph =
+      recorded([&] { EXPECT_EQ(PND_OK, pnd_gather(context_, PND_F32, y, table, index, 3, 3, 4)); });
   EXPECT_EQ(PND_OK, pnd_launch(context_, graph));
   EXPECT_EQ(PND_OK, pnd_synchronize(context_)) << message();
   upload(index, {0, 1, 3});
@@ -200,10 +198,7 @@ TEST_F(Graph, valuesOutsideTheirRangeAreFoundAfterALaunch) {
 TEST_F(Graph, foreignGraphsAreRefused) {
   if (!here()) GTEST_SKIP() << "a CPU library records no calls";
   float *x = device(random_data<float>(8)), *y = device(std::vector<float>(8));
-  void *graph = nullptr;
-  ASSERT_EQ(PND_OK, pnd_record(context_));
-  EXPECT_EQ(PND_OK, pnd_exp(context_, PND_F32, y, x, 8));
-  ASSERT_EQ(PND_OK, pnd_recorded(context_, &graph));
+  void *graph = recorded_exp(y, x);
   pnd_context *other = nullptr;
   ASSERT_EQ(PND_OK, pnd_open(&other, 0, 1, 0));
   EXPECT_EQ(PND_BAD_ARGUMENT, pnd_launch(other, graph));
@@ -224,10 +219,7 @@ TEST_F(Graph, foreignGraphsAreRefused) {
 TEST_F(Graph, closingReleasesAll) {
   if (!here()) GTEST_SKIP() << "a CPU library records no calls";
   float *x = device(random_data<float>(8)), *y = device(std::vector<float>(8));
-  void *graph = nullptr;
-  ASSERT_EQ(PND_OK, pnd_record(context_));
-  EXPECT_EQ(PND_OK, pnd_exp(context_, PND_F32, y, x, 8));
-  ASSERT_EQ(PND_OK, pnd_recorded(context_, &graph));
+  recorded_exp(y, x);
   ASSERT_EQ(PND_OK, pnd_record(context_));
   EXPECT_EQ(PND_OK, pnd_log(context_, PND_F32, y, x, 8));
   EXPECT_EQ(PND_OK, pnd_close(context_));
