@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "grid.h"
+
 namespace simulator {
 namespace {
 

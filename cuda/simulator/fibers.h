@@ -101,7 +101,9 @@ class WorkList {
   Work *add(const Work &work);
   // Does the first of it, with a copy of its input on the caller's stack.
   void run_first();
-  void clear();
+  void clear() {
+    while (!empty()) drop_first();
+  }
 
  private:
   void drop_first();
@@ -119,10 +121,6 @@ void wait_for(Unit unit, unsigned groups_left);
 
 // Whether this thread's registers are fenced for products; false at first.
 bool &registers_fenced();
-
-// For ThreadSanitizer: what comes before `publish` is ordered before what follows `observe`.
-void publish(void *at);
-void observe(void *at);
 
 // A fence: what this thread wrote before it is seen by threads that pass a fence later.
 void fence();
