@@ -340,9 +340,9 @@ public record Feedback(
   // ---- what it costs ---------------------------------------------------------------------------
 
   /**
-   * The products of the steps that run; per step a norm's 4 per element and 4, gelu 8, rotary 3 per element, and 4 per
-   * pair for its angle; of what a head reads scale, largest, difference, exp, sum and share; the
-   * mixed states 2 per state's element.
+   * The products of the steps that run; per step a norm's 4 per element and 4, gelu 8, rotary 3 per
+   * element, and 4 per pair for its angle; of what a head reads scale, largest, difference, exp,
+   * sum and share; the mixed states 2 per state's element.
    */
   @Override
   public Work work(Tensor... in) {
