@@ -11,6 +11,8 @@
 // Work     gelu 8 flops and 2 moves per element, backward 16 and 3; silu 4, backward 10
 // Source   Hendrycks, Gimpel, arXiv:1606.08415; Elfwing, Uchibe, Doya, arXiv:1702.03118
 #include "activation.cuh"
+
+#include "guards/activation.h"
 #include "packs.cuh"
 
 namespace {

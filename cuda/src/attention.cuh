@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "context.cuh"
+#include "guards/attention.h"
 #include "tile.cuh"
 
 constexpr int kTileSteps = 64;       // keys (queries) that a block's rows meet at a time

@@ -7,6 +7,7 @@
 // Error    exact after one rounding, to nearest and halves to even
 // Work     no flops; one read and one write per element
 // Source   elementary
+#include "guards/cast.h"
 #include "map.cuh"
 #include "scalar.cuh"
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "blas.cuh"
+#include "guards/context.h"
 
 struct Holdings {
   std::unordered_map<void *, int64_t> blocks;  // what pnd_allocate gave out, in bytes

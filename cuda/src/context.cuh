@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// context.cuh: what a kernel file needs from its context: argument checks (shared/guards.h),
+// context.cuh: what a kernel file needs from its context: argument checks (shared/call.h),
 // scratch memory, launches, and the place where a kernel reports an index that is out of its range.
 #pragma once
 
 #include <cuda_runtime.h>
 
-#include "guards.h"
+#include "call.h"
+#include "guards/feedback.h"
 
 // The index arrays that kernels check.
 enum Checked {

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "guards/cross_entropy.h"
 #include "map.cuh"
 #include "product.cuh"
 #include "tile.cuh"

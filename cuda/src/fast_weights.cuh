@@ -4,6 +4,7 @@
 // type that q, k, v, out and their adjoints are stored as, T what all else is and is computed as.
 #pragma once
 
+#include "guards/fast_weights.h"
 #include "packs.cuh"
 #include "ptx.cuh"
 #include "scalar.cuh"

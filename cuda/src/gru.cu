@@ -10,6 +10,7 @@
 // Error    relative norm <= 1e-5 in f32, 1e-2 in bf16 (gradients 2e-2) against the exact scan
 // Work     6 width^2 flops per step forward, 12 backward, and about 100 width
 // Source   Cho et al., arXiv:1406.1078; the reset gate stands after the product
+#include "guards/gru.h"
 #include "recurrent_backward.cuh"
 
 namespace {

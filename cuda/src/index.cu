@@ -11,6 +11,7 @@
 //          noted and left out: zeros
 // Work     scatter_add 1 flop and 3 element moves per element of x
 // Source   elementary
+#include "guards/index.h"
 #include "packs.cuh"
 #include "scatter.cuh"
 

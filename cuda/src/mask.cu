@@ -13,6 +13,8 @@
 // Source   Efraimidis, Spirakis, Inf. Proc. Letters 97, 2006; Duffield, Lund, Thorup, JACM 54, 2007
 #include "mask.cuh"
 
+#include "guards/mask.h"
+
 namespace {
 
 // The eligible logits stand in space.weight.

@@ -13,6 +13,7 @@
 // Error    <= 2 x the plain loop
 // Work     as the forward function's
 // Source   the derivatives of the formulas in ponder.h
+#include "guards/mask.h"
 #include "mask.cuh"
 
 namespace {

@@ -12,6 +12,7 @@
 // Work     2 rows cols inner flops a product; each operand read once per row (column) of squares
 // Source   Volkov, Demmel, SC 2008
 #include "blas.cuh"
+#include "guards/matmul.h"
 #include "product.cuh"
 #include "product_bf16.cuh"
 

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "guards/move.h"
 #include "packs.cuh"
 #include "ptx.cuh"
 #include "scalar.cuh"

@@ -14,6 +14,7 @@
 // Error    adamw 2 ULP of the largest of parameter, change and rate; sgd <= 2 x the plain loop
 // Work     adamw 15 flops and 7 moves per element; sgd 7 and 5
 // Source   Loshchilov, Hutter, arXiv:1711.05101, algorithm 2
+#include "guards/optimiser.h"
 #include "packs.cuh"
 #include "ptx.cuh"
 

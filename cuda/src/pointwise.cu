@@ -9,6 +9,7 @@
 // Source   elementary
 #include "packs.cuh"
 
+#include "guards/pointwise.h"
 #include "scalar.cuh"
 
 namespace {

@@ -7,6 +7,7 @@
 // Error    exact
 // Work     20 products of 32 bits per four words
 // Source   Salmon, Moraes, Dror, Shaw, SC 2011
+#include "guards/random.h"
 #include "packs.cuh"
 #include "scalar.cuh"
 // After scalar.cuh, which says how what both libraries share is compiled.

@@ -11,6 +11,7 @@
 // Error    <= 2 x the plain loop
 // Work     4 flops and 2 moves per element, backward 12 and 5, plus gain
 // Source   Zhang, Sennrich, arXiv:1910.07467, eq. 4
+#include "guards/rms_norm.h"
 #include "rows.cuh"
 #include "sums.cuh"
 

@@ -12,6 +12,7 @@
 // Source   Su, Lu, Pan, Murtadha, Wen, Liu, arXiv:2104.09864, eq. 34
 #include <algorithm>
 
+#include "guards/rotary.h"
 #include "packs.cuh"
 #include "scalar.cuh"
 

@@ -9,6 +9,7 @@
 // Error    <= 2 x the plain loop; a row of -infinity gives zeros, a NaN or +infinity NaN
 // Work     8 flops and 2 moves per element, backward 4 and 3
 // Source   Bridle, Neurocomputing: Algorithms, Architectures and Applications, 1990
+#include "guards/softmax.h"
 #include "rows.cuh"
 #include "scalar.cuh"
 

@@ -18,6 +18,7 @@
 // Work     2 key_size flops per score; 2 value_size per read forward, 4 (key_size + value_size)
 //          backward
 // Source   Rae et al., arXiv:1610.09027, section 3.1
+#include "guards/top_k_read.h"
 #include "scalar.cuh"
 #include "scatter.cuh"
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // call: the checks that stand before every kernel, the same in every library. A function of the
-// header reads: Call (names the function, marks the context busy), its guard (guards.h), scratch
-// memory, work, PND_OK.
+// header reads: Call (names the function, marks the context busy), its guard, scratch memory, work,
+// PND_OK.
+// guards/<stem>.h has the guards of the functions in <stem>.cpp and <stem>.cu. One guard per
+// function, or per family with equal arguments: the call, then the header's parameters in the
+// header's order (a family takes those it checks). No array is read there, it may lie on a device:
+// index values, lengths and step are checked by whoever reads them.
 #pragma once
 
 #include <atomic>
@@ -28,6 +32,8 @@ struct Caller {
 
 // The size of an element of a known type.
 int64_t bytes_of(int32_t dtype);
+// Of what is computed from a type and not rounded to it.
+inline int64_t bytes_of_sum(int32_t dtype) { return dtype == PND_F64 ? 8 : 4; }
 
 // The last failure of a call that had no context.
 extern thread_local char orphan_message[512];

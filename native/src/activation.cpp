@@ -12,6 +12,7 @@
 // Source   Hendrycks, Gimpel, arXiv:1606.08415; Elfwing, Uchibe, Doya, arXiv:1702.03118
 #include "activation.h"
 
+#include "guards/activation.h"
 #include "map.h"
 
 namespace {

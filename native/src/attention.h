@@ -4,6 +4,7 @@
 // its elements are packed as, T what they are summed in.
 #pragma once
 
+#include "guards/attention.h"
 #include "map.h"
 #include "softmax.h"
 #include "tile_bf16.h"

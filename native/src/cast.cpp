@@ -7,6 +7,7 @@
 // Error    exact after one rounding, to nearest and halves to even
 // Work     no flops; one read and one write per element
 // Source   elementary
+#include "guards/cast.h"
 #include "as_float.h"
 
 int32_t pnd_cast(pnd_context *context, int32_t dtype, void *y, const void *x, int64_t n,

@@ -15,6 +15,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "guards/context.h"
+
 #ifdef __SSE2__
 #include <immintrin.h>
 #endif

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// context.h: what a kernel file needs from its context: argument checks (shared/guards.h),
+// context.h: what a kernel file needs from its context: argument checks (shared/call.h),
 // scratch memory, parallel loops.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
-#include "guards.h"
+#include "call.h"
 
 // A pool that runs numbered chunks on the caller and its workers. Workers spin briefly, then sleep.
 class Workers;

@@ -13,6 +13,7 @@
 // Error    loss, lse <= 2 x the plain loop; gradients <= 3 x
 // Work     2 width flops per logit forward, 6 backward, and about 15 for the softmax
 // Source   Bishop 2006, eq. 4.108; blocks: Hsu et al., arXiv:2410.10989
+#include "guards/cross_entropy.h"
 #include "context.h"
 #include "softmax.h"
 #include "turns.h"

@@ -5,6 +5,7 @@
 // as.
 #pragma once
 
+#include "guards/fast_weights.h"
 #include "rows.h"
 #include "stored.h"
 #include "tile.h"

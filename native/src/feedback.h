@@ -8,6 +8,7 @@
 
 #include "activation.h"
 #include "feedback_weights.h"
+#include "guards/feedback.h"
 #include "rms_norm.h"
 #include "rotary.h"
 

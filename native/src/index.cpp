@@ -12,6 +12,7 @@
 // Source   elementary
 #include <cstring>
 
+#include "guards/index.h"
 #include "map.h"
 
 namespace {

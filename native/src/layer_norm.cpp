@@ -16,6 +16,7 @@
 //          American Statistician 37(3), 1983, eq. 1.7
 #include <limits>
 
+#include "guards/layer_norm.h"
 #include "rows.h"
 
 namespace {

@@ -12,6 +12,7 @@
 // Work     8 width^2 flops per step forward, 16 backward, and about 100 width
 // Source   Hochreiter, Schmidhuber, Neural Computation 9(8), 1997; the forget gate: Gers,
 //          Schmidhuber, Cummins, Neural Computation 12(10), 2000
+#include "guards/lstm.h"
 #include "recurrent_backward.h"
 
 namespace {

@@ -14,6 +14,7 @@
 // Source   Efraimidis, Spirakis, Inf. Proc. Letters 97, 2006; Duffield, Lund, Thorup, JACM 54, 2007
 #include "mask.h"
 
+#include "guards/mask.h"
 #include "map.h"
 #include "mask_race.h"
 #include "mask_sets.h"

@@ -15,6 +15,7 @@
 // Source   the derivatives of the formulas in ponder.h
 #include "mask.h"
 
+#include "guards/mask.h"
 #include "map.h"
 #include "mask_race.h"
 #include "mask_sets.h"

@@ -9,6 +9,7 @@
 // Error    <= 2 x the plain loop
 // Work     2 rows cols inner flops a product; each operand read once, y written once
 // Source   Goto, van de Geijn, ACM TOMS 34(3), 2008
+#include "guards/matmul.h"
 #include "context.h"
 #include "tile_bf16.h"
 

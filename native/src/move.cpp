@@ -17,6 +17,7 @@
 #include "tile.h"
 
 #include "bf16.h"
+#include "guards/move.h"
 
 namespace {
 

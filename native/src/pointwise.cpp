@@ -13,6 +13,7 @@
 #include "map.h"
 
 #include "formulas.h"
+#include "guards/pointwise.h"
 
 namespace {
 

@@ -9,6 +9,7 @@
 // Source   Salmon, Moraes, Dror, Shaw, SC 2011
 #include "random.h"
 
+#include "guards/random.h"
 #include "map.h"
 
 namespace {

@@ -10,6 +10,7 @@
 // Error    <= 2 x the plain loop; largest exact, NaN if any is NaN
 // Work     1 flop (square_sum 2) and one read per element
 // Source   elementary
+#include "guards/reduce.h"
 #include "rows.h"
 
 namespace {

@@ -12,6 +12,8 @@
 // Source   Zhang, Sennrich, arXiv:1910.07467, eq. 4
 #include "rms_norm.h"
 
+#include "guards/rms_norm.h"
+
 namespace {
 
 template <class T>

@@ -11,6 +11,8 @@
 // Source   Su, Lu, Pan, Murtadha, Wen, Liu, arXiv:2104.09864, eq. 34
 #include "rotary.h"
 
+#include "guards/rotary.h"
+
 namespace {
 
 template <class T>

@@ -12,6 +12,7 @@
 #include "rows.h"
 
 #include "formulas.h"
+#include "guards/softmax.h"
 
 namespace {
 

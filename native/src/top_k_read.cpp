@@ -17,6 +17,7 @@
 // Source   Rae et al., arXiv:1610.09027, section 3.1
 #include <bit>
 
+#include "guards/top_k_read.h"
 #include "map.h"
 #include "softmax.h"
 

@@ -13,6 +13,7 @@
 // Error    <= 2 x the plain loop
 // Work     4 (key_size + value_size) flops per read
 // Source   elementary
+#include "guards/top_k_read.h"
 #include "map.h"
 
 namespace {
