@@ -4,6 +4,8 @@
 // thread's.
 #pragma once
 
+#include <algorithm>
+
 #include "ptx.cuh"
 #include "rows.cuh"
 #include "scalar.cuh"
