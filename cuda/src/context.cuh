@@ -6,7 +6,6 @@
 #include <cuda_runtime.h>
 
 #include "call.h"
-#include "guards/feedback.h"
 
 // The index arrays that kernels check.
 enum Checked {

@@ -6,6 +6,7 @@
 //          the last that runs, and makes of the others what nobody reads
 #pragma once
 
+#include "guards/feedback.h"
 #include "map.cuh"
 #include "packs.cuh"
 #include "product.cuh"
