@@ -81,7 +81,7 @@ class LauncherTest {
   void refusesOptionsOfTest() throws Exception {
     Run run = ponder("test", "--fast");
     assertEquals(2, run.code());
-    assertEquals("ponder: \"test\" takes no options, got \"--fast\".\n", run.err());
+    assertEquals("ponder: \"test\" takes --all alone, got \"--fast\".\n", run.err());
   }
 
   @Test
