@@ -204,7 +204,7 @@ TYPED_TEST(Gru, goesOnFromACarriedState) {
     Inputs<S> in(s, kGates);
     in.bound(s);
     const auto whole = forward(s, in);
-    for (int64_t first : {int64_t{1}, s.steps / 2, s.steps - 1}) {
+    for (int64_t first : cuts(s)) {
       std::vector<S> state = in.initial;
       for (int part = 0; part < 2; ++part) {
         const int64_t t0 = part == 0 ? 0 : first, t1 = part == 0 ? first : s.steps;
