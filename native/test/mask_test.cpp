@@ -396,13 +396,9 @@ TEST(Masks, candidateSetsAreUnbiasedForUniformSets) {
 // Counts against inclusion probabilities: |z| < 4, and estimates of a sum within 4 standard errors.
 TYPED_TEST(Masks, frequenciesAreTheInclusionProbabilities) {
   using T = TypeParam;
-#if defined(__SANITIZE_ADDRESS__)
-  const int64_t rows = 2000, steps = 2;
-#else
-  const int64_t rows = is_simulated() ? 60 : 50000, steps = is_simulated()   ? 2
-                                                            : sizeof(T) == 4 ? 20
-                                                                             : 2;
-#endif
+  const bool few = is_simulated() || kWatched;
+  const int64_t rows = is_simulated() ? 60 : kWatched ? 2000 : 50000;
+  const int64_t steps = few || sizeof(T) == 8 ? 2 : 20;
   const int64_t n = 12;
   for (int32_t scheme : kSchemes) {
     SCOPED_TRACE(scheme);
