@@ -155,7 +155,7 @@ struct StatePanel {
       __syncthreads();
     }
     if (row0 < n) {
-      add_reads<kMost>(y, stage.scores, row0, stage.x);
+      add_reads<kMost>(y, stage.scores, row0, stage.x, row0 + 16);  // of later ones, P is 0
       finish(y, norms);
       __syncwarp();  // all lanes have read the warp's rows of q
       put_sums<kKeys>(stage.q, row0, 0, y);

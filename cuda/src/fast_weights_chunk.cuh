@@ -81,12 +81,12 @@ struct KeyTiles {
   }
 };
 
-// sum += 16 rows of `left` from `row` on times a tile of kDepth rows.
+// sum += 16 rows of `left` from `row` on times the first `depth` of the kDepth rows of a tile.
 template <int kDepth>
 __device__ __forceinline__ void add_reads(float (&sum)[kCols / 8][4], const Bf16 *left, int row,
-                                          const Bf16 *tile) {
+                                          const Bf16 *tile, int depth = kDepth) {
 #pragma unroll 2
-  for (int j = 0; j < kDepth; j += 16) {
+  for (int j = 0; j < depth; j += 16) {
     uint32_t a[4];
     load_square<kDepth, false, false>(a, left, row, j);
     PND_UNROLL

@@ -580,7 +580,8 @@ PND_API int32_t pnd_top_k_read_backward(pnd_context *context, int32_t dtype, voi
  *             multiplied onwards in time and never divided; the same holds where T1 is a multiple.
  *             A CUDA library takes chunks in PND_BF16 alone, and there 16, 32, 48 or 64 steps of
  *             the plain kind or, without features, of delta, for keys <= 128 and decay_size 1; else
- *             it goes step by step whatever the chunk.
+ *             it goes step by step whatever the chunk. There what is not finite in a step may reach
+ *             the outputs of the 15 before it, and adjoints of any step of its 64.
  * PND_BF16    too: q, k, v, out and their adjoints are then of bf16, each rounded once; all else,
  *             which adds up or multiplies up over the steps, is of f32, the state among it. Factors
  *             of a chunk's products may be rounded to bf16.
@@ -605,9 +606,10 @@ PND_API int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out,
                                  int32_t features, int32_t normalised);
 /* The adjoints of the inputs; ddecay, drate, derase, dwrite and dinitial are null exactly where
  * these are. dlast (nullable: zeros) [batch, heads, keys, values + normalised] is that of the final
- * state. Step by step from the end, whatever the chunk was; states are computed anew from a few.
- * Order: sums over the values in 32 lanes, over the keys one chain; ddecay of size 1 sums those of
- * the keys in 32 lanes. */
+ * state. Step by step from the end, whatever the chunk was; states are computed anew from a few. A
+ * CUDA library takes 64 steps at a time of the plain kind in PND_BF16, for keys <= 128 and
+ * decay_size 1, and keeps the states between them, rounded to bf16. Order: sums over the values in
+ * 32 lanes, over the keys one chain; ddecay of size 1 sums those of the keys in 32 lanes. */
 PND_API int32_t pnd_fast_weights_backward(
     pnd_context *context, int32_t dtype, void *dq, void *dk, void *dv, void *ddecay, void *drate,
     void *derase, void *dwrite, void *dinitial, const void *dout, const void *dlast, const void *q,

@@ -543,6 +543,20 @@ TEST(FastWeights, chunksOfBf16MatchTheirFormula) {
   }
 }
 
+// What is not finite in a step reaches no output of the sixteens before its own.
+TEST(FastWeights, chunksOfBf16LookBackAlone) {
+  for (Memory memory : {kPlain, kDelta}) {
+    const Setting s{memory, kScalar, 1, 1, 50, 16, 16};
+    Inputs<Bf16> in(s);
+    const auto want = forward(s, in, 64);
+    in.v[36 * s.values] = Bf16(INFINITY);
+    in.k[36 * s.keys] = in.v[36 * s.values];
+    const auto found = forward(s, in, 64);
+    expect_equal(cut(found[0], s, 0, 32), cut(want[0], s, 0, 32));
+    EXPECT_FALSE(std::isfinite(static_cast<float>(found[0][36 * s.values])));
+  }
+}
+
 TEST(FastWeights, refusesBadArguments) {
   const Machine &m = machines()[0];
   std::vector<std::vector<float>> a(12, std::vector<float>(64));
