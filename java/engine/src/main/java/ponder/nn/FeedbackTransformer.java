@@ -121,6 +121,8 @@ public record FeedbackTransformer(
    * what a reset has forgotten. Where a sequence ends, hidden is that of states of 0, and who goes on
    * with it resets it at the next read's first step.
    *
+   * <p>What resets forget is found by the host: a read with resets cannot be recorded.
+   *
    * @param boundaries resets [batch, steps] and lengths [batch]
    * @throws IllegalArgumentException if a shape, a length or the memory does not fit
    */

@@ -2,6 +2,7 @@
 package ponder.nn;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Arrays;
@@ -38,6 +39,23 @@ class FeedbackTransformerTest {
 
   static List<String> everywhere() {
     return TestDevices.names();
+  }
+
+  @ParameterizedTest
+  @MethodSource("everywhere")
+  void lengthsBeyondTheStepsAreRefused(String name) {
+    try (Device device = TestDevices.open(name);
+        Store store = device.store();
+        Scope scope = device.open()) {
+      FeedbackTransformer model = model(store);
+      Tensor tokens = scope.indices(Shape.of(BATCH, STEPS), TOKENS);
+      Boundaries ends = Boundaries.none().lengths(scope.indices(Shape.of(BATCH), STEPS + 1, 2));
+      var refused =
+          assertThrows(
+              IllegalArgumentException.class,
+              () -> model.read(tokens, Memory.EMPTY, ends).hidden().toDoubles());
+      assertTrue(refused.getMessage().contains("lengths[0]"), refused.getMessage());
+    }
   }
 
   /**
