@@ -110,6 +110,7 @@ MEMORIES = [  # dtype, rule, batch, heads, steps, keys, values, chunk; the targe
     ("BF16", "delta", 4, 16, 8192, 128, 128, 64, 240),
     ("BF16", "plain", 4, 16, 8192, 128, 128, 64, 240),
     ("BF16", "plain", 8, 16, 4096, 64, 64, 64, None),
+    ("BF16", "gated", 8, 16, 4096, 64, 64, 64, None),
     ("BF16", "delta", 8, 16, 4096, 64, 64, 64, None),
     ("BF16", "delta", 4, 16, 2048, 128, 128, 0, None),
     ("F32", "delta", 4, 16, 2048, 128, 128, 0, None)]
