@@ -12,14 +12,13 @@
 //     sum over i >= t of M(i,t) (U(i,t) + c_{t-1} q_i . S dy_i)
 //     + M(n,t) (c_{t-1} <G, S> + sum over j < t of M(t-1,j) k_j . G v_j),
 //     U(i,t+1) = e_t U(i,t) + (q_i . k_t) (dy_i . v_t)
-// Normalised, S has the column z more, of which v has 1: dy_t . v_i gets dz_t more, S dy_t gets
-// z dz_t, and G v_t the adjoint of z
 // Shapes   as in fast_weights_backward.cu; keys <= 128; decay_size 1
 // Method   S before each chunk, from the first on, and G after each, from the last on: a block has
 //          a head and 64 columns, in f32 in its registers, and leaves them rounded to bf16. Then a
 //          block has a chunk: of its 8 warps, 4 make dq, the others dk and dv, 16 steps each.
-//          Normalised, a pass like that finds what dy is divided by, and dz, before G is made.
-//          A cleared state is one with a decay of 0, which nothing is divided by
+//          A cleared state is one with a decay of 0, which nothing is divided by. The normalised
+//          kind goes step by step: its dq is a difference of numbers that are much larger, too
+//          large for factors of bf16
 // Order    products take 16 keys, steps or columns at a time, upwards, in f32
 // Error    2e-2 of the largest
 // Work     per step and head 10 keys values + 64 (4 keys + 3 values) flops
@@ -32,11 +31,11 @@ constexpr int kBackThreads = 2 * kBlock;
 
 template <int kKeys>
 constexpr size_t kChunkBackBytes = (4 * KeyTiles<kKeys>::kRow + 4 * kTile) * sizeof(Bf16) +
-                                   (kMost * kMost + 7 * kMost + kBackThreads / kWarp) *
+                                   (kMost * kMost + 5 * kMost + kBackThreads / kWarp) *
                                        sizeof(float);
 
-// One chunk of a head. kFactors: only what dy is divided by.
-template <int kKeys, bool kFactors>
+// One chunk of a head.
+template <int kKeys>
 struct ChunkBack {
   static constexpr int kRow = KeyTiles<kKeys>::kRow, kParts = kMost / 8;
   using Square = float[1][kParts][4];
@@ -46,14 +45,14 @@ struct ChunkBack {
   const int64_t bh, chunk, t0;
   const int n, row0;  // of the warp's 16 steps
   const bool upper;   // the warps that make dq
+  const float scale;  // dy / dout
   Bf16 *const q = shared_memory<Bf16>(), *const k = q + kRow, *const s = k + kRow;
   Bf16 *const g = s + kRow, *const v = g + kRow, *const dy = v + kTile;
   Bf16 *const p = dy + kTile, *const b = p + kTile;
   float *const between = reinterpret_cast<float *>(b + kTile);  // M
   float *const leaves = between + kMost * kMost, *const since = leaves + kMost;
-  float *const at_end = since + kMost, *const factor = at_end + kMost;
-  float *const dnorm = factor + kMost;
-  float *const reads = dnorm + kMost;   // q_i . S dy_i
+  float *const at_end = since + kMost;
+  float *const reads = at_end + kMost;  // q_i . S dy_i
   float *const writes = reads + kMost;  // k_j . G v_j
   float *const sums = writes + kMost;   // of warps
 
@@ -65,10 +64,11 @@ struct ChunkBack {
         t0(chunk * kMost),
         n(call.count(bh, chunk)),
         row0(warp_number() % kOwners * 16),
-        upper(warp_number() < kOwners) {}
+        upper(warp_number() < kOwners),
+        scale(static_cast<float>(call.f.scale)) {}
 
   __device__ __forceinline__ void run() const {
-    if constexpr (!kFactors) clear_rest();
+    clear_rest();
     if (n == 0) return;
     c.template copy_keys<kKeys, kBackThreads>(q, f.q, bh, t0, n);
     c.template copy_keys<kKeys, kBackThreads>(k, f.k, bh, t0, n);
@@ -84,10 +84,10 @@ struct ChunkBack {
     Square dots = {}, slopes = {};  // q . k; dout . v
     Rows rows = {};                 // S dout, or G v
     if (upper) OwnRows<kKeys, 1, false>(q, row0).add_dots(dots, k);
-    if (upper && !kFactors) {
+    if (upper) {
       float scores[kParts][4];
       each_square([&](int j, int e, int row, int i) {
-        scores[j][e] = decayed(dots[0][j][e] * factor[row], row, i);
+        scores[j][e] = decayed(dots[0][j][e] * scale, row, i);
       });
       put_sums<kMost>(p, row0, 0, scores);
     }
@@ -98,21 +98,17 @@ struct ChunkBack {
         const OwnRows<kCols, 1, false> own(dy, row0);
         own.add_dots(slopes, v);
         own.add_dots(rows, s);
-      } else if (!kFactors) {
+      } else {
         OwnRows<kCols, 1, false>(v, row0).add_dots(rows, g);
         make_dv(panel * kCols);
       }
-      if (!kFactors && f.decay != nullptr) {
+      if (f.decay != nullptr) {
         for (int i = static_cast<int>(threadIdx.x); i < kRow; i += kBackThreads) {
           product = fma(widened(s[i]), widened(g[i]), product);
         }
       }
     }
-    if constexpr (kFactors) {
-      if (upper) make_factors(dots, slopes, rows);
-    } else {
-      finish(dots, slopes, rows, product);
-    }
+    finish(dots, slopes, rows, product);
   }
 
  private:
@@ -140,10 +136,6 @@ struct ChunkBack {
   __device__ __forceinline__ static float key_of(const Bf16 *tile, int row, int key) {
     return widened(tile[KeyTiles<kKeys>::at(row, key)]);
   }
-  // Of z and its adjoint.
-  __device__ __forceinline__ float norm(const float *norms, int key) const {
-    return f.normalised == 0 ? 0.0f : norms[(bh * c.chunks + chunk) * kKeys + key];
-  }
   // A sum over the lanes of a row, to `to`.
   __device__ __forceinline__ void put_rows(float *to, const float (&sum)[2]) const {
     PND_UNROLL
@@ -156,11 +148,7 @@ struct ChunkBack {
   __device__ __forceinline__ void make_tables() const {
     const int i = static_cast<int>(threadIdx.x);
     if (i >= kMost) return;
-    const bool there = i < n;
-    const int64_t place = f.place(bh, t0 + (there ? i : 0));
-    leaves[i] = there ? c.leaves(bh, t0 + i) : 0.0f;
-    factor[i] = there && !kFactors ? c.factor(place) : 0.0f;
-    dnorm[i] = there && !kFactors ? c.dnorm(place) : 0.0f;
+    leaves[i] = i < n ? c.leaves(bh, t0 + i) : 0.0f;
   }
   // M, c and M(n, .), zeros behind the n steps.
   __device__ __forceinline__ void multiply_leaves() const {
@@ -184,9 +172,7 @@ struct ChunkBack {
     c.template copy_columns<kBackThreads>(dy, c.d.dout, bh, t0, n, panel * kCols);
     const int64_t at = c.panel_at(bh, chunk, panel) * kKeys * kCols;
     copy_rows<kKeys, kCols, kBackThreads>(s, c.states + at, kCols, kKeys, kCols, true);
-    if constexpr (!kFactors) {
-      copy_rows<kKeys, kCols, kBackThreads>(g, c.slopes + at, kCols, kKeys, kCols, true);
-    }
+    copy_rows<kKeys, kCols, kBackThreads>(g, c.slopes + at, kCols, kKeys, kCols, true);
     commit_copies();
     await_copies<0>();
     __syncthreads();
@@ -232,38 +218,6 @@ struct ChunkBack {
     }
   }
 
-  // From the norms q . z and the reads y: dout y is the same as q . S dout.
-  __device__ __forceinline__ void make_factors(Square &dots, const Square &slopes,
-                                               Rows &rows) const {
-    float norms[2] = {}, product[2] = {}, inside[2] = {}, inside_norm[2] = {};
-    each_key(rows, [&](float x, int e, int row, int key) {
-      const float of_q = key_of(q, row, key);
-      norms[e / 2] = fma(of_q, norm(c.norms, key), norms[e / 2]);
-      product[e / 2] = fma(of_q, x, product[e / 2]);
-    });
-    each_square([&](int j, int e, int row, int i) {
-      const float score = decayed(dots[0][j][e], row, i);
-      inside_norm[e / 2] += score;
-      inside[e / 2] = fma(score, slopes[0][j][e], inside[e / 2]);
-    });
-    PND_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      const int row = row0 + sum_row(2 * half);
-      norms[half] = fma(norms[half], since[row], inside_norm[half]);
-      product[half] = fma(product[half], since[row], inside[half]);
-    }
-    put_rows(reads, norms);
-    put_rows(writes, product);
-    __syncwarp();
-    const int row = row0 + lane_number();
-    if (lane_number() >= 16 || row >= n) return;
-    const float all = reads[row];
-    const float by = all == 0 ? 0.0f : static_cast<float>(f.scale) / all;
-    const int64_t place = f.place(bh, t0 + row);
-    c.factors[place] = by;
-    c.dnorms[place] = all == 0 ? 0.0f : -(writes[row] * by / all);
-  }
-
   __device__ __forceinline__ void finish(const Square &dots, Square &slopes, Rows &rows,
                                          float product) const {
     __syncthreads();  // all have read the last panel, whose place the next tables take
@@ -272,20 +226,19 @@ struct ChunkBack {
     if (upper) {
       each_square([&](int j, int e, int row, int i) {
         float &x = slopes[0][j][e];
-        x = fma(factor[row], x, dnorm[row]);
+        x *= scale;
         pairs[row * kMost + (i ^ row)] = i < row ? dots[0][j][e] * x : 0.0f;
         x = decayed(x, row, i);
       });
       put_sums<kMost>(b, row0, 0, slopes[0]);
       each_key(rows, [&](float &x, int e, int row, int key) {
-        x = fma(factor[row], x, dnorm[row] * norm(c.norms, key));
+        x *= scale;
         sum[e / 2] = fma(key_of(q, row, key), x, sum[e / 2]);
         x = times(x, since[row]);
       });
       put_rows(reads, sum);
     } else {
       each_key(rows, [&](float &x, int e, int row, int key) {
-        x += norm(c.norm_slopes, key);
         sum[e / 2] = fma(key_of(k, row, key), x, sum[e / 2]);
         x = times(x, at_end[row]);
       });
@@ -313,10 +266,6 @@ struct ChunkBack {
 
   // <G, S>, in parts, one for each warp.
   __device__ __forceinline__ void add_product(float product) const {
-    const int thread = static_cast<int>(threadIdx.x);
-    if (thread < kKeys) {
-      product = fma(norm(c.norms, thread), norm(c.norm_slopes, thread), product);
-    }
     PND_UNROLL
     for (int w = kWarp / 2; w > 0; w /= 2) product += __shfl_xor_sync(kAllLanes, product, w);
     if (lane_number() == 0) sums[warp_number()] = product;
@@ -359,17 +308,17 @@ struct ChunkBack {
   }
 };
 
-template <int kKeys, bool kFactors>
+template <int kKeys>
 __global__ void __launch_bounds__(kBackThreads, 1)
     chunk_back_kernel(int64_t first_block, ChunksBack c) {
-  ChunkBack<kKeys, kFactors>(c, first_block + blockIdx.x).run();
+  ChunkBack<kKeys>(c, first_block + blockIdx.x).run();
 }
 
 }  // namespace
 
 bool takes_chunks_back(const pnd_context *context, const guard::FastWeights &f) {
   const size_t bytes = f.keys <= 64 ? kChunkBackBytes<64> : kChunkBackBytes<128>;
-  return f.keys <= 128 && f.rate == nullptr && f.erase == nullptr &&
+  return f.keys <= 128 && f.normalised == 0 && f.rate == nullptr && f.erase == nullptr &&
          (f.decay == nullptr || f.decay_size == 1) &&
          bytes <= static_cast<size_t>(context->most_shared);
 }
@@ -387,20 +336,10 @@ int32_t scan_chunks_back(Call &call, pnd_context *context, const FastWeights<Bf1
                whole(f.q, f.keys) && whole(f.k, f.keys),
                whole(f.v, f.values) && whole(d.dout, f.values)};
   const int64_t states = heads * c.chunks * c.panels * keys * kCols;
-  const int64_t norms = f.normalised * heads * c.chunks * keys;
-  const int64_t tokens = f.normalised * f.tokens();
-  const int64_t bytes = 2 * states * static_cast<int64_t>(sizeof(Bf16)) +
-                        2 * (norms + tokens) * static_cast<int64_t>(sizeof(float));
+  const int64_t bytes = 2 * states * static_cast<int64_t>(sizeof(Bf16));
   if (call.reserve(0, bytes).refused()) return call.status();
   c.states = static_cast<Bf16 *>(context->scratch);
   c.slopes = c.states + states;
-  float *floats = reinterpret_cast<float *>(c.slopes + states);
-  c.norms = floats;
-  c.norm_slopes = floats + norms;
-  if (f.normalised != 0) {
-    c.factors = floats + 2 * norms;
-    c.dnorms = c.factors + tokens;
-  }
   const auto run = [&](auto of) {
     constexpr int kKeys = of();
     const auto carry = [&](auto kernel) {
@@ -413,9 +352,8 @@ int32_t scan_chunks_back(Call &call, pnd_context *context, const FastWeights<Bf1
                     kChunkBackBytes<kKeys>, c);
     };
     carry(carry_kernel<kKeys, false>);
-    if (f.normalised != 0) each_chunk(chunk_back_kernel<kKeys, true>);
     carry(carry_kernel<kKeys, true>);
-    each_chunk(chunk_back_kernel<kKeys, false>);
+    each_chunk(chunk_back_kernel<kKeys>);
   };
   keys == 64 ? run(std::integral_constant<int, 64>{}) : run(std::integral_constant<int, 128>{});
   return call.status();

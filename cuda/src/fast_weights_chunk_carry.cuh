@@ -18,19 +18,11 @@ struct ChunksBack {
   bool whole_keys, whole_values;  // rows can be moved 16 bytes at a time
   // Of each head, chunk and panel [keys, kCols]: S and G.
   Bf16 *states = nullptr, *slopes = nullptr;
-  // Normalised: of each head and chunk [keys] z and its adjoint, of each token dy / dout and dz.
-  float *norms = nullptr, *norm_slopes = nullptr, *factors = nullptr, *dnorms = nullptr;
 
   // The steps of a chunk that are there.
   __device__ __forceinline__ int count(int64_t bh, int64_t chunk) const {
     const int64_t left = f.length(bh / f.heads) - chunk * kMost;
     return left <= 0 ? 0 : within(left, kMost);
-  }
-  __device__ __forceinline__ float factor(int64_t place) const {
-    return factors == nullptr ? static_cast<float>(f.scale) : factors[place];
-  }
-  __device__ __forceinline__ float dnorm(int64_t place) const {
-    return dnorms == nullptr ? 0.0f : dnorms[place];
   }
   // What step t leaves of the state before it.
   __device__ __forceinline__ float leaves(int64_t bh, int64_t t) const {
@@ -69,7 +61,7 @@ struct ChunksBack {
 
 template <int kKeys>
 constexpr size_t kCarryBytes = (3 * KeyTiles<kKeys>::kRow + 2 * kTile) * sizeof(Bf16) +
-                               (3 * kMost + 1) * sizeof(float);
+                               (2 * kMost + 1) * sizeof(float);
 
 // What one block carries from chunk to chunk: S from the first on, or G from the last on.
 template <int kKeys, bool kBackward>
@@ -80,10 +72,8 @@ struct Carry {
   const int64_t bh, panel, first;
   Bf16 *const rounded = shared_memory<Bf16>();
   float *const weights = reinterpret_cast<float *>(rounded + 3 * kRow + 2 * kTile);
-  float *const norm_weights = weights + kMost, *const left = norm_weights + kMost;
-  float *const leaves = left + 1;
+  float *const leaves = weights + kMost, *const left = leaves + kMost;
   StateBands<kKeys> state = {};
-  float z = 0;  // of the thread's key
 
   __device__ Carry(const ChunksBack &call, int64_t block)
       : c(call),
@@ -96,20 +86,14 @@ struct Carry {
   __device__ __forceinline__ Bf16 *columns(int stage) const {
     return rounded + 3 * kRow + kTile * stage;
   }
-  __device__ __forceinline__ bool has_norm() const {
-    return f.normalised != 0 && panel == 0 && threadIdx.x < kKeys;
-  }
   // Calls body(place in an array [.., keys, width], element).
   template <class F>
   __device__ __forceinline__ void each_cell(F body) {
     state.each([&](int key, int col, float &x) {
       if (key < f.keys && first + col < f.values) {
-        body((bh * f.keys + key) * f.width() + first + col, x);
+        body((bh * f.keys + key) * f.values + first + col, x);
       }
     });
-    if (has_norm() && threadIdx.x < f.keys) {
-      body((bh * f.keys + threadIdx.x) * f.width() + f.values, z);
-    }
   }
   __device__ __forceinline__ void copy(int64_t chunk, int stage) const {
     const int64_t t = chunk * kMost;
@@ -144,16 +128,12 @@ struct Carry {
   // Writes what is carried, and makes the weights of the chunk's steps.
   __device__ __forceinline__ void leave(int64_t chunk) {
     state.put(rounded);
-    const int64_t at = c.panel_at(bh, chunk, 0), t = chunk * kMost;
+    const int64_t at = c.panel_at(bh, chunk, panel), t = chunk * kMost;
     const int thread = static_cast<int>(threadIdx.x), n = c.count(bh, chunk);
-    if (has_norm()) {
-      (kBackward ? c.norm_slopes : c.norms)[at / c.panels * kKeys + thread] = z;
-    }
     if (thread < n) leaves[thread] = c.leaves(bh, t + thread);
     __syncthreads();
-    store_rows<kKeys, kCols, kBlock>(
-        (kBackward ? c.slopes : c.states) + (at + panel) * kKeys * kCols, kCols, rounded, kKeys,
-        kCols, true);
+    store_rows<kKeys, kCols, kBlock>((kBackward ? c.slopes : c.states) + at * kKeys * kCols, kCols,
+                                     rounded, kKeys, kCols, true);
     if (thread <= kMost) {
       // Of step `thread`; the last thread's product is what is left of the state.
       float product = 1;
@@ -161,13 +141,11 @@ struct Carry {
            i < (kBackward && thread < n ? thread + 1 : n); ++i) {
         product *= leaves[i];
       }
-      const bool there = thread < n;
-      const int64_t place = f.place(bh, t + (there ? thread : 0));
       if (thread == kMost) {
         *left = product;
       } else {
-        weights[thread] = !there ? 0.0f : kBackward ? product * c.factor(place) : product;
-        norm_weights[thread] = !there ? 0.0f : kBackward ? product * c.dnorm(place) : product;
+        const float scale = kBackward ? static_cast<float>(f.scale) : 1.0f;
+        weights[thread] = thread < n ? product * scale : 0.0f;
       }
     }
   }
@@ -178,12 +156,6 @@ struct Carry {
     const float kept = *left;
     state.each([=](int, int, float &x) { x = times(x, kept); });
     state.add(keys(stage), columns(stage), weights, n);
-    if (!has_norm()) return;
-    z = times(z, kept);
-    for (int i = 0; i < n; ++i) {
-      z = fma(widened(keys(stage)[KeyTiles<kKeys>::at(i, static_cast<int>(threadIdx.x))]),
-              norm_weights[i], z);
-    }
   }
 };
 

@@ -607,9 +607,10 @@ PND_API int32_t pnd_fast_weights(pnd_context *context, int32_t dtype, void *out,
 /* The adjoints of the inputs; ddecay, drate, derase, dwrite and dinitial are null exactly where
  * these are. dlast (nullable: zeros) [batch, heads, keys, values + normalised] is that of the final
  * state. Step by step from the end, whatever the chunk was; states are computed anew from a few. A
- * CUDA library takes 64 steps at a time of the plain kind in PND_BF16, for keys <= 128 and
- * decay_size 1, and keeps the states between them, rounded to bf16. Order: sums over the values in
- * 32 lanes, over the keys one chain; ddecay of size 1 sums those of the keys in 32 lanes. */
+ * CUDA library takes 64 steps at a time of the plain kind in PND_BF16, where it is not normalised,
+ * for keys <= 128 and decay_size 1, and keeps the states between them, rounded to bf16. Order: sums
+ * over the values in 32 lanes, over the keys one chain; ddecay of size 1 sums those of the keys in
+ * 32 lanes. */
 PND_API int32_t pnd_fast_weights_backward(
     pnd_context *context, int32_t dtype, void *dq, void *dk, void *dv, void *ddecay, void *drate,
     void *derase, void *dwrite, void *dinitial, const void *dout, const void *dlast, const void *q,
