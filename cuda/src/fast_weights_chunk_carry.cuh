@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // fast_weights_chunk_carry.cuh: what goes from chunk to chunk on the way to the adjoints of the
 // plain kind: S from the first on, G from the last on, in the letters of
-// fast_weights_chunk_backward.cu. Order    products take 16 steps at a time, upwards, in f32
+// fast_weights_chunk_backward.cu.
+// Order    products take 16 steps at a time, upwards, in f32
 #pragma once
 
 #include "fast_weights_chunk.cuh"

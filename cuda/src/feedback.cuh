@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // feedback.cuh: what the steps of both directions of feedback memory do: norms on the way into
 // products, turned heads, and how a step reads the memory.
-// Order    products and square sums are thin.cuh's; a score by 8 lanes of packs, folded 4, 2, 1;
-// the
+// Order    products and square sums are thin.cuh's; a score by 8 lanes of packs, folded 4, 2, 1; a
 //          softmax's sum by the threads of a block, folded 16, 8, 4, 2, 1, then warps so; what is
 //          read by parts of the positions, then the parts upwards; sums over levels upwards
 #pragma once

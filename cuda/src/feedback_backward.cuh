@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // feedback_backward.cuh: what a group of steps of feedback memory computes anew from its states,
-// all steps at once, and keeps for the way back. Order    products are chains (product.cuh); norms'
-// sums rows.cuh's
+// all steps at once, and keeps for the way back.
+// Order    products are chains (product.cuh); norms' sums rows.cuh's
 #pragma once
 
 #include <algorithm>
