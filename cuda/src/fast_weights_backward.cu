@@ -17,6 +17,7 @@
 // Work     per step and head 8 keys values flops for states, 12 to 18 for adjoints
 // Source   reverse-mode differentiation of the formulas above
 #include "fast_weights.cuh"
+#include "fold.cuh"
 
 namespace {
 
@@ -50,22 +51,6 @@ struct Back : FastWeights<S>, Slopes<S> {
     return widened(this->dout[place * this->values + column]) * static_cast<T>(this->scale);
   }
 };
-
-// The sums of 8 values over the lanes of a warp: lane l gets that of value l / 4.
-template <class T>
-__device__ __forceinline__ T sums_of_eight(T (&x)[8]) {
-  PND_UNROLL
-  for (int n = 4; n > 0; n /= 2) {
-    const bool upper = (lane_number() & n * 4) != 0;
-    PND_UNROLL
-    for (int i = 0; i < n; ++i) {
-      const T sent = upper ? x[i] : x[i + n], stays = upper ? x[i + n] : x[i];
-      x[i] = stays + __shfl_xor_sync(kAllLanes, sent, n * 4);
-    }
-  }
-  x[0] += __shfl_xor_sync(kAllLanes, x[0], 2);
-  return x[0] + __shfl_xor_sync(kAllLanes, x[0], 1);
-}
 
 // One block's work: a head and a panel.
 template <class S, int kRows, Memory kKind>
@@ -205,10 +190,11 @@ struct BackPanel {
         const int j = (first + i) * kWarps + warp_number();
         terms[i] = exists && j < f.keys ? term(first + i, j, state[j * kPanel]) : T(0);
       }
-      const T sum = sums_of_eight(terms);
-      const int64_t j = (first + lane_number() / 4) * kWarps + warp_number();
-      if (lane_number() % 4 == 0 && j < f.keys) {
-        f.parts[what][(panel * f.tokens() + place) * f.keys + j] = sum;
+      Folded own;
+      fold_values<8, 16, 1>(terms, own);
+      const int64_t j = (first + own.place) * kWarps + warp_number();
+      if (own.leads && j < f.keys) {
+        f.parts[what][(panel * f.tokens() + place) * f.keys + j] = terms[0];
       }
     };
     put(kQ, [&](int, int j, T s) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // feedback_way_back.cuh: the stages of the steps of feedback memory, from the last of a group to
 // the first: the adjoints that wait for each other.
-// Order    feedback.cuh's; a norm's sum by the threads of a block, rows.cuh's way; what the
-// adjoints
-//          of a position get, layer by layer from the top, of the heads that share keys upwards
+// Order    feedback.cuh's; a norm's sum by the threads of a block, rows.cuh's way; what adjoints of
+//          a position get, layer by layer from the top, of the heads that share keys upwards
 #pragma once
 
 #include "feedback_backward.cuh"

@@ -10,10 +10,10 @@
 //          changes nothing
 #pragma once
 
+#include "fold.cuh"
 #include "packs.cuh"
 #include "ptx.cuh"
 #include "scalar.cuh"
-#include "warp.cuh"
 
 constexpr int kThinThreads = 256, kThinWarps = kThinThreads / kWarp, kThinParts = 128;
 
@@ -49,32 +49,6 @@ struct ThinTile {
     if (e < left[1]) put(at[1] + e, b);
   }
 };
-
-// Adds up the first kCount of v over lanes apart by kBit, kBit / 2, ..., kLast. A lane ends with
-// some of them at the front, those from `place` on; of lanes with the same ones, one leads.
-struct Folded {
-  int place = 0;
-  bool leads = true;
-};
-template <int kCount, int kBit, int kLast, class T>
-__device__ __forceinline__ void fold_lanes(T *v, Folded &to) {
-  if constexpr (kBit >= kLast) {
-    constexpr int kHalf = kCount / 2;
-    const bool upper = (lane_number() & kBit) != 0;
-    if constexpr (kHalf > 0) {
-      PND_UNROLL
-      for (int i = 0; i < kHalf; ++i) {
-        const T give = upper ? v[i] : v[i + kHalf], keep = upper ? v[i + kHalf] : v[i];
-        v[i] = keep + __shfl_xor_sync(kAllLanes, give, kBit);
-      }
-      to.place += upper ? kHalf : 0;
-    } else {
-      v[0] += __shfl_xor_sync(kAllLanes, v[0], kBit);
-      to.leads = to.leads && !upper;
-    }
-    fold_lanes<(kHalf > 0 ? kHalf : 1), kBit / 2, kLast>(v, to);
-  }
-}
 
 // What a block needs for products of at most kRows rows at once. What is multiplied, an operand, is
 // a struct with
@@ -222,7 +196,7 @@ class Thin {
       store_pack(row, x);
     }
     to.own = {};
-    fold_lanes<kRows, 16, 1>(squares, to.own);
+    fold_values<kRows, 16, 1>(squares, to.own);
     to.sum += squares[0];
   }
 
@@ -269,7 +243,7 @@ class Thin {
   __device__ __forceinline__ static void meet(T (&sum)[kSums]) {
     constexpr int kLanes = kTransposed ? 32 : 16;
     Folded own;
-    fold_lanes<kSums, 16, kTransposed ? 1 : 2>(sum, own);
+    fold_values<kSums, 16, kTransposed ? 1 : 2>(sum, own);
     if (!own.leads) return;
     T *to =
         sums(kTransposed ? warp_number() % kSumWarps<true> : warp_number(), pack<kTransposed>());
