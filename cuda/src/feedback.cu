@@ -179,7 +179,7 @@ int32_t pnd_feedback(pnd_context *context, int32_t dtype, void *states, void *ke
             Enters<T>{f.states, static_cast<const T *>(x), f.level_count(), width});
     if (call.refused()) return;
     run_stages<T>(
-        call, context, work, batch, [&](int64_t at_once) { return work.jobs(at_once); }, 0,
+        call, context, work, batch, [&](int64_t at_once) { return work.jobs(at_once); },
         steps * work.stages());
   });
   return call.status();

@@ -149,7 +149,7 @@ struct Back {
       compute_anew(way.first, rows);
       if (call.refused()) return;
       run_stages<T>(
-          call, context, way, f.batch, [&](int64_t at_once) { return way.jobs(at_once); }, 0,
+          call, context, way, f.batch, [&](int64_t at_once) { return way.jobs(at_once); },
           way.steps * way.stages());
       weights(rows, end != f.steps);
     }

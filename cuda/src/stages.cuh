@@ -27,10 +27,9 @@ inline int64_t most_stage_blocks(const pnd_context *context) {
   return int64_t{2} * context->multiprocessors;
 }
 
-// Runs the stages [first, end) of a work that has use for `jobs` blocks.
+// Runs all stages of a work that has use for `jobs` blocks.
 template <class T, int kRows, class Work>
-void run_stages(Call &call, pnd_context *context, const Work &work, int64_t jobs, int64_t first,
-                int64_t end) {
+void run_stages(Call &call, pnd_context *context, const Work &work, int64_t jobs, int64_t stages) {
   constexpr size_t kBytes = Thin<T, kRows>::kBytes;
   const int64_t most = most_stage_blocks(context);
   const auto kernel = stages_kernel<Work, kRows>;
@@ -39,11 +38,11 @@ void run_stages(Call &call, pnd_context *context, const Work &work, int64_t jobs
   if (room > 0) {
     launch_together(call, context, kernel,
                     dim3(static_cast<unsigned>(std::min({room, most, jobs}))), dim3(kThinThreads),
-                    kBytes, work, first, end);
+                    kBytes, work, 0, stages);
     return;
   }
   const dim3 grid(static_cast<unsigned>(std::min(most, jobs)));
-  for (int64_t n = first; n < end && !call.refused(); ++n) {
+  for (int64_t n = 0; n < stages && !call.refused(); ++n) {
     launch(call, context, kernel, grid, dim3(kThinThreads), kBytes, work, n, n + 1);
   }
 }
@@ -51,12 +50,12 @@ void run_stages(Call &call, pnd_context *context, const Work &work, int64_t jobs
 // The same with as many rows at once as there can be of `rows`.
 template <class T, class Work, class Jobs>
 void run_stages(Call &call, pnd_context *context, const Work &work, int64_t rows, Jobs jobs,
-                int64_t first, int64_t end) {
+                int64_t stages) {
   if (rows == 1) {
-    run_stages<T, 1>(call, context, work, jobs(1), first, end);
+    run_stages<T, 1>(call, context, work, jobs(1), stages);
   } else if (rows <= 4) {
-    run_stages<T, 4>(call, context, work, jobs(4), first, end);
+    run_stages<T, 4>(call, context, work, jobs(4), stages);
   } else {
-    run_stages<T, 16>(call, context, work, jobs(16), first, end);
+    run_stages<T, 16>(call, context, work, jobs(16), stages);
   }
 }
